@@ -1,0 +1,88 @@
+package gateway
+
+import (
+	"crypto/tls"
+
+	"k8s.io/apimachinery/pkg/types"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"github.com/lintel-dev/lintel/router"
+)
+
+// Plan is everything that Build wants. It is immutable.
+type Plan struct {
+	Table *router.Table
+	// Sockets are the listening sockets to hold open, sorted by name.
+	Sockets []Socket
+	// Backends are those that the Table uses. A Backend keeps its pointer from
+	// Plan to Plan; its endpoints are set by SetEndpoints.
+	Backends map[ServicePort]*Backend
+	// Statuses are the wanted statuses of every object that is ours. An object
+	// whose status did not change keeps the pointer of its Status.
+	Statuses []*Status
+	// Unclaimed are the objects that name a class, a parent or a controller that
+	// is nobody's here. On a cluster they may be another controller's; in a
+	// folder of manifests each is a mistake.
+	Unclaimed []Unclaimed
+}
+
+// Backend is a router.Backend and the Service port that its endpoints come from.
+type Backend struct {
+	*router.Backend
+	// PortName is the name of the Service port, by which EndpointSlices are read.
+	PortName string
+}
+
+// Socket is one listening TCP socket.
+type Socket struct {
+	// Name is its key: the address to listen on, ":80" or "192.0.2.7:80".
+	Name string
+	// Certificates are what a TLS socket serves, by server name; nil for plain HTTP.
+	TLS          bool
+	Certificates []Certificate
+}
+
+// Certificate is served for a server name: "" for any, "example.com" or
+// "*.example.com" (one or more labels). Of several with the same name, the first
+// that suits the client is served.
+type Certificate struct {
+	ServerName  string
+	Certificate *tls.Certificate
+}
+
+// ObjectRef names one API object.
+type ObjectRef struct {
+	Kind      string // "HTTPRoute"
+	Namespace string // "" for cluster-scoped kinds
+	Name      string
+}
+
+// Status is the wanted status of one object: exactly one of the pointers, or
+// Parents for a Route, is set. Conditions carry no LastTransitionTime: whoever
+// writes them sets it.
+type Status struct {
+	Object     ObjectRef
+	UID        types.UID
+	Generation int64
+
+	GatewayClass *gatewayv1.GatewayClassStatus
+	Gateway      *gatewayv1.GatewayStatus
+	Ingress      *networkingv1.IngressLoadBalancerStatus
+	// Route holds only our own entries; entries of other controllers stay as they
+	// are. An empty list removes ours.
+	Route *RouteStatus
+}
+
+// RouteStatus is our part of a Route's status.
+type RouteStatus struct {
+	Parents []gatewayv1.RouteParentStatus
+}
+
+// Unclaimed says why nobody serves an object.
+type Unclaimed struct {
+	Object  ObjectRef
+	Field   string // "spec.gatewayClassName"
+	Message string
+}

@@ -1,0 +1,66 @@
+package gateway
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// Snapshot is everything that Build reads: the objects as their source holds
+// them at one moment, the settings, and what the world answered. Objects are
+// read-only and in any order. A kind whose CRD is not installed is just empty.
+type Snapshot struct {
+	GatewayClasses     []*gatewayv1.GatewayClass
+	Gateways           []*gatewayv1.Gateway
+	ListenerSets       []*gatewayv1.ListenerSet
+	HTTPRoutes         []*gatewayv1.HTTPRoute
+	GRPCRoutes         []*gatewayv1.GRPCRoute
+	TLSRoutes          []*gatewayv1.TLSRoute
+	TCPRoutes          []*gatewayv1.TCPRoute
+	UDPRoutes          []*gatewayv1.UDPRoute
+	ReferenceGrants    []*gatewayv1.ReferenceGrant
+	BackendTLSPolicies []*gatewayv1.BackendTLSPolicy
+
+	Ingresses      []*networkingv1.Ingress
+	IngressClasses []*networkingv1.IngressClass
+
+	Services   []*corev1.Service
+	Secrets    []*corev1.Secret
+	ConfigMaps []*corev1.ConfigMap
+	Namespaces []*corev1.Namespace
+	Nodes      []*corev1.Node
+
+	Settings Settings
+	Observed Observed
+}
+
+// Settings are the choices of the person who runs Lintel that change what is
+// built. Zero values are not defaults: cmd/lintel fills every field.
+type Settings struct {
+	// ControllerName is the spec.controllerName of our GatewayClasses.
+	ControllerName string
+	// IngressControllerName is the spec.controller of our IngressClasses.
+	IngressControllerName string
+	// HTTPPort and HTTPSPort are where Ingress is served; 0 turns it off there.
+	HTTPPort  int
+	HTTPSPort int
+	// Addresses are published in status instead of the nodes' when not empty: IP
+	// addresses or hostnames.
+	Addresses []string
+	// NodeName limits the published node addresses to one node; "" takes all.
+	NodeName string
+}
+
+// Observed is what the world answered to earlier Plans.
+type Observed struct {
+	// Sockets holds, by socket name, "" for one that is open, or else the reason
+	// why it could not be opened. A socket that is missing was not tried yet.
+	Sockets map[string]string
+}
+
+// ServicePort names one port of a Service; a Backend stands for each.
+type ServicePort struct {
+	Service types.NamespacedName
+	Port    int32
+}
