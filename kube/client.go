@@ -1,0 +1,72 @@
+package kube
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/util/homedir"
+)
+
+// The client's own request limits: room for a burst of status writes after a
+// start, while the API server's priority and fairness stays the real limit.
+const (
+	clientQPS   = 50 // requests a second
+	clientBurst = 100
+)
+
+// Client returns how to reach the API server. kubeconfig is the path of a file;
+// "" tries $KUBECONFIG, then the service account of the Pod that this process runs
+// in, then ~/.kube/config. The error says what was tried.
+func Client(kubeconfig string) (*rest.Config, error) {
+	config, err := load(kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	config.UserAgent = "lintel/" + version()
+	config.QPS, config.Burst = clientQPS, clientBurst
+	return config, nil
+}
+
+func load(kubeconfig string) (*rest.Config, error) {
+	if kubeconfig != "" {
+		return loadFile(&clientcmd.ClientConfigLoadingRules{ExplicitPath: kubeconfig}, "--kubeconfig "+kubeconfig)
+	}
+	if env := os.Getenv(clientcmd.RecommendedConfigPathEnvVar); env != "" {
+		return loadFile(&clientcmd.ClientConfigLoadingRules{Precedence: filepath.SplitList(env)}, "KUBECONFIG="+env)
+	}
+	config, err := rest.InClusterConfig()
+	if err == nil || !errors.Is(err, rest.ErrNotInCluster) {
+		return config, wrap("read service account", err)
+	}
+	home := filepath.Join(homedir.HomeDir(), clientcmd.RecommendedHomeDir, clientcmd.RecommendedFileName)
+	if _, err := os.Stat(home); err != nil {
+		return nil, fmt.Errorf("find API server: no --kubeconfig, no $KUBECONFIG, not in a Pod (no service account), no file %s", home)
+	}
+	return loadFile(&clientcmd.ClientConfigLoadingRules{ExplicitPath: home}, home)
+}
+
+func loadFile(rules *clientcmd.ClientConfigLoadingRules, origin string) (*rest.Config, error) {
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{}).ClientConfig()
+	return config, wrap("load kubeconfig "+origin, err)
+}
+
+func wrap(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// version is that of the main module as the Go command recorded it.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
+		return "devel"
+	}
+	return info.Main.Version
+}
