@@ -4,10 +4,39 @@ package controlplane
 
 import (
 	"context"
-	"testing"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
 
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/lintel-dev/lintel/conformance/cluster/binary"
 )
+
+const (
+	// startTimeout is far more than the 4 s that a start takes, for busy machines.
+	startTimeout = 2 * time.Minute
+	// startAttempts is for the case that another process takes one of the ports
+	// between their choice and their use.
+	startAttempts = 3
+)
+
+// Options are how to run a ControlPlane.
+type Options struct {
+	// Dir holds its files, among them "pids" and "kubeconfig", and its processes
+	// outlive this one: end them with StopDir. "" makes a temporary folder, and the
+	// processes end with this one.
+	Dir string
+	// Log hears about builds that take long; nil discards.
+	Log *slog.Logger
+}
 
 // ControlPlane is a running API server.
 type ControlPlane struct {
@@ -15,18 +44,153 @@ type ControlPlane struct {
 	Config *rest.Config
 	// Kubeconfig is the path of a file that says the same as Config.
 	Kubeconfig string
+
+	dir       string
+	processes []*process // in the order in which they were started
 }
 
-// Start builds the binaries unless they are cached, starts them, and returns when
+// Start builds the programs unless they are cached, starts them, and returns when
 // the API server is ready. The Gateway API's CRDs are not installed yet.
-func Start(ctx context.Context) (*ControlPlane, error) { return &ControlPlane{}, nil }
+func Start(ctx context.Context, o Options) (*ControlPlane, error) {
+	log := o.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	programs, err := buildPrograms(ctx, log)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	for attempt := 1; ; attempt++ {
+		c, err := startOnce(ctx, o, programs)
+		if err == nil || ctx.Err() != nil || attempt == startAttempts {
+			return c, err
+		}
+	}
+}
+
+// programs are the paths of what runs.
+type programs struct{ etcd, apiServer string }
+
+func buildPrograms(ctx context.Context, log *slog.Logger) (programs, error) {
+	b, err := binary.NewBuilder(ctx, log)
+	if err != nil {
+		return programs{}, err
+	}
+	etcd, err := b.Build(ctx, binary.Etcd())
+	if err != nil {
+		return programs{}, err
+	}
+	apiServer, err := b.Build(ctx, binary.KubeAPIServer())
+	return programs{etcd, apiServer}, err
+}
+
+// startOnce leaves nothing behind when it fails.
+func startOnce(ctx context.Context, o Options, p programs) (*ControlPlane, error) {
+	dir, attach := o.Dir, detached
+	if dir == "" {
+		temporary, err := os.MkdirTemp("", "lintel-controlplane-")
+		if err != nil {
+			return nil, fmt.Errorf("make folder: %w", err)
+		}
+		dir, attach = temporary, attached
+	} else if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make folder: %w", err)
+	}
+	c := &ControlPlane{dir: dir, Kubeconfig: filepath.Join(dir, "kubeconfig")}
+	if err := c.start(ctx, p, attach); err != nil {
+		return nil, errors.Join(err, c.Stop())
+	}
+	return c, nil
+}
+
+func (c *ControlPlane) start(ctx context.Context, p programs, attach attachment) error {
+	ports, err := freePorts(3)
+	if err != nil {
+		return err
+	}
+	credentials, err := writeCredentials(c.dir)
+	if err != nil {
+		return err
+	}
+	client, peer := "http://127.0.0.1:"+ports[0], "http://127.0.0.1:"+ports[1]
+	if err := c.run("etcd", p.etcd, attach,
+		"--data-dir="+filepath.Join(c.dir, "etcd"), "--unsafe-no-fsync", "--log-level=warn", // the data is thrown away
+		"--listen-client-urls="+client, "--advertise-client-urls="+client,
+		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=default="+peer,
+	); err != nil {
+		return err
+	}
+	if err := c.run("kube-apiserver", p.apiServer, attach, append(credentials.flags,
+		"--etcd-servers="+client, "--bind-address=127.0.0.1", "--secure-port="+ports[2],
+		"--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none",
+		"--service-account-issuer=https://kubernetes.default.svc", "--service-cluster-ip-range=10.96.0.0/16",
+		"--authorization-mode=RBAC", "--allow-privileged=true", "--profiling=false",
+	)...); err != nil {
+		return err
+	}
+	if attach == detached {
+		if err := writePids(c.dir, c.processes); err != nil {
+			return err
+		}
+	}
+	if err := c.configure("https://127.0.0.1:"+ports[2], credentials); err != nil {
+		return err
+	}
+	return c.waitReady(ctx)
+}
+
+func (c *ControlPlane) run(name, path string, attach attachment, args ...string) error {
+	p, err := start(name, path, filepath.Join(c.dir, name+".log"), attach, args...)
+	if err != nil {
+		return err
+	}
+	c.processes = append(c.processes, p)
+	return nil
+}
+
+// configure writes the kubeconfig and reads it back as Config.
+func (c *ControlPlane) configure(server string, cr *credentials) error {
+	const name = "lintel-test"
+	config := clientcmdapi.Config{
+		Clusters:       map[string]*clientcmdapi.Cluster{name: {Server: server, CertificateAuthorityData: cr.ca}},
+		AuthInfos:      map[string]*clientcmdapi.AuthInfo{name: {ClientCertificateData: cr.admin.certificate, ClientKeyData: cr.admin.key}},
+		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: name}},
+		CurrentContext: name,
+	}
+	if err := clientcmd.WriteToFile(config, c.Kubeconfig); err != nil {
+		return fmt.Errorf("write kubeconfig: %w", err)
+	}
+	var err error
+	if c.Config, err = clientcmd.BuildConfigFromFlags("", c.Kubeconfig); err != nil {
+		return fmt.Errorf("read kubeconfig: %w", err)
+	}
+	c.Config.QPS = -1 // a test waits for nobody
+	return nil
+}
 
 // Stop ends the processes and removes their files.
-func (c *ControlPlane) Stop() error { return nil }
+func (c *ControlPlane) Stop() error {
+	for i := len(c.processes) - 1; i >= 0; i-- {
+		c.processes[i].stop()
+	}
+	if err := os.RemoveAll(c.dir); err != nil {
+		return fmt.Errorf("remove files: %w", err)
+	}
+	return nil
+}
 
-// InstallCRDs installs the Gateway API's CRDs (experimental channel) whose plural
-// names are given, or all of them, and waits until they are served.
-func (c *ControlPlane) InstallCRDs(ctx context.Context, plurals ...string) error { return nil }
-
-// ForTest starts a ControlPlane with all CRDs, which stops when the test ends.
-func ForTest(t testing.TB) *ControlPlane { return &ControlPlane{} }
+// freePorts returns n different ports that nobody listens on now.
+func freePorts(n int) ([]string, error) {
+	var ports []string
+	for range n {
+		l, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("find free port: %w", err)
+		}
+		defer l.Close() // after the last, so that they differ
+		ports = append(ports, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+	}
+	return ports, nil
+}
