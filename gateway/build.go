@@ -1,8 +1,129 @@
 package gateway
 
-// Memo carries what Build may keep from one call to the next. The zero Memo is
-// cold. A Memo belongs to one goroutine.
-type Memo struct{}
+import (
+	"cmp"
+	"slices"
 
-// Build translates a Snapshot into a Plan.
-func Build(s *Snapshot, memo *Memo) *Plan { panic("to be written") }
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/lintel-dev/lintel/router"
+)
+
+// Memo carries what Build may keep from one call to the next: results that are
+// known to be unchanged, never a dependency. The zero Memo is cold. A Memo belongs
+// to one goroutine.
+type Memo struct {
+	table        *router.Table
+	backends     map[ServicePort]*Backend
+	routes       map[types.NamespacedName]*routeMemo
+	ingresses    map[types.NamespacedName]*ingressMemo
+	certificates map[secretVersion]*keyPair
+	statuses     map[ObjectRef]*Status
+}
+
+// build is one run of Build.
+type build struct {
+	*index
+	was  *Memo // read
+	memo Memo  // written, replaces was at the end
+	plan *Plan
+
+	gateways  map[types.NamespacedName]*boundGateway
+	listeners []*listener // of all gateways, oldest Gateway first
+	hosts     map[hostKey]*router.HostRules
+	sockets   map[string]*Socket
+	shadows   map[ObjectRef][]Problem
+}
+
+// hostKey identifies one router.HostRules.
+type hostKey struct {
+	socket, listenerHost, host string
+	oneLabel                   bool
+}
+
+// Build translates a Snapshot into a Plan. memo is that of the Build before, or a
+// cold one; the Plan is the same either way.
+func Build(s *Snapshot, memo *Memo) *Plan {
+	b := newBuild(s, memo)
+	b.run()
+	*memo = b.memo
+	return b.plan
+}
+
+func newBuild(s *Snapshot, memo *Memo) *build {
+	return &build{
+		index: newIndex(s),
+		was:   memo,
+		memo: Memo{
+			backends:     make(map[ServicePort]*Backend, len(memo.backends)),
+			routes:       make(map[types.NamespacedName]*routeMemo, len(s.HTTPRoutes)),
+			ingresses:    make(map[types.NamespacedName]*ingressMemo, len(s.Ingresses)),
+			certificates: make(map[secretVersion]*keyPair, len(memo.certificates)),
+			statuses:     make(map[ObjectRef]*Status, len(memo.statuses)),
+		},
+		plan:     &Plan{},
+		gateways: make(map[types.NamespacedName]*boundGateway),
+		hosts:    make(map[hostKey]*router.HostRules, len(s.HTTPRoutes)),
+		sockets:  make(map[string]*Socket),
+		shadows:  make(map[ObjectRef][]Problem),
+	}
+}
+
+// run makes the passes.
+func (b *build) run() {
+	b.classes()
+	b.bindGateways()
+	ingresses := b.bindIngresses()
+	routes := b.bindHTTPRoutes()
+	b.reportUnserved()
+	b.findShadowed()
+	b.compile()
+	b.statuses(routes, ingresses)
+	b.finish()
+}
+
+// compile makes the Table from the collected hosts.
+func (b *build) compile() {
+	hosts := make([]router.HostRules, 0, len(b.hosts))
+	for _, h := range b.hosts {
+		hosts = append(hosts, *h)
+	}
+	b.plan.Table = router.Compile(hosts, b.was.table)
+	b.memo.table = b.plan.Table
+}
+
+// addRules puts rules under one host of one socket.
+func (b *build) addRules(key hostKey, rules []*router.Rule) {
+	h := b.hosts[key]
+	if h == nil {
+		h = &router.HostRules{Socket: key.socket, ListenerHost: key.listenerHost, Host: key.host, OneLabel: key.oneLabel}
+		b.hosts[key] = h
+	}
+	h.Rules = append(h.Rules, rules...)
+}
+
+// finish puts the Plan's lists in an order that does not depend on the Snapshot's.
+func (b *build) finish() {
+	for _, s := range b.sockets {
+		b.plan.Sockets = append(b.plan.Sockets, *s)
+	}
+	slices.SortFunc(b.plan.Sockets, func(x, y Socket) int { return cmp.Compare(x.Name, y.Name) })
+	b.plan.Backends = b.memo.backends
+	slices.SortFunc(b.plan.Statuses, func(x, y *Status) int { return x.Object.compare(y.Object) })
+	slices.SortStableFunc(b.plan.Problems, func(x, y Problem) int { return x.Object.compare(y.Object) })
+}
+
+// report adds a Problem.
+func (b *build) report(p Problem) { b.plan.Problems = append(b.plan.Problems, p) }
+
+func (r ObjectRef) compare(o ObjectRef) int {
+	return cmp.Or(cmp.Compare(r.Kind, o.Kind), cmp.Compare(r.Namespace, o.Namespace), cmp.Compare(r.Name, o.Name))
+}
+
+// String returns "Kind namespace/name", or "Kind name" for cluster-scoped kinds.
+func (r ObjectRef) String() string {
+	if r.Namespace == "" {
+		return r.Kind + " " + r.Name
+	}
+	return r.Kind + " " + r.Namespace + "/" + r.Name
+}

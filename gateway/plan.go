@@ -22,10 +22,9 @@ type Plan struct {
 	// Statuses are the wanted statuses of every object that is ours. An object
 	// whose status did not change keeps the pointer of its Status.
 	Statuses []*Status
-	// Unclaimed are the objects that name a class, a parent or a controller that
-	// is nobody's here. On a cluster they may be another controller's; in a
-	// folder of manifests each is a mistake.
-	Unclaimed []Unclaimed
+	// Problems are all mistakes found, in the order of their objects. Each has made
+	// a condition too, where the object has conditions.
+	Problems []Problem
 }
 
 // Backend is a router.Backend and the Service port that its endpoints come from.
@@ -80,9 +79,16 @@ type RouteStatus struct {
 	Parents []gatewayv1.RouteParentStatus
 }
 
-// Unclaimed says why nobody serves an object.
-type Unclaimed struct {
-	Object  ObjectRef
-	Field   string // "spec.gatewayClassName"
+// Problem is one mistake in one object.
+type Problem struct {
+	Object ObjectRef
+	Field  string // "spec.rules[0].backendRefs[1]"; "" for the object as a whole
+	// Reason is that of the condition that the mistake made, or ReasonUnclaimed.
+	Reason  string
 	Message string
 }
+
+// ReasonUnclaimed marks an object that names a class or a parent that is nobody's
+// here. On a cluster it may be another controller's; in a folder of manifests it
+// is a mistake.
+const ReasonUnclaimed = "Unclaimed"

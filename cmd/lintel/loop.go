@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"time"
+
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/lintel-dev/lintel/gateway"
+	"github.com/lintel-dev/lintel/observe"
+	"github.com/lintel-dev/lintel/proxy"
+	edgetls "github.com/lintel-dev/lintel/tls"
+)
+
+const (
+	// restFactor and maxRest leave a core to the traffic while objects keep
+	// changing: after a build the loop rests for three times as long.
+	restFactor = 3
+	maxRest    = 100 * time.Millisecond
+	// bindRetry is how often a socket that could not be opened is tried again.
+	bindRetry = time.Second
+)
+
+// source is where the objects come from: a cluster or a folder of manifests.
+type source interface {
+	Wait(ctx context.Context) (gateway.Change, error)
+	Snapshot() *gateway.Snapshot
+	EndpointSlices(service types.NamespacedName) []*discoveryv1.EndpointSlice
+}
+
+// loop is the one control loop: it turns every change of the objects into a Plan
+// and hands it to the sinks. Its fields belong to the goroutine of Run.
+type loop struct {
+	source       source
+	settings     gateway.Settings
+	server       *proxy.Server
+	certificates *edgetls.Store
+	metrics      *observe.Metrics
+	readiness    *readiness
+	problems     *problemLog
+	// writeStatus takes the wanted statuses; it must not block.
+	writeStatus func([]*gateway.Status)
+	log         *slog.Logger
+
+	memo     gateway.Memo
+	plan     *gateway.Plan
+	observed gateway.Observed
+}
+
+// Run follows the source until ctx ends.
+func (l *loop) Run(ctx context.Context) error {
+	l.plan = &gateway.Plan{}
+	for ctx.Err() == nil {
+		change, err := l.wait(ctx)
+		if err != nil {
+			break
+		}
+		start := time.Now()
+		if change.Objects {
+			l.rebuild()
+		}
+		l.loadEndpoints(change.Services)
+		rest(ctx, min(restFactor*time.Since(start), maxRest))
+	}
+	return nil
+}
+
+// wait returns the next change. While a socket could not be opened it asks for a
+// rebuild now and then, which tries the socket again.
+func (l *loop) wait(ctx context.Context) (gateway.Change, error) {
+	if !l.bindFailed() {
+		return l.source.Wait(ctx)
+	}
+	bounded, cancel := context.WithTimeout(ctx, bindRetry)
+	defer cancel()
+	change, err := l.source.Wait(bounded)
+	if err != nil && ctx.Err() == nil {
+		return gateway.Change{Objects: true}, nil
+	}
+	return change, err
+}
+
+func (l *loop) bindFailed() bool {
+	for _, reason := range l.observed.Sockets {
+		if reason != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// rebuild makes the Plan of now and applies it. What the sockets answer may change
+// statuses: then the Plan is made once more.
+func (l *loop) rebuild() {
+	if l.apply(l.build()) {
+		l.apply(l.build())
+	}
+	l.writeStatus(l.plan.Statuses)
+	l.metrics.SetObjects(objectCounts(l.plan.Statuses))
+	l.problems.report(l.plan.Problems)
+	l.readiness.set(l.observed.Sockets)
+}
+
+func (l *loop) build() *gateway.Plan {
+	snapshot := l.source.Snapshot()
+	snapshot.Settings, snapshot.Observed = l.settings, l.observed
+	start := time.Now()
+	plan := gateway.Build(snapshot, &l.memo)
+	took := time.Since(start)
+	l.metrics.ObserveBuild(took)
+	l.log.Debug("plan built", "took", took, "sockets", len(plan.Sockets), "backends", len(plan.Backends))
+	return plan
+}
+
+// apply hands the Plan to the data plane, in the order that drops no request:
+// endpoints and certificates first, then sockets and table. It reports whether
+// the sockets answered otherwise than before.
+func (l *loop) apply(plan *gateway.Plan) (changed bool) {
+	for port, backend := range plan.Backends {
+		if l.plan.Backends[port] != backend {
+			backend.SetEndpoints(l.source.EndpointSlices(port.Service))
+		}
+	}
+	l.certificates.Apply(certificates(plan))
+	answers := l.server.Apply(plan.Table, l.listeners(plan))
+	sockets := make(map[string]string, len(answers))
+	for name, err := range answers {
+		sockets[name] = ""
+		if err != nil {
+			sockets[name] = err.Error()
+		}
+	}
+	changed = !maps.Equal(sockets, l.observed.Sockets)
+	l.observed.Sockets, l.plan = sockets, plan
+	return changed
+}
+
+// loadEndpoints loads the endpoints of the Backends of the given Services.
+func (l *loop) loadEndpoints(services []types.NamespacedName) {
+	changed := make(map[types.NamespacedName]bool, len(services))
+	for _, s := range services {
+		changed[s] = true
+	}
+	for port, backend := range l.plan.Backends {
+		if changed[port.Service] {
+			backend.SetEndpoints(l.source.EndpointSlices(port.Service))
+		}
+	}
+}
+
+// listeners converts the Plan's sockets to the data plane's input.
+func (l *loop) listeners(plan *gateway.Plan) []proxy.Listener {
+	listeners := make([]proxy.Listener, len(plan.Sockets))
+	for i, s := range plan.Sockets {
+		listeners[i] = proxy.Listener{Name: s.Name}
+		if s.TLS {
+			listeners[i].GetCertificate = l.certificates.For(s.Name)
+		}
+	}
+	return listeners
+}
+
+// certificates converts the Plan's certificates to the certificate store's input.
+func certificates(plan *gateway.Plan) map[string][]edgetls.Certificate {
+	all := make(map[string][]edgetls.Certificate)
+	for _, s := range plan.Sockets {
+		for _, c := range s.Certificates {
+			all[s.Name] = append(all[s.Name], edgetls.Certificate{ServerName: c.ServerName, Certificate: c.Certificate})
+		}
+	}
+	return all
+}
+
+// rest waits for d, or until ctx ends.
+func rest(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// Settings is everything that a person can choose about `lintel run`. It is
+// filled by a settingsReader and read-only from then on. In timeouts and byte
+// limits, 0 means no limit.
+type Settings struct {
+	Manifests  string // directory, file or "-"; "" watches a Kubernetes API server
+	Kubeconfig string // path; "" finds one as kubectl does, or the service account
+
+	ControllerName        string
+	IngressControllerName string
+	GatewayClasses        []string // names; none means every class with our controller's name
+	IngressClasses        []string // likewise
+	WatchNamespaces       []string // none means all
+
+	HTTPPort         int // of Ingress; 0 turns it off
+	HTTPSPort        int // likewise
+	PublishAddresses []string
+	NodeName         string
+	AdminAddress     string // host:port; "" turns it off
+
+	LogLevel        string // debug, info, warn or error
+	LogFormat       string // json or text
+	AccessLog       bool
+	AccessLogSample int // one exchange in so many is logged, 1 or more; 5xx always
+
+	TrustedProxies        []netip.Prefix
+	DrainTimeout          time.Duration // more than 0
+	ReadHeaderTimeout     time.Duration
+	IdleTimeout           time.Duration
+	ConnectTimeout        time.Duration
+	ResponseHeaderTimeout time.Duration
+	BodyStallTimeout      time.Duration
+	UpstreamIdleTimeout   time.Duration
+	MaxHeaderBytes        int64 // more than 0
+	MaxBodyBytes          int64
+}
+
+// settingsReader reads Settings from where they can be given. What comes first
+// wins: flag, environment variable, configuration file, default.
+type settingsReader struct {
+	settings   Settings
+	configFile string
+	table      []setting
+	flags      *pflag.FlagSet
+}
+
+// newSettingsReader returns a reader whose settings have their defaults.
+func newSettingsReader() *settingsReader {
+	r := &settingsReader{flags: pflag.NewFlagSet("settings", pflag.ContinueOnError)}
+	r.flags.SortFlags = false
+	r.flags.StringVar(&r.configFile, configName, "", configUsage)
+	r.table = settingsTable(&r.settings)
+	for i := range r.table {
+		r.flags.Var(r.table[i].value, r.table[i].name, r.table[i].usage)
+	}
+	return r
+}
+
+// Flags returns the flags, for a command to add to its own.
+func (r *settingsReader) Flags() *pflag.FlagSet { return r.flags }
+
+// Read completes what the parsed flags left open: from environ, in the form of
+// os.Environ, then from the configuration file. The error joins every mistake
+// found, those in values that are overridden included.
+func (r *settingsReader) Read(environ []string) (Settings, error) {
+	environment, mistakes := r.readEnvironment(environ)
+	if path, ok := environment[configName]; ok && !r.flags.Changed(configName) {
+		r.configFile = path.text
+	}
+	var file map[string]given
+	if r.configFile != "" {
+		var err error
+		file, err = r.readFile(r.configFile)
+		mistakes = append(mistakes, err)
+	}
+	for _, s := range r.table {
+		fromEnvironment, inEnvironment := environment[s.name]
+		fromFile, inFile := file[s.name]
+		if inEnvironment {
+			mistakes = append(mistakes, fromEnvironment.check(s.value))
+		}
+		if inFile {
+			mistakes = append(mistakes, fromFile.check(s.value))
+		}
+		switch {
+		case r.flags.Changed(s.name):
+		case inEnvironment:
+			_ = s.value.Set(fromEnvironment.text) // checked above
+		case inFile:
+			_ = s.value.Set(fromFile.text) // likewise
+		}
+	}
+	if err := errors.Join(mistakes...); err != nil {
+		return Settings{}, err
+	}
+	return r.settings, r.settings.validate()
+}
+
+// given is the text of a value and the place where it was given.
+type given struct {
+	text  string
+	place string // "LINTEL_HTTP_PORT", or "lintel.yaml:3: httpPort"
+}
+
+func (g given) check(v settingValue) error {
+	if err := v.Check(g.text); err != nil {
+		return fmt.Errorf("%s: %q %w", g.place, g.text, err)
+	}
+	return nil
+}
+
+// validate finds settings that are fine alone but not together.
+func (s *Settings) validate() error {
+	switch {
+	case s.Manifests != "" && s.Kubeconfig != "":
+		return errors.New("manifests and kubeconfig are both set: choose one source of objects")
+	case s.HTTPPort != 0 && s.HTTPPort == s.HTTPSPort:
+		return fmt.Errorf("http-port and https-port are both %d: one port speaks one protocol", s.HTTPPort)
+	}
+	return nil
+}

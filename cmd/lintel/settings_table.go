@@ -1,0 +1,131 @@
+package main
+
+import "time"
+
+// The one setting that the configuration file itself can't hold.
+const (
+	configName  = "config"
+	configUsage = "`file` of settings in YAML; its keys are the flags' names in camelCase"
+)
+
+// Defaults that a person is likely to ask the reasons of.
+const (
+	// Pods get 30 s from SIGTERM to SIGKILL by default.
+	defaultDrainTimeout = 30 * time.Second
+	// A browser sends a head in one packet; a bad mobile link may take seconds.
+	defaultReadHeaderTimeout = 10 * time.Second
+	// Longer than the 60 s that load balancers in front keep idle connections, so
+	// that they close first.
+	defaultIdleTimeout = 75 * time.Second
+	// Covers two lost SYNs, which are sent again after 1 and 3 s.
+	defaultConnectTimeout = 5 * time.Second
+	// What people know from nginx.
+	defaultResponseHeaderTimeout = 60 * time.Second
+	defaultBodyStallTimeout      = 60 * time.Second
+	// Shorter than the 75 s that most servers keep idle connections.
+	defaultUpstreamIdleTimeout = 60 * time.Second
+	// Room for large cookies and Kerberos tickets.
+	defaultMaxHeaderBytes = 64 << 10
+)
+
+// setting is one row of the table that flags, environment variables, the
+// configuration file and docs/configuration.md are made from.
+type setting struct {
+	group string // heading in the documentation
+	name  string // of the flag
+	usage string // one sentence without full stop; `quotes` name the value
+	value settingValue
+}
+
+// settingsTable returns the rows in the order of the documentation. Making it
+// puts the defaults into s.
+func settingsTable(s *Settings) []setting {
+	var rows []setting
+	for _, group := range []struct {
+		name string
+		rows []setting
+	}{
+		{"Objects", objectSettings(s)},
+		{"Addresses and ports", addressSettings(s)},
+		{"Logs", logSettings(s)},
+		{"Traffic", trafficSettings(s)},
+	} {
+		for _, row := range group.rows {
+			row.group = group.name
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
+func objectSettings(s *Settings) []setting {
+	return []setting{
+		{name: "manifests", value: text(&s.Manifests, ""),
+			usage: "read objects from the YAML files of `path` (a directory, a file, or - for standard input) instead of a Kubernetes API server"},
+		{name: "kubeconfig", value: text(&s.Kubeconfig, ""),
+			usage: "`file` that says how to reach the API server; without it: $KUBECONFIG, the Pod's service account, ~/.kube/config"},
+		{name: "controller-name", value: controllerName(&s.ControllerName, "lintel.dev/gateway-controller"),
+			usage: "GatewayClasses whose spec.controllerName is this `name` are ours"},
+		{name: "ingress-controller-name", value: controllerName(&s.IngressControllerName, "lintel.dev/ingress-controller"),
+			usage: "IngressClasses whose spec.controller is this `name` are ours"},
+		{name: "gateway-class", value: list(&s.GatewayClasses, objectName),
+			usage: "of our GatewayClasses serve only those with these `names`"},
+		{name: "ingress-class", value: list(&s.IngressClasses, objectName),
+			usage: "of our IngressClasses serve only those with these `names`"},
+		{name: "watch-namespaces", value: list(&s.WatchNamespaces, objectName),
+			usage: "watch only these `namespaces`; cluster-scoped objects are watched in any case"},
+	}
+}
+
+func addressSettings(s *Settings) []setting {
+	return []setting{
+		{name: "http-port", value: port(&s.HTTPPort, 80),
+			usage: "`port` on which Ingress is served over HTTP; 0 turns it off"},
+		{name: "https-port", value: port(&s.HTTPSPort, 443),
+			usage: "`port` on which Ingress is served over HTTPS; 0 turns it off"},
+		{name: "publish-address", value: list(&s.PublishAddresses, publishAddress),
+			usage: "`addresses` (IP or hostname) to publish in the status of Gateways and Ingresses instead of the nodes' own"},
+		{name: "node-name", value: text(&s.NodeName, ""),
+			usage: "publish only the addresses of the node of this `name`"},
+		{name: "admin-address", value: hostPort(&s.AdminAddress, "127.0.0.1:9180"),
+			usage: "`host:port` of /healthz, /readyz and /metrics; empty turns them off"},
+	}
+}
+
+func logSettings(s *Settings) []setting {
+	return []setting{
+		{name: "log-level", value: choice(&s.LogLevel, "info", "debug", "info", "warn", "error"),
+			usage: "write log lines of this `level` and above"},
+		{name: "log-format", value: choice(&s.LogFormat, "json", "json", "text"),
+			usage: "`format` of log lines; the access log is JSON in any case"},
+		{name: "access-log", value: onOff(&s.AccessLog, true),
+			usage: "write one line for each exchange to standard output: `on|off`"},
+		{name: "access-log-sample", value: count(&s.AccessLogSample, 1),
+			usage: "write only one line in `n`; answers with a 5xx status are always written"},
+	}
+}
+
+func trafficSettings(s *Settings) []setting {
+	return []setting{
+		{name: "trusted-proxies", value: list(&s.TrustedProxies, network),
+			usage: "`networks` (CIDR or address) whose X-Forwarded-* fields are believed"},
+		{name: "drain-timeout", value: positive(timeout(&s.DrainTimeout, defaultDrainTimeout)),
+			usage: "`time` that exchanges in flight get to finish after SIGTERM, or after their socket was removed"},
+		{name: "read-header-timeout", value: timeout(&s.ReadHeaderTimeout, defaultReadHeaderTimeout),
+			usage: "`time` that a client gets for a TLS handshake, and for a request head from its first byte; 0 means no limit"},
+		{name: "idle-timeout", value: timeout(&s.IdleTimeout, defaultIdleTimeout),
+			usage: "`time` that a client's connection is kept between two requests; 0 means no limit"},
+		{name: "connect-timeout", value: timeout(&s.ConnectTimeout, defaultConnectTimeout),
+			usage: "`time` for connecting to one endpoint; 0 means no limit"},
+		{name: "response-header-timeout", value: timeout(&s.ResponseHeaderTimeout, defaultResponseHeaderTimeout),
+			usage: "`time` that a backend gets from the end of a request to the head of its response; 0 means no limit"},
+		{name: "body-stall-timeout", value: timeout(&s.BodyStallTimeout, defaultBodyStallTimeout),
+			usage: "`time` between two pieces of a body, from and to either side; 0 means no limit"},
+		{name: "upstream-idle-timeout", value: timeout(&s.UpstreamIdleTimeout, defaultUpstreamIdleTimeout),
+			usage: "`time` that an idle connection to an endpoint is kept; 0 means no limit"},
+		{name: "max-header-bytes", value: positive(size(&s.MaxHeaderBytes, defaultMaxHeaderBytes)),
+			usage: "`size` of a request or response head, beyond which it is refused"},
+		{name: "max-body-bytes", value: size(&s.MaxBodyBytes, 0),
+			usage: "`size` of a request body, beyond which the answer is 413; 0 means no limit"},
+	}
+}

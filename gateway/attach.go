@@ -1,0 +1,223 @@
+package gateway
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// boundRoute is an HTTPRoute with at least one parent that is a Gateway of ours.
+type boundRoute struct {
+	*gatewayv1.HTTPRoute
+	ref       ObjectRef
+	memo      *routeMemo
+	parents   []boundParent
+	listeners []*listener // each once, in the order of the parents
+
+	resolved condition
+}
+
+// boundParent is one parentRef that names a Gateway of ours.
+type boundParent struct {
+	index    int // in spec.parentRefs
+	accepted condition
+}
+
+// bindHTTPRoutes attaches Routes to Listeners and puts their Rules in place.
+func (b *build) bindHTTPRoutes() []*boundRoute {
+	routes := slices.Clone(b.HTTPRoutes)
+	slices.SortFunc(routes, func(x, y *gatewayv1.HTTPRoute) int {
+		return cmp.Or(cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name))
+	})
+	var bound []*boundRoute
+	for _, r := range routes {
+		route := &boundRoute{HTTPRoute: r, ref: ObjectRef{Kind: kindHTTPRoute, Namespace: r.Namespace, Name: r.Name}}
+		route.memo = b.routeMemo(r)
+		b.attach(route)
+		if len(route.parents) == 0 {
+			continue
+		}
+		b.placeRules(route)
+		bound = append(bound, route)
+	}
+	return bound
+}
+
+// attach decides every parentRef of a Route.
+func (b *build) attach(r *boundRoute) {
+	for i := range r.Spec.ParentRefs {
+		ref := &r.Spec.ParentRefs[i]
+		field := fmt.Sprintf("spec.parentRefs[%d]", i)
+		g := b.parent(r, field, ref)
+		if g == nil {
+			continue
+		}
+		accepted, listeners := b.attachTo(r, field, g, ref)
+		r.parents = append(r.parents, boundParent{i, accepted})
+		for _, l := range listeners {
+			if !slices.Contains(r.listeners, l) {
+				r.listeners = append(r.listeners, l)
+				l.attached++
+			}
+		}
+	}
+}
+
+// parent returns the Gateway of ours that a parentRef names, or nil.
+func (b *build) parent(r *boundRoute, field string, ref *gatewayv1.ParentReference) *boundGateway {
+	if valueOr(ref.Group, groupGateway) != groupGateway {
+		return nil // a mesh's, or another extension's
+	}
+	if kind := valueOr(ref.Kind, kindGateway); kind != kindGateway {
+		b.report(Problem{r.ref, field + ".kind", ReasonUnclaimed, fmt.Sprintf("a parent of kind %q is not served by this version; refer to a Gateway", kind)})
+		return nil
+	}
+	name := types.NamespacedName{Namespace: valueOr(ref.Namespace, r.Namespace), Name: string(ref.Name)}
+	g := b.gateways[name]
+	if g == nil && !b.gatewayExists(name) {
+		b.report(Problem{r.ref, field, ReasonUnclaimed, fmt.Sprintf("Gateway %s not found", name)})
+	}
+	return g
+}
+
+func (b *build) gatewayExists(name types.NamespacedName) bool {
+	return slices.ContainsFunc(b.Gateways, func(g *gatewayv1.Gateway) bool { return nameOf(g) == name })
+}
+
+// attachTo finds the Listeners of one Gateway that take the Route, in the order in
+// which the reasons of the Accepted condition exclude each other.
+func (b *build) attachTo(r *boundRoute, field string, g *boundGateway, ref *gatewayv1.ParentReference) (condition, []*listener) {
+	no := func(reason gatewayv1.RouteConditionReason, message string) (condition, []*listener) {
+		p := Problem{r.ref, field, string(reason), message}
+		b.report(p)
+		return fault(gatewayv1.RouteConditionAccepted, p), nil
+	}
+	named := filter(g.listeners, func(l *listener) bool {
+		return (ref.SectionName == nil || *ref.SectionName == l.Name) && (ref.Port == nil || *ref.Port == l.Port)
+	})
+	if len(named) == 0 {
+		return no(gatewayv1.RouteReasonNoMatchingParent, fmt.Sprintf("%s has no Listener%s", g.ref, wantedListener(ref)))
+	}
+	allowed := filter(named, func(l *listener) bool { return l.allows(b.index, r.Namespace) })
+	if len(allowed) == 0 {
+		return no(gatewayv1.RouteReasonNotAllowedByListeners,
+			fmt.Sprintf("allowedRoutes of %s%s lets in no HTTPRoute of namespace %q", g.ref, wantedListener(ref), r.Namespace))
+	}
+	listeners := filter(allowed, func(l *listener) bool {
+		return slices.ContainsFunc(r.memo.parsed.hostnames, func(h string) bool { return intersects(l.hostname, h) })
+	})
+	if len(listeners) == 0 {
+		return no(gatewayv1.RouteReasonNoMatchingListenerHostname,
+			fmt.Sprintf("none of the hostnames %s is one of %s%s (%s)", quoted(r.memo.parsed.hostnames), g.ref, wantedListener(ref), quoted(hostnamesOf(allowed))))
+	}
+	if p := r.memo.parsed; len(p.invalid) > 0 && !slices.ContainsFunc(p.rules, func(r parsedRule) bool { return !r.invalid }) {
+		return fault(gatewayv1.RouteConditionAccepted, p.invalid[0]), nil
+	}
+	message := "attached to " + listenerNames(listeners)
+	if ignored := r.memo.parsed.ignored; len(ignored) > 0 {
+		message += "; without effect in this version: " + strings.Join(ignored, ", ")
+	}
+	return truth(gatewayv1.RouteConditionAccepted, gatewayv1.RouteReasonAccepted, message), listeners
+}
+
+// intersects reports whether there is a host that both hostnames match. Each is ""
+// for any, "example.com" or "*.example.com", where the wildcard stands for one or
+// more labels.
+func intersects(x, y string) bool {
+	if x == "" || y == "" || x == y {
+		return true
+	}
+	xSuffix, xWild := strings.CutPrefix(x, "*")
+	ySuffix, yWild := strings.CutPrefix(y, "*")
+	switch {
+	case xWild && yWild:
+		return strings.HasSuffix(xSuffix, ySuffix) || strings.HasSuffix(ySuffix, xSuffix)
+	case xWild:
+		return strings.HasSuffix(y, xSuffix) && len(y) > len(xSuffix)
+	case yWild:
+		return strings.HasSuffix(x, ySuffix) && len(x) > len(ySuffix)
+	default:
+		return false
+	}
+}
+
+// reportUnserved speaks of Routes of other kinds that ask for a Gateway of ours.
+func (b *build) reportUnserved() {
+	check := func(kind string, name types.NamespacedName, refs []gatewayv1.ParentReference) {
+		for i := range refs {
+			parent := types.NamespacedName{Namespace: valueOr(refs[i].Namespace, name.Namespace), Name: string(refs[i].Name)}
+			if valueOr(refs[i].Kind, kindGateway) == kindGateway && b.gateways[parent] != nil {
+				b.report(Problem{
+					ObjectRef{kind, name.Namespace, name.Name}, fmt.Sprintf("spec.parentRefs[%d]", i), string(gatewayv1.RouteReasonNotAllowedByListeners),
+					fmt.Sprintf("Routes of kind %s are not served by this version", kind),
+				})
+			}
+		}
+	}
+	for _, r := range b.GRPCRoutes {
+		check("GRPCRoute", nameOf(r), r.Spec.ParentRefs)
+	}
+	for _, r := range b.TLSRoutes {
+		check("TLSRoute", nameOf(r), r.Spec.ParentRefs)
+	}
+	for _, r := range b.TCPRoutes {
+		check("TCPRoute", nameOf(r), r.Spec.ParentRefs)
+	}
+	for _, r := range b.UDPRoutes {
+		check("UDPRoute", nameOf(r), r.Spec.ParentRefs)
+	}
+}
+
+func filter(listeners []*listener, keep func(*listener) bool) []*listener {
+	var kept []*listener
+	for _, l := range listeners {
+		if keep(l) {
+			kept = append(kept, l)
+		}
+	}
+	return kept
+}
+
+// wantedListener repeats what a parentRef asks of a Listener, for messages.
+func wantedListener(ref *gatewayv1.ParentReference) string {
+	var s string
+	if ref.SectionName != nil {
+		s += fmt.Sprintf(" %q", *ref.SectionName)
+	}
+	if ref.Port != nil {
+		s += fmt.Sprintf(" on port %d", *ref.Port)
+	}
+	return s
+}
+
+func listenerNames(listeners []*listener) string {
+	names := make([]string, len(listeners))
+	for i, l := range listeners {
+		names[i] = string(l.Name)
+	}
+	if len(names) == 1 {
+		return "Listener " + names[0]
+	}
+	return "Listeners " + strings.Join(names, ", ")
+}
+
+func hostnamesOf(listeners []*listener) []string {
+	var names []string
+	for _, l := range listeners {
+		names = append(names, l.hostname)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func quoted(names []string) string {
+	q := make([]string, len(names))
+	for i, n := range names {
+		q[i] = fmt.Sprintf("%q", n)
+	}
+	return strings.Join(q, ", ")
+}

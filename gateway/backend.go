@@ -1,0 +1,102 @@
+package gateway
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/lintel-dev/lintel/router"
+)
+
+// refFault is why a BackendRef does not resolve; the zero refFault means it does.
+type refFault struct {
+	reason  gatewayv1.RouteConditionReason
+	message string
+}
+
+// resolveRef finds the Backend of a BackendRef of an HTTPRoute in namespace.
+func (b *build) resolveRef(r *parsedRef, namespace string) (*router.Backend, refFault) {
+	if r.group != groupCore || r.kind != kindService {
+		return nil, refFault{gatewayv1.RouteReasonInvalidKind, fmt.Sprintf("kind %q of group %q is not supported; refer to a Service", r.kind, r.group)}
+	}
+	if !b.permits(reference{groupGateway, kindHTTPRoute, namespace, groupCore, kindService, r.name}) {
+		return nil, refFault{
+			gatewayv1.RouteReasonRefNotPermitted,
+			fmt.Sprintf("no ReferenceGrant in namespace %q lets an HTTPRoute of namespace %q refer to Service %q", r.name.Namespace, namespace, r.name.Name),
+		}
+	}
+	return b.resolveService(r.name, func(p *corev1.ServicePort) bool { return p.Port == r.port }, strconv.Itoa(int(r.port)))
+}
+
+// resolveService finds the Backend of one port of a Service; wanted describes the port.
+func (b *build) resolveService(name types.NamespacedName, match func(*corev1.ServicePort) bool, wanted string) (*router.Backend, refFault) {
+	service := b.services[name]
+	if service == nil {
+		return nil, refFault{gatewayv1.RouteReasonBackendNotFound, fmt.Sprintf("Service %s not found", name)}
+	}
+	if service.Spec.Type == corev1.ServiceTypeExternalName {
+		return nil, refFault{gatewayv1.RouteReasonUnsupportedProtocol, fmt.Sprintf("Service %s has type ExternalName, which is not supported; give it EndpointSlices instead", name)}
+	}
+	for i := range service.Spec.Ports {
+		if p := &service.Spec.Ports[i]; match(p) {
+			return b.resolvePort(service, p)
+		}
+	}
+	return nil, refFault{gatewayv1.RouteReasonBackendNotFound, fmt.Sprintf("Service %s has no port %s; it has %s", name, wanted, portList(service))}
+}
+
+func (b *build) resolvePort(service *corev1.Service, p *corev1.ServicePort) (*router.Backend, refFault) {
+	name := nameOf(service)
+	switch {
+	case p.Protocol != "" && p.Protocol != corev1.ProtocolTCP:
+		return nil, refFault{gatewayv1.RouteReasonUnsupportedProtocol, fmt.Sprintf("port %d of Service %s has protocol %s; HTTP needs TCP", p.Port, name, p.Protocol)}
+	case p.AppProtocol != nil && !servedAppProtocols[*p.AppProtocol]:
+		return nil, refFault{gatewayv1.RouteReasonUnsupportedProtocol, fmt.Sprintf("port %d of Service %s has appProtocol %q, which is not supported by this version", p.Port, name, *p.AppProtocol)}
+	case b.tlsPolicies[name]:
+		return nil, refFault{gatewayv1.RouteReasonUnsupportedProtocol, fmt.Sprintf("a BackendTLSPolicy asks for TLS to Service %s, which is not supported by this version", name)}
+	}
+	return b.backend(ServicePort{Service: name, Port: p.Port}, p.Name).Backend, refFault{}
+}
+
+// servedAppProtocols are the values of a Service port's appProtocol that HTTP/1.1
+// in the clear can serve (GEP-1911 and the names of IANA). Anything else would be
+// spoken to in the wrong protocol.
+//
+//nolint:gochecknoglobals // a constant table
+var servedAppProtocols = map[string]bool{
+	"": true, "http": true, "HTTP": true, "tcp": true, "ws": true, "kubernetes.io/ws": true,
+}
+
+// backend returns the Backend of a Service port, the same one as in earlier Builds.
+func (b *build) backend(port ServicePort, portName string) *Backend {
+	if known := b.memo.backends[port]; known != nil {
+		return known
+	}
+	backend := b.was.backends[port]
+	switch {
+	case backend == nil:
+		backend = &Backend{Backend: router.NewBackend(port.String()), PortName: portName}
+	case backend.PortName != portName:
+		backend = &Backend{Backend: backend.Backend, PortName: portName}
+	}
+	b.memo.backends[port] = backend
+	return backend
+}
+
+// String returns "namespace/name:port".
+func (p ServicePort) String() string { return p.Service.String() + ":" + strconv.Itoa(int(p.Port)) }
+
+func portList(s *corev1.Service) string {
+	if len(s.Spec.Ports) == 0 {
+		return "none"
+	}
+	var ports []string
+	for _, p := range s.Spec.Ports {
+		ports = append(ports, strings.TrimSuffix(fmt.Sprintf("%d (%s)", p.Port, p.Name), " ()"))
+	}
+	return strings.Join(ports, ", ")
+}

@@ -1,0 +1,203 @@
+package gateway
+
+import (
+	"bytes"
+	"crypto/x509"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lintel-dev/lintel/router"
+)
+
+var update = flag.Bool("update", false, "write what Build makes into testdata/*.txtar")
+
+// TestBuild runs every testdata/*.txtar: the objects of input.yaml give the
+// table, the status and the problems that stand beside them.
+func TestBuild(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no test files: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			archive, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range archive.Files {
+				if f := &archive.Files[i]; f.Name != "input.yaml" {
+					got := render(t, archive.Files[0].Data)[f.Name]
+					if diff := cmp.Diff(string(f.Data), got); diff != "" && !*update {
+						t.Errorf("%s (-want +got):\n%s", f.Name, diff)
+					}
+					f.Data = []byte(got)
+				}
+			}
+			if *update {
+				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// render builds the input and writes every part of the outcome as text.
+func render(t *testing.T, input []byte) map[string]string {
+	t.Helper()
+	b := newBuild(readSnapshot(t, input), &Memo{})
+	b.run()
+	return map[string]string{
+		"table":    renderTable(b),
+		"sockets":  renderSockets(b.plan.Sockets),
+		"status":   renderStatuses(b.plan.Statuses),
+		"problems": renderProblems(b.plan.Problems),
+	}
+}
+
+func renderTable(b *build) string {
+	var lines []string
+	for _, h := range b.hosts {
+		host := h.Host
+		if h.OneLabel {
+			host += " (one label)"
+		}
+		for _, r := range h.Rules {
+			lines = append(lines, fmt.Sprintf("%s [%s] %q %s => %s  (%s)\n", h.Socket, h.ListenerHost, host, renderMatch(&r.Match), renderAction(&r.Action), r.Route))
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "")
+}
+
+func renderMatch(m *router.Match) string {
+	kinds := map[router.PathKind]string{router.PathPrefix: "prefix", router.PathExact: "exact", router.PathRegex: "regex"}
+	s := strings.TrimSpace(m.Method + " " + kinds[m.Path.Kind] + " " + m.Path.Value)
+	for _, h := range m.Headers {
+		s += fmt.Sprintf(" header %s=%s", h.Name, renderValue(h))
+	}
+	for _, q := range m.Query {
+		s += fmt.Sprintf(" query %s=%s", q.Name, renderValue(q))
+	}
+	return s
+}
+
+func renderValue(v router.ValueMatch) string {
+	if v.Regexp != nil {
+		return "~" + v.Regexp.String()
+	}
+	return v.Value
+}
+
+func renderAction(a *router.Action) string {
+	var parts []string
+	if a.Status != 0 {
+		parts = append(parts, fmt.Sprint("status ", a.Status))
+	}
+	if r := a.Redirect; r != nil {
+		parts = append(parts, fmt.Sprintf("redirect %d %s://%s:%d path %d %q", r.Status, r.Scheme, r.Hostname, r.Port, r.Path.Kind, r.Path.Value))
+	}
+	if r := a.Rewrite; r != nil {
+		parts = append(parts, fmt.Sprintf("rewrite host %q path %d %q", r.Hostname, r.Path.Kind, r.Path.Value))
+	}
+	parts = append(parts, renderHeaders("request", a.RequestHeaders)...)
+	parts = append(parts, renderHeaders("response", a.ResponseHeaders)...)
+	if a.RequestTimeout+a.BackendTimeout > 0 {
+		parts = append(parts, fmt.Sprintf("timeouts %s %s", a.RequestTimeout, a.BackendTimeout))
+	}
+	for _, w := range a.Backends {
+		name := "invalid"
+		if w.Backend != nil {
+			name = w.Backend.Name
+		}
+		parts = append(parts, fmt.Sprintf("%s*%d", name, w.Weight))
+		parts = append(parts, renderHeaders("request", w.RequestHeaders)...)
+	}
+	return strings.Join(parts, ", ")
+}
+
+func renderHeaders(side string, f *router.HeaderFilter) []string {
+	if f == nil {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s set %v add %v remove %v", side, f.Set, f.Add, f.Remove)}
+}
+
+func renderSockets(sockets []Socket) string {
+	var s strings.Builder
+	for _, socket := range sockets {
+		fmt.Fprintf(&s, "%s tls=%t\n", socket.Name, socket.TLS)
+		for _, c := range socket.Certificates {
+			leaf, err := x509.ParseCertificate(c.Certificate.Certificate[0])
+			fmt.Fprintf(&s, "\t%q %v %v\n", c.ServerName, leaf.DNSNames, err)
+		}
+	}
+	return s.String()
+}
+
+func renderStatuses(statuses []*Status) string {
+	var s strings.Builder
+	conditions := func(indent string, list []metav1.Condition) {
+		for _, c := range list {
+			fmt.Fprintf(&s, "%s%s=%s %s: %s\n", indent, c.Type, c.Status, c.Reason, c.Message)
+		}
+	}
+	for _, status := range statuses {
+		fmt.Fprintln(&s, status.Object)
+		switch {
+		case status.GatewayClass != nil:
+			conditions("\t", status.GatewayClass.Conditions)
+		case status.Gateway != nil:
+			for _, a := range status.Gateway.Addresses {
+				fmt.Fprintf(&s, "\taddress %s %s\n", *a.Type, a.Value)
+			}
+			conditions("\t", status.Gateway.Conditions)
+			for _, l := range status.Gateway.Listeners {
+				var kinds []string
+				for _, k := range l.SupportedKinds {
+					kinds = append(kinds, string(k.Kind))
+				}
+				fmt.Fprintf(&s, "\tlistener %s: %d routes, kinds %v\n", l.Name, l.AttachedRoutes, kinds)
+				conditions("\t\t", l.Conditions)
+			}
+		case status.Route != nil:
+			for _, p := range status.Route.Parents {
+				fmt.Fprintf(&s, "\tparent %s %s\n", p.ParentRef.Name, valueOr(p.ParentRef.SectionName, ""))
+				conditions("\t\t", p.Conditions)
+			}
+		case status.Ingress != nil:
+			for _, i := range status.Ingress.Ingress {
+				fmt.Fprintf(&s, "\taddress %s%s\n", i.IP, i.Hostname)
+			}
+		}
+	}
+	return s.String()
+}
+
+func renderProblems(problems []Problem) string {
+	var s bytes.Buffer
+	for _, p := range problems {
+		fmt.Fprintf(&s, "%s: %s [%s]\n", p.Object, p.text(), p.Reason)
+	}
+	return s.String()
+}
+
+// backendNames lists the Backends of a Plan.
+func backendNames(p *Plan) []string {
+	var names []string
+	for port := range maps.Keys(p.Backends) {
+		names = append(names, port.String())
+	}
+	slices.Sort(names)
+	return names
+}

@@ -1,0 +1,123 @@
+package gateway
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	"sigs.k8s.io/gateway-api/pkg/features"
+)
+
+// classes finds the GatewayClasses and IngressClasses that name our controller,
+// and gives the former their status.
+func (b *build) classes() {
+	for _, c := range b.GatewayClasses {
+		if string(c.Spec.ControllerName) != b.Settings.ControllerName {
+			continue
+		}
+		b.gatewayClasses[c.Name] = c.Spec.ParametersRef == nil
+		b.gatewayClassStatus(c)
+	}
+	for _, c := range b.IngressClasses {
+		if c.Spec.Controller != b.Settings.IngressControllerName {
+			continue
+		}
+		b.ingressClasses[c.Name] = true
+		if c.Annotations[networkingv1.AnnotationIsDefaultIngressClass] == "true" {
+			b.defaultIngress = true
+		}
+	}
+}
+
+func (b *build) gatewayClassStatus(c *gatewayv1.GatewayClass) {
+	ref := ObjectRef{Kind: kindGatewayClass, Name: c.Name}
+	accepted := truth(gatewayv1.GatewayClassConditionStatusAccepted, gatewayv1.GatewayClassReasonAccepted, "served by "+b.Settings.ControllerName)
+	if c.Spec.ParametersRef != nil {
+		p := Problem{
+			Object: ref, Field: "spec.parametersRef", Reason: string(gatewayv1.GatewayClassReasonInvalidParameters),
+			Message: fmt.Sprintf("%s %q is not a kind of parameters that this controller reads; remove the field", c.Spec.ParametersRef.Kind, c.Spec.ParametersRef.Name),
+		}
+		b.report(p)
+		accepted = fault(gatewayv1.GatewayClassConditionStatusAccepted, p)
+	}
+	b.addStatus(&Status{
+		Object: ref, UID: c.UID, Generation: c.Generation,
+		GatewayClass: &gatewayv1.GatewayClassStatus{
+			Conditions:        []metav1.Condition{accepted.at(c.Generation)},
+			SupportedFeatures: supportedFeatures(),
+		},
+	})
+}
+
+// supportedFeatures lists what is true of this version, sorted as the API wants it.
+func supportedFeatures() []gatewayv1.SupportedFeature {
+	names := []features.FeatureName{
+		features.SupportGateway,
+		features.SupportGatewayHTTPListenerIsolation,
+		features.SupportGatewayPort8080,
+		features.SupportGatewayRouteHostnameIntersectionPrecedence,
+		features.SupportHTTPRoute,
+		features.SupportHTTPRoute303RedirectStatusCode,
+		features.SupportHTTPRoute307RedirectStatusCode,
+		features.SupportHTTPRoute308RedirectStatusCode,
+		features.SupportHTTPRouteBackendProtocolWebSocket,
+		features.SupportHTTPRouteBackendRequestHeaderModification,
+		features.SupportHTTPRouteBackendTimeout,
+		features.SupportHTTPRouteHostRewrite,
+		features.SupportHTTPRouteMethodMatching,
+		features.SupportHTTPRouteNamedRouteRule,
+		features.SupportHTTPRouteParentRefPort,
+		features.SupportHTTPRoutePathRedirect,
+		features.SupportHTTPRoutePathRewrite,
+		features.SupportHTTPRoutePortRedirect,
+		features.SupportHTTPRouteQueryParamMatching,
+		features.SupportHTTPRouteRequestTimeout,
+		features.SupportHTTPRouteResponseHeaderModification,
+		features.SupportHTTPRouteSchemeRedirect,
+		features.SupportReferenceGrant,
+	}
+	slices.Sort(names)
+	supported := make([]gatewayv1.SupportedFeature, len(names))
+	for i, n := range names {
+		supported[i].Name = gatewayv1.FeatureName(n)
+	}
+	return supported
+}
+
+// unclaimedClass reports an object whose class is not ours.
+func (b *build) unclaimedClass(object ObjectRef, field, class string) {
+	b.report(Problem{Object: object, Field: field, Reason: ReasonUnclaimed, Message: b.classMessage(object.Kind, class)})
+}
+
+func (b *build) classMessage(kind, class string) string {
+	classKind, ours, controller := "GatewayClass", b.gatewayClasses, b.Settings.ControllerName
+	owner := ""
+	if kind == kindIngress {
+		classKind, ours, controller = "IngressClass", b.ingressClasses, b.Settings.IngressControllerName
+		for _, c := range b.IngressClasses {
+			if c.Name == class {
+				owner = c.Spec.Controller
+			}
+		}
+	}
+	for _, c := range b.GatewayClasses {
+		if kind == kindGateway && c.Name == class {
+			owner = string(c.Spec.ControllerName)
+		}
+	}
+	switch {
+	case class == "":
+		return fmt.Sprintf("no class is named, and no %s of %s is the default", classKind, controller)
+	case owner != "":
+		return fmt.Sprintf("%s %q belongs to %s, not to %s", classKind, class, owner, controller)
+	case len(ours) == 0:
+		return fmt.Sprintf("there is no %s %q, nor any other of %s", classKind, class, controller)
+	default:
+		names := slices.Sorted(maps.Keys(ours))
+		return fmt.Sprintf("there is no %s %q; those of %s are: %s", classKind, class, controller, strings.Join(names, ", "))
+	}
+}

@@ -1,0 +1,109 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/lintel-dev/lintel/router"
+)
+
+// filter adds one filter of a rule or a BackendRef to an action.
+func (p *routeParser) filter(field string, f *gatewayv1.HTTPRouteFilter, action *router.Action) {
+	switch {
+	case f.Type == gatewayv1.HTTPRouteFilterRequestHeaderModifier && f.RequestHeaderModifier != nil:
+		action.RequestHeaders = headerFilter(f.RequestHeaderModifier)
+	case f.Type == gatewayv1.HTTPRouteFilterResponseHeaderModifier && f.ResponseHeaderModifier != nil:
+		action.ResponseHeaders = headerFilter(f.ResponseHeaderModifier)
+	case f.Type == gatewayv1.HTTPRouteFilterRequestRedirect && f.RequestRedirect != nil:
+		action.Redirect = p.redirect(field+".requestRedirect", f.RequestRedirect)
+	case f.Type == gatewayv1.HTTPRouteFilterURLRewrite && f.URLRewrite != nil:
+		action.Rewrite = &router.Rewrite{
+			Hostname: valueOr(f.URLRewrite.Hostname, ""),
+			Path:     p.pathModifier(field+".urlRewrite.path", f.URLRewrite.Path),
+		}
+	default:
+		p.invalid(field+".type", fmt.Sprintf("%q is not supported by this version", f.Type))
+	}
+}
+
+func headerFilter(f *gatewayv1.HTTPHeaderFilter) *router.HeaderFilter {
+	return &router.HeaderFilter{Set: headerFields(f.Set), Add: headerFields(f.Add), Remove: f.Remove}
+}
+
+func headerFields(headers []gatewayv1.HTTPHeader) []router.Field {
+	var fields []router.Field
+	for _, h := range headers {
+		fields = append(fields, router.Field{Name: string(h.Name), Value: h.Value})
+	}
+	return fields
+}
+
+// redirect parses a RequestRedirect; what it leaves to the Listener is completed
+// by redirectOn.
+func (p *routeParser) redirect(field string, f *gatewayv1.HTTPRequestRedirectFilter) *router.Redirect {
+	r := &router.Redirect{
+		Scheme:   valueOr(f.Scheme, ""),
+		Hostname: valueOr(f.Hostname, ""),
+		Path:     p.pathModifier(field+".path", f.Path),
+		Status:   http.StatusFound,
+	}
+	if f.Port != nil {
+		r.Port = int(*f.Port)
+	}
+	if f.StatusCode != nil {
+		r.Status = *f.StatusCode
+	}
+	if r.Scheme != "" && r.Scheme != schemeHTTP && r.Scheme != schemeHTTPS {
+		p.invalid(field+".scheme", fmt.Sprintf("%q is not supported; use http or https", r.Scheme))
+	}
+	switch r.Status {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+	default:
+		p.invalid(field+".statusCode", fmt.Sprintf("%d is not supported; use 301, 302, 303, 307 or 308", r.Status))
+	}
+	return r
+}
+
+func (p *routeParser) pathModifier(field string, m *gatewayv1.HTTPPathModifier) router.PathModifier {
+	switch {
+	case m == nil:
+		return router.PathModifier{}
+	case m.Type == gatewayv1.FullPathHTTPPathModifier && m.ReplaceFullPath != nil:
+		return router.PathModifier{Kind: router.ReplaceFullPath, Value: *m.ReplaceFullPath}
+	case m.Type == gatewayv1.PrefixMatchHTTPPathModifier && m.ReplacePrefixMatch != nil:
+		return router.PathModifier{Kind: router.ReplacePrefix, Value: *m.ReplacePrefixMatch}
+	default:
+		p.invalid(field+".type", fmt.Sprintf("%q is not supported; use ReplaceFullPath or ReplacePrefixMatch", m.Type))
+		return router.PathModifier{}
+	}
+}
+
+const (
+	schemeHTTP  = "http"
+	schemeHTTPS = "https"
+)
+
+// entry is where requests come in that a Rule is made for.
+type entry struct {
+	label  string // router.Rule.Listener
+	scheme string
+	port   int
+}
+
+// redirectOn completes a redirect for requests that come in by an entry, by the
+// rules of HTTPRequestRedirectFilter.port: without a scheme, the Listener's scheme
+// and port; with one, its well-known port; and a well-known port is left out.
+func redirectOn(r router.Redirect, e entry) *router.Redirect {
+	if r.Port == 0 && r.Scheme == "" {
+		r.Port = e.port
+	}
+	if r.Scheme == "" {
+		r.Scheme = e.scheme
+	}
+	if (r.Scheme == schemeHTTP && r.Port == 80) || (r.Scheme == schemeHTTPS && r.Port == 443) {
+		r.Port = 0
+	}
+	return &r
+}

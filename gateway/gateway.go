@@ -1,0 +1,93 @@
+package gateway
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// boundGateway is a Gateway of ours with its Listeners.
+type boundGateway struct {
+	*gatewayv1.Gateway
+	ref       ObjectRef
+	refused   *Problem // why the Gateway as a whole is not accepted
+	addresses []string // to listen on; "" for every address of the node
+	listeners []*listener
+}
+
+// bindGateways finds the Gateways of our classes and their Listeners. Older
+// Gateways come first: what they listen on is not taken away by newer ones.
+func (b *build) bindGateways() {
+	gateways := slices.Clone(b.Gateways)
+	slices.SortFunc(gateways, func(x, y *gatewayv1.Gateway) int { return byAge(x, y) })
+	for _, g := range gateways {
+		ref := ObjectRef{Kind: kindGateway, Namespace: g.Namespace, Name: g.Name}
+		accepted, ours := b.gatewayClasses[string(g.Spec.GatewayClassName)]
+		if !ours {
+			b.unclaimedClass(ref, "spec.gatewayClassName", string(g.Spec.GatewayClassName))
+			continue
+		}
+		bound := &boundGateway{Gateway: g, ref: ref}
+		b.acceptGateway(bound, accepted)
+		b.gateways[nameOf(g)] = bound
+		for i := range g.Spec.Listeners {
+			bound.listeners = append(bound.listeners, b.newListener(bound, i))
+		}
+		b.listeners = append(b.listeners, bound.listeners...)
+	}
+	b.findConflicts()
+	for _, l := range b.listeners {
+		b.openListener(l)
+	}
+}
+
+// acceptGateway checks the fields of the Gateway as a whole.
+func (b *build) acceptGateway(g *boundGateway, classAccepted bool) {
+	refuse := func(field string, reason gatewayv1.GatewayConditionReason, message string) {
+		if g.refused == nil {
+			g.refused = &Problem{Object: g.ref, Field: field, Reason: string(reason), Message: message}
+			b.report(*g.refused)
+		}
+	}
+	if !classAccepted {
+		refuse("spec.gatewayClassName", gatewayv1.GatewayReasonPending, fmt.Sprintf("GatewayClass %q is not accepted", g.Spec.GatewayClassName))
+	}
+	if i := g.Spec.Infrastructure; i != nil && i.ParametersRef != nil {
+		refuse("spec.infrastructure.parametersRef", gatewayv1.GatewayReasonInvalidParameters,
+			fmt.Sprintf("%s %q is not a kind of parameters that this controller reads; remove the field", i.ParametersRef.Kind, i.ParametersRef.Name))
+	}
+	for i, a := range g.Spec.Addresses {
+		address, err := netip.ParseAddr(a.Value)
+		if (a.Type != nil && *a.Type != gatewayv1.IPAddressType) || err != nil {
+			refuse(fmt.Sprintf("spec.addresses[%d]", i), gatewayv1.GatewayReasonUnsupportedAddress,
+				fmt.Sprintf("%q is not supported; give an IP address of the node, with type IPAddress", a.Value))
+			continue
+		}
+		g.addresses = append(g.addresses, address.String())
+	}
+	if len(g.addresses) == 0 {
+		g.addresses = []string{""}
+	}
+}
+
+// byAge orders objects as Gateway API breaks ties: the oldest, then by namespace/name.
+func byAge(x, y metav1.Object) int {
+	return cmp.Or(
+		x.GetCreationTimestamp().Compare(y.GetCreationTimestamp().Time),
+		cmp.Compare(x.GetNamespace(), y.GetNamespace()),
+		cmp.Compare(x.GetName(), y.GetName()),
+	)
+}
+
+// socketName is the key of a listening socket, in the form that net.Listen takes.
+func socketName(address string, port int32) string {
+	if address == "" {
+		return ":" + strconv.Itoa(int(port))
+	}
+	return netip.AddrPortFrom(netip.MustParseAddr(address), uint16(port)).String()
+}

@@ -1,0 +1,267 @@
+package gateway
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/lintel-dev/lintel/router"
+)
+
+// ingressMemo is what is known of one version of an Ingress.
+type ingressMemo struct {
+	uid        types.UID
+	generation int64
+	paths      []ingressPath
+	fields     []string // of the Rules, by their Order.Index
+	backends   []*router.Backend
+	rules      map[entry][]*router.Rule // parallel to paths
+}
+
+// ingressPath is one path of one host; the default backend is the path "/" of any host.
+type ingressPath struct {
+	host    string
+	match   router.Match
+	backend *networkingv1.IngressBackend
+}
+
+// bindIngresses puts the Rules of our Ingresses on the Ingress ports, and returns
+// those Ingresses.
+func (b *build) bindIngresses() []*networkingv1.Ingress {
+	var ours []*networkingv1.Ingress
+	for _, i := range b.Ingresses {
+		switch class := ingressClass(i); {
+		case b.ingressClasses[class], class == "" && b.defaultIngress:
+			ours = append(ours, i)
+		default:
+			b.unclaimedClass(ingressRef(i), "spec.ingressClassName", class)
+		}
+	}
+	slices.SortFunc(ours, func(x, y *networkingv1.Ingress) int {
+		return cmp.Or(cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name))
+	})
+	if len(ours) == 0 {
+		return nil
+	}
+	secured := b.openIngressSockets(ours)
+	for _, i := range ours {
+		b.placeIngress(i, secured)
+	}
+	return ours
+}
+
+func ingressRef(i *networkingv1.Ingress) ObjectRef {
+	return ObjectRef{Kind: kindIngress, Namespace: i.Namespace, Name: i.Name}
+}
+
+// openIngressSockets asks for the two sockets of Ingress, and returns the hosts
+// that are served by TLS: those that any of our Ingresses names in spec.tls. A
+// Gateway that has the port for another protocol keeps it.
+func (b *build) openIngressSockets(ingresses []*networkingv1.Ingress) (secured map[string]bool) {
+	secured = make(map[string]bool)
+	var certificates []Certificate
+	for _, i := range ingresses {
+		for j := range i.Spec.TLS {
+			certificates = append(certificates, b.ingressCertificates(i, j, secured)...)
+		}
+	}
+	b.openIngressSocket(ingresses[0], Socket{Name: socketName("", int32(b.Settings.HTTPPort))})
+	if len(certificates) > 0 {
+		b.openIngressSocket(ingresses[0], Socket{Name: socketName("", int32(b.Settings.HTTPSPort)), TLS: true, Certificates: certificates})
+	}
+	return secured
+}
+
+// openIngressSocket asks for one of the two sockets, unless it is turned off (port
+// 0) or a Gateway has it for the other protocol.
+func (b *build) openIngressSocket(first *networkingv1.Ingress, want Socket) {
+	has := b.sockets[want.Name]
+	switch {
+	case want.Name == ":0":
+	case has != nil && has.TLS != want.TLS:
+		b.report(Problem{
+			ingressRef(first), "", string(gatewayv1.ListenerReasonProtocolConflict),
+			fmt.Sprintf("a Gateway listens on %s with the other protocol; Ingress is not served there", want.Name),
+		})
+	default:
+		b.openSocket(want)
+	}
+}
+
+// ingressCertificates reads spec.tls[j] and marks its hosts as secured.
+func (b *build) ingressCertificates(i *networkingv1.Ingress, j int, secured map[string]bool) []Certificate {
+	t := &i.Spec.TLS[j]
+	field := fmt.Sprintf("spec.tls[%d].secretName", j)
+	secret := b.secrets[types.NamespacedName{Namespace: i.Namespace, Name: t.SecretName}]
+	if secret == nil {
+		b.report(Problem{ingressRef(i), field, string(gatewayv1.ListenerReasonInvalidCertificateRef), fmt.Sprintf("Secret %s/%s not found", i.Namespace, t.SecretName)})
+		return nil
+	}
+	k := b.keyPair(secret)
+	if k.fault != "" {
+		b.report(Problem{ingressRef(i), field, string(gatewayv1.ListenerReasonInvalidCertificateRef), k.fault})
+		return nil
+	}
+	hosts := t.Hosts
+	if len(hosts) == 0 { // the hosts of the Ingress's own rules
+		for _, r := range i.Spec.Rules {
+			hosts = append(hosts, r.Host)
+		}
+	}
+	if len(hosts) == 0 {
+		hosts = []string{""}
+	}
+	var certificates []Certificate
+	for _, h := range hosts {
+		h = strings.ToLower(h)
+		secured[h] = true
+		certificates = append(certificates, Certificate{ServerName: h, Certificate: k.certificate})
+	}
+	return certificates
+}
+
+// placeIngress resolves the backends of an Ingress and puts its Rules in place.
+func (b *build) placeIngress(i *networkingv1.Ingress, secured map[string]bool) {
+	m := b.was.ingresses[nameOf(i)]
+	if m == nil || m.uid != i.UID || m.generation != i.Generation {
+		m = &ingressMemo{uid: i.UID, generation: i.Generation}
+		m.parse(i)
+	}
+	b.memo.ingresses[nameOf(i)] = m
+	backends := make([]*router.Backend, len(m.paths))
+	for j := range m.paths {
+		backends[j] = b.resolveIngressBackend(i, m.fields[j], m.paths[j].backend)
+	}
+	if !slices.Equal(backends, m.backends) || m.rules == nil {
+		m.backends, m.rules = backends, make(map[entry][]*router.Rule)
+	}
+	b.placeIngressOn(i, m, entry{label: "Ingress http", scheme: schemeHTTP, port: b.Settings.HTTPPort}, nil)
+	b.placeIngressOn(i, m, entry{label: "Ingress https", scheme: schemeHTTPS, port: b.Settings.HTTPSPort}, secured)
+}
+
+// placeIngressOn puts the Rules of an Ingress on one socket; if only is not nil,
+// those of its hosts alone.
+func (b *build) placeIngressOn(i *networkingv1.Ingress, m *ingressMemo, e entry, only map[string]bool) {
+	socket := socketName("", int32(e.port))
+	s := b.sockets[socket]
+	if e.port == 0 || s == nil || s.TLS != (e.scheme == schemeHTTPS) {
+		return
+	}
+	rules := m.rulesFor(i, e)
+	for j, p := range m.paths {
+		if only != nil && !coversHost(only, p.host) {
+			continue
+		}
+		b.addRules(hostKey{
+			socket: socket, listenerHost: b.listenerFor(socket, p.host),
+			host: p.host, oneLabel: strings.HasPrefix(p.host, "*."),
+		}, rules[j:j+1])
+	}
+}
+
+// coversHost reports whether a host is among the secured ones, by itself, by a
+// wildcard of one label, or because everything is.
+func coversHost(secured map[string]bool, host string) bool {
+	_, parent, _ := strings.Cut(host, ".")
+	return secured[host] || secured[""] || secured["*."+parent]
+}
+
+// listenerFor returns the hostname of the Gateway Listener that requests for an
+// Ingress host belong to on a shared socket, "" when there is none: Gateway API
+// isolates Listeners, and a Gateway's wildcard must not hide an Ingress.
+func (b *build) listenerFor(socket, host string) string {
+	best := ""
+	for _, l := range b.listeners {
+		if !l.usable() || !slices.Contains(l.sockets, socket) || l.hostname == "" || host == "" {
+			continue
+		}
+		suffix, wild := strings.CutPrefix(l.hostname, "*")
+		if (l.hostname == host || (wild && strings.HasSuffix(host, suffix))) && (best == "" || len(l.hostname) > len(best) || l.hostname == host) {
+			best = l.hostname
+		}
+	}
+	return best
+}
+
+// parse reads the paths of an Ingress.
+func (m *ingressMemo) parse(i *networkingv1.Ingress) {
+	for r := range i.Spec.Rules {
+		rule := &i.Spec.Rules[r]
+		host := strings.ToLower(rule.Host)
+		if rule.HTTP == nil || len(rule.HTTP.Paths) == 0 {
+			if i.Spec.DefaultBackend != nil { // "all traffic matching the host goes to the default backend"
+				m.add(host, fmt.Sprintf("spec.rules[%d]", r), router.PathMatch{Value: "/"}, i.Spec.DefaultBackend)
+			}
+			continue
+		}
+		for p := range rule.HTTP.Paths {
+			path := &rule.HTTP.Paths[p]
+			m.add(host, fmt.Sprintf("spec.rules[%d].http.paths[%d]", r, p), ingressPathMatch(path), &path.Backend)
+		}
+	}
+	if i.Spec.DefaultBackend != nil {
+		m.add("", "spec.defaultBackend", router.PathMatch{Value: "/"}, i.Spec.DefaultBackend)
+	}
+}
+
+func (m *ingressMemo) add(host, field string, path router.PathMatch, backend *networkingv1.IngressBackend) {
+	m.paths = append(m.paths, ingressPath{host, router.Match{Path: path}, backend})
+	m.fields = append(m.fields, field)
+}
+
+// ingressPathMatch reads a path. ImplementationSpecific is a prefix here, as it is
+// for most controllers.
+func ingressPathMatch(p *networkingv1.HTTPIngressPath) router.PathMatch {
+	match := router.PathMatch{Kind: router.PathPrefix, Value: cmp.Or(p.Path, "/")}
+	if p.PathType != nil && *p.PathType == networkingv1.PathTypeExact {
+		match.Kind = router.PathExact
+	}
+	return match
+}
+
+// rulesFor makes one Rule a path for requests that come in by an entry, or returns
+// those that were made before.
+func (m *ingressMemo) rulesFor(i *networkingv1.Ingress, e entry) []*router.Rule {
+	if rules, ok := m.rules[e]; ok {
+		return rules
+	}
+	rules := make([]*router.Rule, len(m.paths))
+	for j, p := range m.paths {
+		rules[j] = &router.Rule{
+			Listener: e.label,
+			Route:    ingressRef(i).String(),
+			Match:    p.match,
+			Order:    router.Order{Created: i.CreationTimestamp.UnixNano(), Name: i.Namespace + "/" + i.Name, Index: j},
+			Action:   router.Action{Backends: []router.WeightedBackend{{Backend: m.backends[j], Weight: 1}}},
+		}
+	}
+	m.rules[e] = rules
+	return rules
+}
+
+// resolveIngressBackend finds the Backend of one path, nil when it does not resolve.
+func (b *build) resolveIngressBackend(i *networkingv1.Ingress, field string, r *networkingv1.IngressBackend) *router.Backend {
+	if r.Service == nil {
+		b.report(Problem{ingressRef(i), field, string(gatewayv1.RouteReasonInvalidKind), "a resource backend is not supported; name a service"})
+		return nil
+	}
+	port, wanted := r.Service.Port, r.Service.Port.Name
+	if wanted == "" {
+		wanted = strconv.Itoa(int(port.Number))
+	}
+	match := func(p *corev1.ServicePort) bool {
+		return (port.Name != "" && p.Name == port.Name) || (port.Name == "" && p.Port == port.Number)
+	}
+	backend, why := b.resolveService(types.NamespacedName{Namespace: i.Namespace, Name: r.Service.Name}, match, wanted)
+	if backend == nil {
+		b.report(Problem{ingressRef(i), field, string(why.reason), why.message})
+	}
+	return backend
+}

@@ -1,0 +1,141 @@
+package gateway
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// TestMemoIsInvisible builds a long series of randomly edited Snapshots with one
+// warm Memo, and each of them with a cold one: the Plans are the same.
+func TestMemoIsInvisible(t *testing.T) {
+	for seed := range uint64(20) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			w := newWorld(seed)
+			var warm Memo
+			for range 40 {
+				w.edit()
+				warmBuild := newBuild(w.snapshot(), &warm)
+				warmBuild.run()
+				warm = warmBuild.memo
+				coldBuild := newBuild(w.snapshot(), &Memo{})
+				coldBuild.run()
+				for part, got := range summary(warmBuild) {
+					if diff := cmp.Diff(summary(coldBuild)[part], got); diff != "" {
+						t.Fatalf("%s after %s (-cold +warm):\n%s", part, w.last, diff)
+					}
+				}
+			}
+		})
+	}
+}
+
+func summary(b *build) map[string]string {
+	return map[string]string{
+		"table":    renderTable(b),
+		"sockets":  renderSockets(b.plan.Sockets),
+		"status":   renderStatuses(b.plan.Statuses),
+		"problems": renderProblems(b.plan.Problems),
+		"backends": strings.Join(backendNames(b.plan), "\n"),
+	}
+}
+
+// world is a set of objects under random edits.
+type world struct {
+	random   *rand.Rand
+	routes   map[int]*gatewayv1.HTTPRoute
+	services map[int]*corev1.Service
+	gateway  *gatewayv1.Gateway
+	open     bool
+	last     string // what the last edit did
+}
+
+func newWorld(seed uint64) *world {
+	w := &world{random: rand.New(rand.NewPCG(seed, 1)), routes: map[int]*gatewayv1.HTTPRoute{}, services: map[int]*corev1.Service{}}
+	w.gateway = &gatewayv1.Gateway{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", Generation: 1},
+		Spec: gatewayv1.GatewaySpec{GatewayClassName: "lintel", Listeners: []gatewayv1.Listener{
+			{Name: "http", Port: 80, Protocol: gatewayv1.HTTPProtocolType},
+		}},
+	}
+	return w
+}
+
+// edit makes one change, by new objects as informers do.
+func (w *world) edit() {
+	n := w.random.IntN(6)
+	switch w.random.IntN(6) {
+	case 0, 1:
+		w.last = fmt.Sprintf("route %d written", n)
+		generation := int64(1)
+		if old := w.routes[n]; old != nil {
+			generation = old.Generation + 1
+		}
+		w.routes[n] = w.route(n, generation)
+	case 2:
+		w.last = fmt.Sprintf("route %d deleted", n)
+		delete(w.routes, n)
+	case 3:
+		w.last = fmt.Sprintf("service %d written", n)
+		w.services[n] = &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprintf("s%d", n)},
+			Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: int32(80 + w.random.IntN(2)), Name: fmt.Sprintf("p%d", w.random.IntN(2))}}},
+		}
+	case 4:
+		w.last = fmt.Sprintf("service %d deleted", n)
+		delete(w.services, n)
+	case 5:
+		w.last = "gateway written"
+		w.gateway = w.gateway.DeepCopy()
+		w.gateway.Generation++
+		hostname := gatewayv1.Hostname(w.pick("a.example.com", "*.example.com", "*.test"))
+		w.gateway.Spec.Listeners[0].Hostname = &hostname
+		w.gateway.Spec.Listeners[0].Port = gatewayv1.PortNumber(80 + w.random.IntN(2))
+		w.open = !w.open
+	}
+}
+
+func (w *world) pick(from ...string) string { return from[w.random.IntN(len(from))] }
+
+func (w *world) route(n int, generation int64) *gatewayv1.HTTPRoute {
+	r := &gatewayv1.HTTPRoute{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "default", Name: fmt.Sprintf("r%d", n), Generation: generation, UID: types.UID(fmt.Sprint(w.random.IntN(2))),
+	}}
+	r.Spec.ParentRefs = []gatewayv1.ParentReference{{Name: gatewayv1.ObjectName(w.pick("web", "web", "web", "gone"))}}
+	r.Spec.Hostnames = []gatewayv1.Hostname{gatewayv1.Hostname(w.pick("a.example.com", "b.example.com", "*.example.com"))}
+	for range 1 + w.random.IntN(3) {
+		kind, value, port := gatewayv1.PathMatchType(w.pick("PathPrefix", "Exact", "RegularExpression")), w.pick("/", "/a", "/b", "/("), gatewayv1.PortNumber(80)
+		rule := gatewayv1.HTTPRouteRule{Matches: []gatewayv1.HTTPRouteMatch{{Path: &gatewayv1.HTTPPathMatch{Type: &kind, Value: &value}}}}
+		ref := gatewayv1.HTTPBackendRef{}
+		ref.Name, ref.Port = gatewayv1.ObjectName(fmt.Sprintf("s%d", w.random.IntN(6))), &port
+		rule.BackendRefs = []gatewayv1.HTTPBackendRef{ref}
+		r.Spec.Rules = append(r.Spec.Rules, rule)
+	}
+	return r
+}
+
+// snapshot returns the objects in an order that differs from call to call.
+func (w *world) snapshot() *Snapshot {
+	s := &Snapshot{Settings: testSettings()}
+	class := &gatewayv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "lintel"}}
+	class.Spec.ControllerName = gatewayv1.GatewayController(s.Settings.ControllerName)
+	s.GatewayClasses = []*gatewayv1.GatewayClass{class}
+	s.Gateways = []*gatewayv1.Gateway{w.gateway}
+	for _, r := range w.routes {
+		s.HTTPRoutes = append(s.HTTPRoutes, r)
+	}
+	for _, service := range w.services {
+		s.Services = append(s.Services, service)
+	}
+	if w.open {
+		s.Observed.Sockets = map[string]string{":80": "", ":81": ""}
+	}
+	return s
+}

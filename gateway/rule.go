@@ -1,0 +1,128 @@
+package gateway
+
+import (
+	"net/http"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/types"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/lintel-dev/lintel/router"
+)
+
+// routeMemo is what is known of one version of an HTTPRoute.
+type routeMemo struct {
+	uid        types.UID
+	generation int64
+	parsed     *parsedRoute
+	backends   []*router.Backend // of every BackendRef in order, nil where it does not resolve
+	rules      map[entry][]*router.Rule
+	outcome    routeOutcome // what its Status was made from
+}
+
+// routeMemo returns what is known of r, parsing it when it is new or changed.
+func (b *build) routeMemo(r *gatewayv1.HTTPRoute) *routeMemo {
+	m := b.was.routes[nameOf(r)]
+	if m == nil || m.uid != r.UID || m.generation != r.Generation {
+		m = &routeMemo{uid: r.UID, generation: r.Generation, parsed: parseHTTPRoute(r)}
+	}
+	b.memo.routes[nameOf(r)] = m
+	return m
+}
+
+// placeRules resolves the Route's BackendRefs, and puts its Rules under every
+// host of every Listener that it is attached to.
+func (b *build) placeRules(r *boundRoute) {
+	parsed := r.memo.parsed
+	for _, p := range parsed.invalid {
+		b.report(p)
+	}
+	backends := b.resolveRefs(r)
+	if !slices.Equal(backends, r.memo.backends) || r.memo.rules == nil {
+		r.memo.backends, r.memo.rules = backends, make(map[entry][]*router.Rule)
+	}
+	for _, l := range r.listeners {
+		if !l.usable() {
+			continue
+		}
+		rules := r.rulesFor(l.entry())
+		for _, socket := range l.sockets {
+			for _, h := range parsed.hostnames {
+				if intersects(l.hostname, h) {
+					b.addRules(hostKey{socket: socket, listenerHost: l.hostname, host: h}, rules)
+				}
+			}
+		}
+	}
+}
+
+func (l *listener) entry() entry {
+	e := entry{label: l.label, scheme: schemeHTTP, port: int(l.Port)}
+	if l.isTLS() {
+		e.scheme = schemeHTTPS
+	}
+	return e
+}
+
+// resolveRefs finds the Backends of every BackendRef, in order, and the
+// ResolvedRefs condition: the first fault decides its reason.
+func (b *build) resolveRefs(r *boundRoute) []*router.Backend {
+	r.resolved = truth(gatewayv1.RouteConditionResolvedRefs, gatewayv1.RouteReasonResolvedRefs, "every reference resolves")
+	var backends []*router.Backend
+	for i := range r.memo.parsed.rules {
+		refs := r.memo.parsed.rules[i].refs
+		for j := range refs {
+			backend, why := b.resolveRef(&refs[j], r.Namespace)
+			backends = append(backends, backend)
+			if backend != nil {
+				continue
+			}
+			p := Problem{r.ref, refs[j].field, string(why.reason), why.message}
+			b.report(p)
+			if r.resolved.reason == string(gatewayv1.RouteReasonResolvedRefs) {
+				r.resolved = fault(gatewayv1.RouteConditionResolvedRefs, p)
+			}
+		}
+	}
+	return backends
+}
+
+// rulesFor makes the Rules of the Route for requests that come in by an entry, or
+// returns those that were made before: the same pointers tell the router that
+// nothing changed.
+func (r *boundRoute) rulesFor(e entry) []*router.Rule {
+	if rules, ok := r.memo.rules[e]; ok {
+		return rules
+	}
+	var rules []*router.Rule
+	order := router.Order{Created: r.CreationTimestamp.UnixNano(), Name: r.Namespace + "/" + r.Name}
+	backends := r.memo.backends
+	for i := range r.memo.parsed.rules {
+		p := &r.memo.parsed.rules[i]
+		action := p.actionOn(e, backends[:len(p.refs)])
+		backends = backends[len(p.refs):]
+		for _, m := range p.matches {
+			rules = append(rules, &router.Rule{Listener: e.label, Route: r.ref.String(), Match: m, Order: order, Action: action})
+			order.Index++
+		}
+	}
+	r.memo.rules[e] = rules
+	return rules
+}
+
+// actionOn completes a rule's action with its Backends and its entry.
+func (p *parsedRule) actionOn(e entry, backends []*router.Backend) router.Action {
+	if p.invalid {
+		return router.Action{Status: http.StatusInternalServerError}
+	}
+	action := p.action
+	if action.Redirect != nil {
+		action.Redirect = redirectOn(*action.Redirect, e)
+	}
+	for i, ref := range p.refs {
+		action.Backends = append(action.Backends, router.WeightedBackend{
+			Backend: backends[i], Weight: ref.weight, RequestHeaders: ref.requestHeaders, ResponseHeaders: ref.responseHeaders,
+		})
+	}
+	return action
+}

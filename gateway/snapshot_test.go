@@ -1,0 +1,104 @@
+package gateway
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	sigsyaml "sigs.k8s.io/yaml"
+)
+
+// testSettings are those of a cluster with nothing configured.
+func testSettings() Settings {
+	return Settings{
+		ControllerName:        "lintel.dev/gateway-controller",
+		IngressControllerName: "lintel.dev/ingress-controller",
+		HTTPPort:              80,
+		HTTPSPort:             443,
+	}
+}
+
+// readSnapshot decodes YAML documents; a mistake in them fails the test.
+func readSnapshot(t testing.TB, input []byte) *Snapshot {
+	t.Helper()
+	s := &Snapshot{Settings: testSettings()}
+	reader := yaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(input)))
+	for {
+		doc, err := reader.Read()
+		if err == io.EOF {
+			return s
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		addObject(t, s, doc)
+	}
+}
+
+func addObject(t testing.TB, s *Snapshot, doc []byte) {
+	t.Helper()
+	var meta metav1.TypeMeta
+	if err := sigsyaml.Unmarshal(doc, &meta); err != nil {
+		t.Fatalf("%v in\n%s", err, doc)
+	}
+	switch meta.Kind {
+	case "":
+	case "GatewayClass":
+		s.GatewayClasses = append(s.GatewayClasses, decode[gatewayv1.GatewayClass](t, doc))
+	case "Gateway":
+		s.Gateways = append(s.Gateways, decode[gatewayv1.Gateway](t, doc))
+	case "HTTPRoute":
+		s.HTTPRoutes = append(s.HTTPRoutes, decode[gatewayv1.HTTPRoute](t, doc))
+	case "GRPCRoute":
+		s.GRPCRoutes = append(s.GRPCRoutes, decode[gatewayv1.GRPCRoute](t, doc))
+	case "ReferenceGrant":
+		s.ReferenceGrants = append(s.ReferenceGrants, decode[gatewayv1.ReferenceGrant](t, doc))
+	case "BackendTLSPolicy":
+		s.BackendTLSPolicies = append(s.BackendTLSPolicies, decode[gatewayv1.BackendTLSPolicy](t, doc))
+	case "Ingress":
+		s.Ingresses = append(s.Ingresses, decode[networkingv1.Ingress](t, doc))
+	case "IngressClass":
+		s.IngressClasses = append(s.IngressClasses, decode[networkingv1.IngressClass](t, doc))
+	case "Service":
+		s.Services = append(s.Services, decode[corev1.Service](t, doc))
+	case "Secret":
+		s.Secrets = append(s.Secrets, decode[corev1.Secret](t, doc))
+	case "Namespace":
+		s.Namespaces = append(s.Namespaces, decode[corev1.Namespace](t, doc))
+	case "Node":
+		s.Nodes = append(s.Nodes, decode[corev1.Node](t, doc))
+	case "Observed":
+		var o struct{ Sockets map[string]string }
+		if err := sigsyaml.Unmarshal(doc, &o); err != nil {
+			t.Fatal(err)
+		}
+		s.Observed.Sockets = o.Sockets
+	default:
+		t.Fatalf("unknown kind %q", meta.Kind)
+	}
+}
+
+func decode[T any, P interface {
+	*T
+	metav1.Object
+}](t testing.TB, doc []byte) *T {
+	t.Helper()
+	object := P(new(T))
+	if err := sigsyaml.Unmarshal(doc, object); err != nil {
+		t.Fatalf("%v in\n%s", err, doc)
+	}
+	if object.GetNamespace() == "" {
+		switch any(object).(type) {
+		case *gatewayv1.GatewayClass, *networkingv1.IngressClass, *corev1.Namespace, *corev1.Node:
+		default:
+			object.SetNamespace("default")
+		}
+	}
+	return (*T)(object)
+}

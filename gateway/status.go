@@ -1,0 +1,265 @@
+package gateway
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// statuses makes the status of every object but the classes, which have theirs.
+func (b *build) statuses(routes []*boundRoute, ingresses []*networkingv1.Ingress) {
+	nodes := b.nodeAddresses()
+	for _, g := range b.orderedGateways() {
+		b.gatewayStatus(g, nodes)
+	}
+	for _, r := range routes {
+		b.httpRouteStatus(r)
+	}
+	b.releaseRoutes(routes)
+	ingress := ingressAddresses(nodes)
+	for _, i := range ingresses {
+		b.addStatus(&Status{Object: ingressRef(i), UID: i.UID, Generation: i.Generation, Ingress: ingress})
+	}
+}
+
+// addStatus adds a Status, or the one of the Build before if it says the same.
+func (b *build) addStatus(s *Status) {
+	if was := b.was.statuses[s.Object]; was != nil && reflect.DeepEqual(was, s) {
+		s = was
+	}
+	b.memo.statuses[s.Object] = s
+	b.plan.Statuses = append(b.plan.Statuses, s)
+}
+
+// routeOutcome is all that a Route's Status is made from, in a form that is cheap
+// to compare.
+type routeOutcome struct {
+	parents  []boundParent
+	resolved condition
+	partial  condition // zero when no rule is invalid
+	shadowed condition // zero when every match sees requests
+}
+
+func (o routeOutcome) equal(x routeOutcome) bool {
+	return o.resolved == x.resolved && o.partial == x.partial && o.shadowed == x.shadowed &&
+		slices.EqualFunc(o.parents, x.parents, func(p, q boundParent) bool { return p.index == q.index && p.accepted == q.accepted })
+}
+
+func (b *build) httpRouteStatus(r *boundRoute) {
+	outcome := routeOutcome{parents: r.parents, resolved: r.resolved, partial: r.partial(), shadowed: b.shadowedCondition(r.ref)}
+	if was := b.was.statuses[r.ref]; was != nil && was.UID == r.UID && was.Generation == r.Generation && outcome.equal(r.memo.outcome) {
+		b.memo.statuses[r.ref] = was
+		b.plan.Statuses = append(b.plan.Statuses, was)
+		return
+	}
+	r.memo.outcome = outcome
+	status := &RouteStatus{}
+	for _, p := range outcome.parents {
+		conditions := []condition{p.accepted, outcome.resolved}
+		for _, c := range []condition{outcome.partial, outcome.shadowed} {
+			if c.kind != "" && p.accepted.status == metav1.ConditionTrue {
+				conditions = append(conditions, c)
+			}
+		}
+		status.Parents = append(status.Parents, gatewayv1.RouteParentStatus{
+			ParentRef:      r.Spec.ParentRefs[p.index],
+			ControllerName: gatewayv1.GatewayController(b.Settings.ControllerName),
+			Conditions:     conditionsAt(r.Generation, conditions...),
+		})
+	}
+	b.addStatus(&Status{Object: r.ref, UID: r.UID, Generation: r.Generation, Route: status})
+}
+
+// partial is the PartiallyInvalid condition, zero when every rule is valid. If
+// none is, the Route is not accepted, and the condition is not shown.
+func (r *boundRoute) partial() condition {
+	invalid := r.memo.parsed.invalid
+	if len(invalid) == 0 {
+		return condition{}
+	}
+	texts := make([]string, len(invalid))
+	for i, p := range invalid {
+		texts[i] = p.text()
+	}
+	return truth(gatewayv1.RouteConditionPartiallyInvalid, gatewayv1.RouteReasonUnsupportedValue,
+		"Dropped Rules, whose requests are answered with 500: "+strings.Join(texts, "; "))
+}
+
+func (b *build) shadowedCondition(r ObjectRef) condition {
+	problems := b.shadows[r]
+	if len(problems) == 0 {
+		return condition{}
+	}
+	texts := make([]string, len(problems))
+	for i, p := range problems {
+		texts[i] = p.text()
+	}
+	return truth(conditionShadowed, reasonDuplicateMatch, strings.Join(texts, "; "))
+}
+
+// releaseRoutes gives an empty status to Routes that still carry an entry of ours
+// but no longer name a Gateway of ours.
+func (b *build) releaseRoutes(bound []*boundRoute) {
+	isOurs := func(p gatewayv1.RouteParentStatus) bool { return string(p.ControllerName) == b.Settings.ControllerName }
+	served := make(map[types.NamespacedName]bool, len(bound))
+	for _, r := range bound {
+		served[nameOf(r)] = true
+	}
+	for _, r := range b.HTTPRoutes {
+		if !served[nameOf(r)] && slices.ContainsFunc(r.Status.Parents, isOurs) {
+			ref := ObjectRef{Kind: kindHTTPRoute, Namespace: r.Namespace, Name: r.Name}
+			b.addStatus(&Status{Object: ref, UID: r.UID, Generation: r.Generation, Route: &RouteStatus{}})
+		}
+	}
+}
+
+func (b *build) gatewayStatus(g *boundGateway, nodes []string) {
+	status := &gatewayv1.GatewayStatus{}
+	var summary listenerSummary
+	for _, l := range g.listeners {
+		status.Listeners = append(status.Listeners, b.listenerStatus(l, &summary))
+	}
+	status.Conditions = conditionsAt(g.Generation, g.accepted(&summary), g.programmed(&summary))
+	if len(g.Spec.Addresses) > 0 && g.refused == nil {
+		nodes = g.addresses
+	}
+	for _, a := range nodes {
+		status.Addresses = append(status.Addresses, gatewayv1.GatewayStatusAddress{Type: addressType(a), Value: a})
+	}
+	b.addStatus(&Status{Object: g.ref, UID: g.UID, Generation: g.Generation, Gateway: status})
+}
+
+// listenerSummary counts the Listeners of a Gateway by what became of them.
+type listenerSummary struct {
+	programmed, pending int
+	invalid             []string // names of those that are not accepted or conflicted
+	fault               string   // the first reason why one is not programmed
+}
+
+// listenerStatus makes the status of a Listener and adds it to the summary.
+func (b *build) listenerStatus(l *listener, summary *listenerSummary) gatewayv1.ListenerStatus {
+	accepted := truth(gatewayv1.ListenerConditionAccepted, gatewayv1.ListenerReasonAccepted, "valid and supported")
+	conflicted := falsity(gatewayv1.ListenerConditionConflicted, gatewayv1.ListenerReasonNoConflicts, "no other Listener wants the same traffic")
+	resolved := truth(gatewayv1.ListenerConditionResolvedRefs, gatewayv1.ListenerReasonResolvedRefs, "every reference resolves")
+	programmed := truth(gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerReasonProgrammed, "serving on "+strings.Join(l.sockets, ", "))
+	bindError, tried := l.bindError(b.Observed)
+	if l.unresolved != nil {
+		resolved = fault(gatewayv1.ListenerConditionResolvedRefs, *l.unresolved)
+	}
+	switch {
+	case l.conflict != nil:
+		conflicted = fault(gatewayv1.ListenerConditionConflicted, *l.conflict)
+		conflicted.status = metav1.ConditionTrue
+		accepted = fault(gatewayv1.ListenerConditionAccepted, *l.conflict)
+	case l.refused != nil:
+		accepted = fault(gatewayv1.ListenerConditionAccepted, *l.refused)
+	case bindError != "" && l.usable():
+		accepted = falsity(gatewayv1.ListenerConditionAccepted, gatewayv1.ListenerReasonPortUnavailable, bindError)
+		b.report(*l.problem(".port", accepted.reason, bindError))
+	}
+	switch {
+	case accepted.status != metav1.ConditionTrue:
+		programmed = falsity(gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerReasonInvalid, accepted.message)
+		summary.invalid = append(summary.invalid, string(l.Name))
+	case !l.usable():
+		programmed = falsity(gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerReasonInvalid, resolved.message)
+	case !tried:
+		programmed = falsity(gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerReasonPending, "the port is being opened")
+		summary.pending++
+	default:
+		summary.programmed++
+	}
+	if programmed.status != metav1.ConditionTrue {
+		summary.fault = cmp.Or(summary.fault, fmt.Sprintf("Listener %q: %s", l.Name, programmed.message))
+	}
+	return gatewayv1.ListenerStatus{
+		Name: l.Name, SupportedKinds: l.kinds, AttachedRoutes: l.attached,
+		Conditions: conditionsAt(l.gateway.Generation, accepted, conflicted, resolved, programmed),
+	}
+}
+
+func (g *boundGateway) accepted(s *listenerSummary) condition {
+	switch {
+	case g.refused != nil:
+		return fault(gatewayv1.GatewayConditionAccepted, *g.refused)
+	case len(s.invalid) == len(g.listeners):
+		return falsity(gatewayv1.GatewayConditionAccepted, gatewayv1.GatewayReasonListenersNotValid, s.fault)
+	case len(s.invalid) > 0:
+		return truth(gatewayv1.GatewayConditionAccepted, gatewayv1.GatewayReasonListenersNotValid, "not served: Listeners "+strings.Join(s.invalid, ", "))
+	default:
+		return truth(gatewayv1.GatewayConditionAccepted, gatewayv1.GatewayReasonAccepted, "valid and supported")
+	}
+}
+
+func (g *boundGateway) programmed(s *listenerSummary) condition {
+	switch {
+	case g.refused != nil:
+		return falsity(gatewayv1.GatewayConditionProgrammed, gatewayv1.GatewayReasonInvalid, g.refused.text())
+	case s.programmed > 0:
+		return truth(gatewayv1.GatewayConditionProgrammed, gatewayv1.GatewayReasonProgrammed, fmt.Sprintf("%d of %d Listeners are serving", s.programmed, len(g.listeners)))
+	case s.pending > 0:
+		return falsity(gatewayv1.GatewayConditionProgrammed, gatewayv1.GatewayReasonPending, s.fault)
+	default:
+		return falsity(gatewayv1.GatewayConditionProgrammed, gatewayv1.GatewayReasonInvalid, s.fault)
+	}
+}
+
+// nodeAddresses are the addresses under which the node or nodes are reached:
+// those of the settings, or the external ones, or else the internal ones.
+func (b *build) nodeAddresses() []string {
+	if len(b.Settings.Addresses) > 0 {
+		return b.Settings.Addresses
+	}
+	var external, internal []string
+	for _, n := range b.Nodes {
+		if b.Settings.NodeName != "" && n.Name != b.Settings.NodeName {
+			continue
+		}
+		for _, a := range n.Status.Addresses {
+			switch a.Type {
+			case corev1.NodeExternalIP:
+				external = append(external, a.Address)
+			case corev1.NodeInternalIP:
+				internal = append(internal, a.Address)
+			}
+		}
+	}
+	if len(external) == 0 {
+		external = internal
+	}
+	slices.Sort(external)
+	external = slices.Compact(external)
+	return external[:min(len(external), maxStatusAddresses)]
+}
+
+// maxStatusAddresses is the limit of GatewayStatus.addresses.
+const maxStatusAddresses = 16
+
+func addressType(address string) *gatewayv1.AddressType {
+	t := gatewayv1.IPAddressType
+	if _, err := netip.ParseAddr(address); err != nil {
+		t = gatewayv1.HostnameAddressType
+	}
+	return &t
+}
+
+func ingressAddresses(nodes []string) *networkingv1.IngressLoadBalancerStatus {
+	status := &networkingv1.IngressLoadBalancerStatus{}
+	for _, a := range nodes {
+		entry := networkingv1.IngressLoadBalancerIngress{IP: a}
+		if *addressType(a) == gatewayv1.HostnameAddressType {
+			entry = networkingv1.IngressLoadBalancerIngress{Hostname: a}
+		}
+		status.Ingress = append(status.Ingress, entry)
+	}
+	return status
+}
