@@ -1,0 +1,255 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lintel-dev/lintel/proxy/h1"
+)
+
+// connection is one downstream connection. Its goroutine owns it, but for what
+// drain and abort use.
+type connection struct {
+	server *Server
+	socket *socket
+	conn   net.Conn
+	wire   net.Conn // conn, or what lies below its TLS
+
+	// What every exchange tells its upstream about the client.
+	client  netip.Addr
+	address string // client as text
+	port    string // the local port
+	scheme  string
+	trusted bool // the peer is one of the TrustedProxies
+
+	in       input
+	head     *[]byte // in's pooled buffer
+	readBy   deadline
+	writeBy  deadline
+	request  h1.Request
+	exchange flight
+
+	// draining says that no exchange follows the one in flight; state is what the
+	// goroutine waits for. Each side writes its own first and then reads the
+	// other's, so one of them notices. mu is held by drain while it sets the read
+	// deadline.
+	draining atomic.Bool
+	aborted  atomic.Bool
+	state    atomic.Uint32
+	mu       sync.Mutex
+}
+
+// The states of a connection.
+const (
+	fresh  uint32 = iota // no request came yet
+	busy                 // an exchange is in flight
+	unused               // between two exchanges
+)
+
+func newConnection(s *socket, wire net.Conn, config *tls.Config) *connection {
+	c := &connection{server: s.server, socket: s, conn: wire, wire: wire, scheme: "http"}
+	if config != nil {
+		c.conn = tls.Server(wire, config)
+		c.scheme = "https"
+	}
+	c.readBy = readDeadline(c.conn)
+	c.writeBy = writeDeadline(c.conn)
+	return c
+}
+
+// run serves the connection until it ends, and closes it.
+func (c *connection) run() {
+	stats := &c.server.stats
+	stats.Downstream.Add(1)
+	defer stats.Downstream.Add(-1)
+	defer c.conn.Close()
+
+	c.identify()
+	c.startClock()
+	if !c.handshake() {
+		return
+	}
+	c.head = c.server.heads.get()
+	defer c.server.heads.put(c.head)
+	c.in = newInput(*c.head)
+	c.exchange.init(c)
+
+	for c.await() {
+		if !c.exchange.run() {
+			return
+		}
+		c.in.compact()
+	}
+}
+
+// identify fills what the addresses of the connection tell.
+func (c *connection) identify() {
+	if peer, err := netip.ParseAddrPort(c.wire.RemoteAddr().String()); err == nil {
+		c.client = peer.Addr().Unmap().WithZone("")
+		c.address = c.client.String()
+	}
+	if local, err := netip.ParseAddrPort(c.wire.LocalAddr().String()); err == nil {
+		c.port = strconv.Itoa(int(local.Port()))
+	}
+	for _, prefix := range c.server.settings.TrustedProxies {
+		if prefix.Contains(c.client) {
+			c.trusted = true
+		}
+	}
+}
+
+// startClock bounds the handshake and the wait for the first request.
+func (c *connection) startClock() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	limit := c.server.settings.ReadHeaderTimeout
+	if c.draining.Load() {
+		limit = freshGrace
+	}
+	c.readBy.exactly(time.Now().Add(limit))
+}
+
+// handshake does that of TLS, and reports whether the connection can be used.
+func (c *connection) handshake() bool {
+	conn, ok := c.conn.(*tls.Conn)
+	if !ok {
+		return true
+	}
+	// The read deadline bounds it; writing gets the same one.
+	c.writeBy.extend(time.Now(), c.server.settings.ReadHeaderTimeout)
+	err := conn.HandshakeContext(context.Background())
+	if record, ok := errors.AsType[tls.RecordHeaderError](err); ok && record.Conn != nil {
+		c.refusePlain(record)
+	}
+	return err == nil
+}
+
+// refusePlain tells a client that spoke HTTP to a TLS socket what it did.
+func (c *connection) refusePlain(record tls.RecordHeaderError) {
+	for _, start := range []string{"GET /", "HEAD ", "POST ", "PUT /", "OPTIO"} {
+		if string(record.RecordHeader[:]) == start {
+			_, _ = c.wire.Write([]byte(plainToTLS))
+		}
+	}
+}
+
+const plainToTLS = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n" +
+	"Content-Length: 58\r\n\r\n400 Bad Request: this port speaks HTTPS, the request HTTP.\n"
+
+// await waits for the first byte of a request. It reports false when none will
+// come.
+func (c *connection) await() bool {
+	if len(c.in.unread()) > 0 { // pipelined
+		return !c.draining.Load()
+	}
+	if c.state.Load() != fresh {
+		c.readBy.extend(time.Now(), c.server.settings.IdleTimeout)
+		c.state.Store(unused)
+		if c.draining.Load() {
+			return false
+		}
+	}
+	n, _ := c.conn.Read(c.in.room())
+	c.in.w += n
+	c.state.Store(busy)
+	if c.draining.Load() {
+		c.mu.Lock() // until drain has set its deadline
+		c.readBy.forget()
+		c.mu.Unlock()
+	}
+	return n > 0
+}
+
+// drain makes the exchange in flight the last one, and ends an unused
+// connection. It is called by other goroutines.
+func (c *connection) drain() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.draining.Swap(true) {
+		return
+	}
+	switch c.state.Load() {
+	case unused:
+		_ = c.conn.SetReadDeadline(past)
+	case fresh:
+		_ = c.conn.SetReadDeadline(time.Now().Add(freshGrace))
+	}
+}
+
+// abort closes the connection. It is called by other goroutines; the exchange in
+// flight notices within probeInterval.
+func (c *connection) abort() {
+	c.aborted.Store(true)
+	c.wire.Close()
+}
+
+// gone reports whether the client has closed its side, without reading from it.
+func (c *connection) gone() bool {
+	return c.aborted.Load() || hungUp(c.wire)
+}
+
+// readHead reads until the request's head is complete.
+func (c *connection) readHead() error {
+	limits := c.server.settings.Limits
+	for first := true; ; first = false {
+		n, err := c.request.Parse(c.in.unread(), limits)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			c.in.r += n
+			return nil
+		}
+		if first {
+			c.readBy.exactly(time.Now().Add(c.server.settings.ReadHeaderTimeout))
+		}
+		read, err := c.conn.Read(c.in.room())
+		c.in.w += read
+		if read == 0 {
+			return err
+		}
+	}
+}
+
+// closeWriter is what TCP and TLS connections can do.
+type closeWriter interface{ CloseWrite() error }
+
+// finish tells the peer that nothing follows, if the side that was read ended
+// in order.
+func finish(conn net.Conn, readErr error) bool {
+	half, ok := conn.(closeWriter)
+	return ok && readErr == io.EOF && half.CloseWrite() == nil
+}
+
+// linger ends a connection on which the client may still be sending: closing at
+// once would reset it, and the client would never see the response (RFC 9112
+// §9.6).
+func (c *connection) linger() {
+	if !finish(c.conn, io.EOF) {
+		return
+	}
+	c.readBy.exactly(time.Now().Add(lingerTimeout))
+	for total := 0; total < maxSettle*4; {
+		n, err := c.conn.Read(*c.head)
+		if err != nil {
+			return
+		}
+		total += n
+	}
+}
+
+// reset closes the connection so that the client sees an error.
+func (c *connection) reset() {
+	if tcp, ok := c.wire.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	c.wire.Close()
+}

@@ -1,0 +1,74 @@
+package proxy
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"time"
+)
+
+// Exchange is one request and its response, as [Settings.Observe] gets it. It
+// belongs to the connection and is used again for the next exchange: it and its
+// strings are valid during the call alone.
+type Exchange struct {
+	Socket   string // the listening socket: ":80"
+	Listener string // of the Rule, "" when none matched
+	Route    string // of the Rule, "" when none matched
+	Backend  string // "namespace/name:port", "" when none was chosen
+
+	Client    netip.Addr
+	Protocol  string // "HTTP/1.1", "HTTP/1.0"
+	Scheme    string // "http", "https"
+	Method    string // "" when the head could not be read
+	Host      string // normalised
+	Path      string // normalised, as the client sent it before any rewrite
+	UserAgent string
+	RequestID string
+
+	// Status is what the client was sent; 0 when it got nothing, because it was
+	// gone before.
+	Status int
+	// Received and Sent are bytes of body, without framing; after an upgrade,
+	// bytes relayed.
+	Received int64
+	Sent     int64
+	// Start is when the request's head was complete. Duration runs from there to
+	// the last byte of the response.
+	Start    time.Time
+	Duration time.Duration
+
+	// Upstream is the endpoint that was tried last, invalid when none was.
+	Upstream netip.AddrPort
+	// UpstreamLatency is the time from Start to the head of the response.
+	UpstreamLatency time.Duration
+	// Attempts counts the upstream connections used: more than 1 after a retry.
+	Attempts int
+	Cause    Cause
+}
+
+// Cause says in a word or two why an exchange did not end well; "" when it did.
+type Cause string
+
+// The causes.
+const (
+	CauseNone            Cause = ""
+	CauseBadRequest      Cause = "bad request"
+	CauseNoRoute         Cause = "no route"
+	CauseNoBackend       Cause = "no backend"
+	CauseNoEndpoint      Cause = "no endpoint"
+	CauseBodyTooLarge    Cause = "body too large"
+	CauseClientGone      Cause = "client gone"
+	CauseClientStalled   Cause = "client stalled"
+	CauseConnectRefused  Cause = "connect refused"
+	CauseConnectTimeout  Cause = "connect timeout"
+	CauseUpstreamReset   Cause = "upstream reset"
+	CauseUpstreamInvalid Cause = "upstream invalid"
+	CauseTimeout         Cause = "timeout"
+)
+
+// Stats are gauges of a [Server]; read them with Load at any time.
+type Stats struct {
+	Downstream   atomic.Int64 // open client connections
+	Upstream     atomic.Int64 // open upstream connections, idle ones included
+	UpstreamIdle atomic.Int64 // upstream connections that wait for a request
+	Upgraded     atomic.Int64 // connections being relayed after an upgrade
+}

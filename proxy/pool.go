@@ -1,0 +1,174 @@
+package proxy
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/lintel-dev/lintel/router"
+)
+
+// tidyInterval is how often idle connections are looked through.
+const tidyInterval = 5 * time.Second
+
+// pool keeps idle upstream connections, by endpoint.
+type pool struct {
+	open    func(context.Context, netip.AddrPort) (net.Conn, error)
+	dialing context.Context // ends with abortDials
+	abort   context.CancelFunc
+	stats   *Stats
+	max     int           // idle connections of an endpoint
+	limit   time.Duration // how long a connection stays idle
+
+	lists sync.Map // *router.Endpoint → *idle
+}
+
+// idle is the idle connections of one endpoint, the newest first: it is the
+// least likely to be stale, and the oldest can end.
+type idle struct {
+	mu    sync.Mutex // held for a push, a pop or a sweep of one endpoint alone
+	first *upstream
+	count int
+	gone  bool // taken out of the pool's lists: nothing can be pushed
+}
+
+func newPool(settings Settings, stats *Stats) *pool {
+	p := &pool{
+		open:  settings.Dial,
+		stats: stats,
+		max:   settings.MaxIdlePerEndpoint,
+		limit: settings.UpstreamIdleTimeout,
+	}
+	p.dialing, p.abort = context.WithCancel(context.Background())
+	return p
+}
+
+// get returns the newest idle connection, or nil.
+func (p *pool) get(endpoint *router.Endpoint) *upstream {
+	list, ok := p.lists.Load(endpoint)
+	if !ok {
+		return nil
+	}
+	u := list.(*idle).pop()
+	if u != nil {
+		p.stats.UpstreamIdle.Add(-1)
+		u.reused = true
+	}
+	return u
+}
+
+// put takes an idle connection, or closes it when there are enough.
+func (p *pool) put(u *upstream, now time.Time) {
+	u.since = now
+	for {
+		list, ok := p.lists.Load(u.endpoint)
+		if !ok {
+			list, _ = p.lists.LoadOrStore(u.endpoint, new(idle))
+		}
+		switch list.(*idle).push(u, p.max) {
+		case pushed:
+			p.stats.UpstreamIdle.Add(1)
+			return
+		case full:
+			u.close()
+			return
+		case listGone:
+			p.lists.CompareAndDelete(u.endpoint, list)
+		}
+	}
+}
+
+type pushResult uint8
+
+const (
+	pushed pushResult = iota
+	full
+	listGone
+)
+
+func (l *idle) push(u *upstream, limit int) pushResult {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.gone {
+		return listGone
+	}
+	if l.count >= limit {
+		return full
+	}
+	u.next, l.first = l.first, u
+	l.count++
+	return pushed
+}
+
+func (l *idle) pop() *upstream {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	u := l.first
+	if u != nil {
+		l.first, u.next = u.next, nil
+		l.count--
+	}
+	return u
+}
+
+// sweep takes out the connections that are not kept, and marks an empty list
+// as gone.
+func (l *idle) sweep(keep func(*upstream) bool) (removed []*upstream) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for link := &l.first; *link != nil; {
+		u := *link
+		if keep(u) {
+			link = &u.next
+			continue
+		}
+		*link = u.next
+		l.count--
+		removed = append(removed, u)
+	}
+	l.gone = l.first == nil
+	return removed
+}
+
+// run closes idle connections that are too old or were closed by their peer,
+// until ctx ends.
+func (p *pool) run(ctx context.Context) {
+	ticker := time.NewTicker(tidyInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			p.sweep(func(u *upstream) bool { return now.Sub(u.since) < p.limit && u.alive() })
+		}
+	}
+}
+
+// close closes every idle connection. No exchange may be in flight.
+func (p *pool) close() {
+	p.abort()
+	p.sweep(func(*upstream) bool { return false })
+}
+
+func (p *pool) sweep(keep func(*upstream) bool) {
+	p.lists.Range(func(endpoint, list any) bool {
+		removed := list.(*idle).sweep(keep)
+		p.stats.UpstreamIdle.Add(-int64(len(removed)))
+		for _, u := range removed {
+			u.close()
+		}
+		if list.(*idle).isGone() {
+			p.lists.CompareAndDelete(endpoint, list)
+		}
+		return true
+	})
+}
+
+func (l *idle) isGone() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.gone
+}

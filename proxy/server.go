@@ -1,0 +1,164 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"github.com/lintel-dev/lintel/router"
+)
+
+// ErrStopped is the reason of every socket that is applied after Run's context
+// ended.
+var ErrStopped = errors.New("server is stopping")
+
+// Listener is one wanted listening socket.
+type Listener struct {
+	// Name is both the address (":8080", "192.0.2.1:80") and the socket's name in
+	// the Table.
+	Name string
+	// GetCertificate answers a TLS handshake; nil makes the socket plain. With nil
+	// and no error the client gets the alert unrecognized_name. It may differ
+	// from one Apply to the next: the socket stays open.
+	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+}
+
+// Server is the data plane. Its methods are safe for concurrent use.
+type Server struct {
+	settings Settings
+	table    atomic.Pointer[router.Table]
+	pool     *pool
+	stats    Stats
+	date     dateClock
+
+	heads   *buffers // headSize
+	bodies  *buffers // bodySize
+	outputs *buffers // outputSize
+
+	mu      sync.Mutex // guards what follows
+	sockets map[string]*socket
+	phase   phase
+	running sync.WaitGroup // the sockets' goroutines, once Run runs
+}
+
+type phase uint8
+
+const (
+	waiting phase = iota // Run was not called yet: sockets listen but do not accept
+	serving
+	stopped
+)
+
+// New returns a Server with no sockets and an empty table.
+func New(settings Settings) *Server {
+	s := &Server{
+		settings: settings.withDefaults(),
+		heads:    newBuffers(headSize),
+		bodies:   newBuffers(bodySize),
+		outputs:  newBuffers(outputSize),
+		sockets:  map[string]*socket{},
+	}
+	s.pool = newPool(s.settings, &s.stats)
+	s.table.Store(router.Compile(nil, nil))
+	return s
+}
+
+// Stats returns the Server's gauges.
+func (s *Server) Stats() *Stats { return &s.stats }
+
+// Apply makes the sockets what listeners says and routes by table from the next
+// request on. It opens sockets, swaps the table, and then closes the sockets
+// that are not wanted any more; their connections finish the exchange in
+// flight. It does not wait for them, so it is quick.
+//
+// The answer has an entry for each Listener: nil when its socket is open, or
+// why not. Such a socket is tried again by the next Apply. Sockets accept once
+// Run runs.
+func (s *Server) Apply(table *router.Table, listeners []Listener) map[string]error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	result := make(map[string]error, len(listeners))
+	if s.phase == stopped {
+		for _, l := range listeners {
+			result[l.Name] = ErrStopped
+		}
+		return result
+	}
+	var opened []*socket
+	for _, l := range listeners {
+		if s.sockets[l.Name] != nil {
+			continue
+		}
+		sock, err := s.open(l)
+		result[l.Name] = err
+		if err == nil {
+			s.sockets[l.Name] = sock
+			opened = append(opened, sock)
+		}
+	}
+	s.table.Store(table)
+	wanted := make(map[string]bool, len(listeners))
+	for _, l := range listeners {
+		wanted[l.Name] = true
+		if sock := s.sockets[l.Name]; sock != nil {
+			result[l.Name] = nil
+			sock.setCertificates(l.GetCertificate)
+		}
+	}
+	for _, sock := range opened {
+		s.start(sock)
+	}
+	for name, sock := range s.sockets {
+		if !wanted[name] {
+			sock.close()
+			delete(s.sockets, name)
+		}
+	}
+	return result
+}
+
+// start lets a socket accept, if Run runs. The caller holds s.mu.
+func (s *Server) start(sock *socket) {
+	if s.phase == serving {
+		s.running.Go(sock.run)
+	}
+}
+
+// Run accepts and serves until ctx ends. Then it closes the sockets and drains:
+// idle connections are closed at once, exchanges in flight are finished with
+// Connection: close, and after [Settings.DrainTimeout] whatever is left is
+// closed. It returns nil, and may be called once.
+func (s *Server) Run(ctx context.Context) error {
+	s.mu.Lock()
+	if s.phase != waiting {
+		s.mu.Unlock()
+		return errors.New("server runs already")
+	}
+	s.phase = serving
+	for _, sock := range s.sockets {
+		s.start(sock)
+	}
+	s.mu.Unlock()
+
+	var tidying sync.WaitGroup
+	tidyCtx, stopTidying := context.WithCancel(context.Background())
+	tidying.Go(func() { s.pool.run(tidyCtx) })
+
+	<-ctx.Done()
+	s.mu.Lock()
+	s.phase = stopped
+	for _, sock := range s.sockets {
+		sock.close()
+	}
+	clear(s.sockets)
+	s.mu.Unlock()
+
+	s.running.Wait()
+	stopTidying()
+	tidying.Wait()
+	s.pool.close()
+	return nil
+}

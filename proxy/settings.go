@@ -1,0 +1,143 @@
+package proxy
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/lintel-dev/lintel/proxy/h1"
+)
+
+// Defaults of [Settings]; each field there says what it bounds.
+const (
+	// A browser sends a head in one packet; 10 s forgives a bad mobile link and
+	// still ends a slow-head attack soon.
+	defaultReadHeaderTimeout = 10 * time.Second
+	// The keep-alive of nginx, and longer than the 60 s that load balancers in
+	// front keep idle connections, so that they close first.
+	defaultIdleTimeout = 75 * time.Second
+	// A TCP handshake inside a cluster takes a millisecond; 5 s covers two lost
+	// SYNs (retransmitted after 1 and 3 s).
+	defaultConnectTimeout = 5 * time.Second
+	// The proxy_read_timeout of nginx.
+	defaultResponseHeaderTimeout = 60 * time.Second
+	// The proxy_read_timeout and send_timeout of nginx.
+	defaultBodyTimeout = 60 * time.Second
+	// Shorter than the 75 s of most servers' keep-alive, so that we close first.
+	defaultUpstreamIdleTimeout = 60 * time.Second
+	// Bounds file descriptors: 50 busy endpoints keep 12,800 at the most.
+	defaultMaxIdlePerEndpoint = 256
+	// The grace period of a Pod is 30 s; half of it leaves time to exit.
+	defaultDrainTimeout = 15 * time.Second
+)
+
+// Timings that nobody needs to set.
+const (
+	// probeInterval is how often a wait for an upstream looks whether the client
+	// is still there.
+	probeInterval = time.Second
+	// continueTimeout is how long a client that expects 100 (Continue) waits for
+	// the upstream's, before we send our own.
+	continueTimeout = time.Second
+	// freshGrace is what a connection that never sent a request gets when its
+	// socket drains: its first request may be on the way.
+	freshGrace = time.Second
+	// lingerTimeout bounds how long a request body that nobody wants any more is
+	// still read, so that the client gets to see the response and not a reset.
+	lingerTimeout = 2 * time.Second
+	// halfClosedTimeout bounds the silence of an upgraded connection once one
+	// side has finished sending.
+	halfClosedTimeout = 60 * time.Second
+)
+
+// Settings of a [Server]. A zero value takes the default; a negative duration
+// or number means no limit.
+type Settings struct {
+	// ReadHeaderTimeout bounds a TLS handshake and, from its first byte, a
+	// request head: 10 s.
+	ReadHeaderTimeout time.Duration
+	// IdleTimeout bounds the time between two requests of a connection: 75 s. It
+	// may be noticed up to a quarter late, as may BodyTimeout.
+	IdleTimeout time.Duration
+	// ConnectTimeout bounds connecting to one endpoint: 5 s.
+	ConnectTimeout time.Duration
+	// ResponseHeaderTimeout bounds the time from the end of the request to the
+	// head of the response: 60 s, then 504.
+	ResponseHeaderTimeout time.Duration
+	// BodyTimeout bounds the time between two pieces of a body, in either
+	// direction and on either side: 60 s.
+	BodyTimeout time.Duration
+	// UpstreamIdleTimeout bounds how long an idle upstream connection is kept: 60 s.
+	UpstreamIdleTimeout time.Duration
+	// MaxIdlePerEndpoint bounds the idle connections kept to one endpoint: 256.
+	// Negative keeps none.
+	MaxIdlePerEndpoint int
+	// DrainTimeout bounds how long exchanges and upgraded connections go on after
+	// their socket was removed or Run's context ended: 15 s.
+	DrainTimeout time.Duration
+	// MaxBody bounds request bodies in bytes, and beyond it the answer is 413.
+	// Zero and negative mean no limit.
+	MaxBody int64
+	// Limits bound request and response heads; nil takes those of [h1.DefaultLimits].
+	Limits *h1.Limits
+
+	// TrustedProxies are the peers whose X-Forwarded-*, X-Real-Ip, Forwarded and
+	// X-Request-Id fields are believed. Those of other peers are replaced.
+	TrustedProxies []netip.Prefix
+
+	// Observe is called after each exchange, on the connection's goroutine: it
+	// must not block. The Exchange and its strings are valid during the call
+	// alone. Nil observes nothing.
+	Observe func(*Exchange)
+	// Log gets what concerns no single exchange, such as a failing accept; nil
+	// discards it.
+	Log *slog.Logger
+
+	// Dial opens upstream connections; nil uses TCP. Its context ends with
+	// ConnectTimeout.
+	Dial func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
+}
+
+// withDefaults returns s with every zero field filled.
+func (s Settings) withDefaults() Settings {
+	s.ReadHeaderTimeout = duration(s.ReadHeaderTimeout, defaultReadHeaderTimeout)
+	s.IdleTimeout = duration(s.IdleTimeout, defaultIdleTimeout)
+	s.ConnectTimeout = duration(s.ConnectTimeout, defaultConnectTimeout)
+	s.ResponseHeaderTimeout = duration(s.ResponseHeaderTimeout, defaultResponseHeaderTimeout)
+	s.BodyTimeout = duration(s.BodyTimeout, defaultBodyTimeout)
+	s.UpstreamIdleTimeout = duration(s.UpstreamIdleTimeout, defaultUpstreamIdleTimeout)
+	s.DrainTimeout = duration(s.DrainTimeout, defaultDrainTimeout)
+	s.MaxIdlePerEndpoint = cmp.Or(s.MaxIdlePerEndpoint, defaultMaxIdlePerEndpoint)
+	if s.Limits == nil {
+		limits := h1.DefaultLimits()
+		s.Limits = &limits
+	}
+	if s.Log == nil {
+		s.Log = slog.New(slog.DiscardHandler)
+	}
+	if s.Dial == nil {
+		s.Dial = dialTCP
+	}
+	return s
+}
+
+// forever stands for no limit: far away, and safe to add to a time.
+const forever = 100 * 365 * 24 * time.Hour
+
+func duration(d, fallback time.Duration) time.Duration {
+	if d < 0 {
+		return forever
+	}
+	return cmp.Or(d, fallback)
+}
+
+func dialTCP(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialTCP(ctx, "tcp", netip.AddrPort{}, addr)
+	if err != nil {
+		return nil, err // not the nil *net.TCPConn
+	}
+	return conn, nil
+}

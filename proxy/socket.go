@@ -1,0 +1,177 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Pauses after a failing accept, such as one without file descriptors left.
+const (
+	minAcceptPause = 5 * time.Millisecond
+	maxAcceptPause = time.Second
+)
+
+type getCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+
+// socket is one open listening socket and the connections that came from it.
+type socket struct {
+	name     string
+	server   *Server
+	listener net.Listener
+	tls      *tls.Config // used while certificates is not nil
+
+	// certificates answers handshakes; nil means plain.
+	certificates atomic.Pointer[getCertificate]
+
+	mu          sync.Mutex // guards what follows
+	connections map[*connection]struct{}
+	closed      bool
+	served      sync.WaitGroup // the connections' goroutines
+	closing     chan struct{}  // closed with closed
+}
+
+// open listens for l. The caller holds s.mu.
+func (s *Server) open(l Listener) (*socket, error) {
+	// Background: Listen resolves nothing, as names are numeric.
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", l.Name)
+	if err != nil {
+		return nil, fmt.Errorf("open socket: %w", err)
+	}
+	return s.newSocket(l, listener), nil
+}
+
+func (s *Server) newSocket(l Listener, listener net.Listener) *socket {
+	sock := &socket{
+		name:        l.Name,
+		server:      s,
+		listener:    listener,
+		connections: map[*connection]struct{}{},
+		closing:     make(chan struct{}),
+	}
+	sock.tls = &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"http/1.1"},
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			get := sock.certificates.Load()
+			if get == nil {
+				return nil, nil
+			}
+			return (*get)(hello)
+		},
+	}
+	if l.GetCertificate != nil {
+		sock.certificates.Store(&l.GetCertificate)
+	}
+	return sock
+}
+
+// setCertificates changes how handshakes are answered from now on. When the
+// socket turns from plain to TLS or back, the connections of the other kind
+// drain.
+func (s *socket) setCertificates(get getCertificate) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	plain := s.certificates.Load() == nil
+	if get == nil {
+		s.certificates.Store(nil)
+	} else {
+		s.certificates.Store(&get)
+	}
+	if plain != (get == nil) {
+		s.drain()
+	}
+}
+
+// close stops accepting; run then drains the connections.
+func (s *socket) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	s.closed = true
+	close(s.closing)
+	s.listener.Close()
+	s.drain()
+}
+
+// drain asks every connection to end after its exchange. The caller holds s.mu.
+func (s *socket) drain() {
+	for c := range s.connections {
+		c.drain()
+	}
+}
+
+// run accepts until close, then waits for the connections, and closes those
+// that are left after the DrainTimeout.
+func (s *socket) run() {
+	s.accept()
+	done := make(chan struct{})
+	go func() {
+		s.served.Wait()
+		close(done)
+	}()
+	timeout := time.NewTimer(s.server.settings.DrainTimeout)
+	defer timeout.Stop()
+	select {
+	case <-done:
+		return
+	case <-timeout.C:
+	}
+	s.mu.Lock()
+	for c := range s.connections {
+		c.abort()
+	}
+	s.mu.Unlock()
+	<-done
+}
+
+func (s *socket) accept() {
+	pause := minAcceptPause
+	for {
+		conn, err := s.listener.Accept()
+		if err == nil {
+			pause = minAcceptPause
+			s.serve(conn)
+			continue
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		s.server.settings.Log.Warn("accept failed", "socket", s.name, "error", err, "pause", pause)
+		select {
+		case <-s.closing:
+			return
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, maxAcceptPause)
+	}
+}
+
+// serve starts a connection's goroutine, which run waits for.
+func (s *socket) serve(conn net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var config *tls.Config
+	if s.certificates.Load() != nil {
+		config = s.tls
+	}
+	c := newConnection(s, conn, config)
+	s.connections[c] = struct{}{}
+	if s.closed {
+		// Accepted while the socket was being closed: it gets its first exchange.
+		c.drain()
+	}
+	s.served.Go(func() {
+		c.run()
+		s.mu.Lock()
+		delete(s.connections, c)
+		s.mu.Unlock()
+	})
+}
