@@ -27,7 +27,7 @@ func (b *build) findConflicts() {
 				}
 				at := hostAt{socket, l.hostname}
 				if other := hostnames[at]; other != nil && other != l {
-					b.conflict(l, other, gatewayv1.ListenerReasonHostnameConflict, fmt.Sprintf("port %d and hostname %q are taken", l.Port, l.hostname))
+					b.conflict(l, other, gatewayv1.ListenerReasonHostnameConflict, fmt.Sprintf("%s on port %d is taken", l.hosts(), l.Port))
 				} else {
 					hostnames[at] = l
 				}
@@ -61,4 +61,12 @@ func (b *build) conflict(l, other *listener, reason gatewayv1.ListenerConditionR
 
 func (l *listener) conflictWith(other *listener, reason gatewayv1.ListenerConditionReason, what string) *Problem {
 	return l.problem("", string(reason), fmt.Sprintf("%s by Listener %q of %s", what, other.Name, other.gateway.ref))
+}
+
+// hosts names the hosts of a Listener in a message.
+func (l *listener) hosts() string {
+	if l.hostname == "" {
+		return "every hostname"
+	}
+	return fmt.Sprintf("hostname %q", l.hostname)
 }

@@ -1,8 +1,10 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"strings"
 	"time"
 
@@ -164,8 +166,11 @@ func (p *routeParser) value(m valueMatch) router.ValueMatch {
 func (p *routeParser) regexp(field, expression string) *regexp.Regexp {
 	// The expression is compiled by itself first, so that an error speaks of what the user wrote.
 	if _, err := regexp.Compile(expression); err != nil {
-		p.invalid(field, fmt.Sprintf("%q is not a valid regular expression (RE2): %s", expression,
-			strings.TrimPrefix(err.Error(), "error parsing regexp: ")))
+		why := err.Error()
+		if e, ok := errors.AsType[*syntax.Error](err); ok {
+			why = e.Code.String()
+		}
+		p.invalid(field, fmt.Sprintf("%q is not a valid regular expression (RE2): %s", expression, why))
 		return nil
 	}
 	return regexp.MustCompile(`\A(?:` + expression + `)\z`)

@@ -170,6 +170,8 @@ func (b *build) listenerStatus(l *listener, summary *listenerSummary) gatewayv1.
 	case accepted.status != metav1.ConditionTrue:
 		programmed = falsity(gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerReasonInvalid, accepted.message)
 		summary.invalid = append(summary.invalid, string(l.Name))
+	case l.gateway.refused != nil:
+		programmed = falsity(gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerReasonInvalid, l.gateway.refused.text())
 	case !l.usable():
 		programmed = falsity(gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerReasonInvalid, resolved.message)
 	case !tried:
