@@ -11,8 +11,8 @@ type Field struct {
 }
 
 // Request is what [Table.Match] reads. It is filled by the data plane after
-// normalisation: Host lower-case without port or trailing dot, Path the
-// absolute path with dot segments removed, Query without its question mark.
+// normalisation: Host as [NormalizeHost] gives it, Path as [NormalizePath] gives
+// it, Query without its question mark.
 type Request struct {
 	Method string
 	Host   string
@@ -25,10 +25,23 @@ type Request struct {
 // whether there is one. Several lines of one name are joined by the caller of
 // a match, as RFC 9110 §5.3 has it.
 func Lookup(fields []Field, name string) (string, bool) {
-	for i := range fields {
-		if len(fields[i].Name) == len(name) && strings.EqualFold(fields[i].Name, name) {
-			return fields[i].Value, true
-		}
+	if i := indexField(fields, name); i >= 0 {
+		return fields[i].Value, true
 	}
 	return "", false
+}
+
+// indexField returns the index of the first field called name, or -1.
+func indexField(fields []Field, name string) int {
+	for i := range fields {
+		if fields[i].named(name) {
+			return i
+		}
+	}
+	return -1
+}
+
+// named reports whether the field is called name, in any case.
+func (f *Field) named(name string) bool {
+	return len(f.Name) == len(name) && strings.EqualFold(f.Name, name)
 }

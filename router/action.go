@@ -1,0 +1,30 @@
+package router
+
+import "math/rand/v2"
+
+// Pick chooses one of the Backends at random by weight, or nil when the total
+// weight is 0. A weight of 0 or less is never chosen. It does not allocate.
+func (a *Action) Pick() *WeightedBackend {
+	total := 0
+	for i := range a.Backends {
+		total += max(0, a.Backends[i].Weight)
+	}
+	if total == 0 {
+		return nil
+	}
+	if len(a.Backends) == 1 {
+		return &a.Backends[0]
+	}
+	return a.at(rand.IntN(total))
+}
+
+// at returns the Backend that holds a point from 0 to the total weight, which the
+// weights divide among them in order.
+func (a *Action) at(point int) *WeightedBackend {
+	for i := range a.Backends {
+		if point -= max(0, a.Backends[i].Weight); point < 0 {
+			return &a.Backends[i]
+		}
+	}
+	return nil
+}

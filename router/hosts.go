@@ -1,0 +1,101 @@
+package router
+
+import (
+	"iter"
+	"strings"
+)
+
+// hostIndex finds values by hostname pattern.
+type hostIndex[T any] struct {
+	exact    map[string]*T
+	oneLabel map[string]*T // by what follows the star, dot included
+	wildcard map[string]*T // likewise
+	longest  int           // bytes of the longest key in wildcard
+	any      *T            // of the hostname ""
+}
+
+// hostName is a hostname pattern; oneLabel counts for wildcards alone.
+type hostName struct {
+	host     string
+	oneLabel bool
+}
+
+// newHostIndex returns an index with room for as many names as like has.
+func newHostIndex[T any](like *hostIndex[T]) *hostIndex[T] {
+	return &hostIndex[T]{
+		exact:    make(map[string]*T, len(like.exact)),
+		oneLabel: make(map[string]*T, len(like.oneLabel)),
+		wildcard: make(map[string]*T, len(like.wildcard)),
+	}
+}
+
+// get returns the value of a pattern, or nil.
+func (x *hostIndex[T]) get(n hostName) *T {
+	suffix, isWildcard := strings.CutPrefix(n.host, "*")
+	switch {
+	case n.host == "":
+		return x.any
+	case !isWildcard:
+		return x.exact[n.host]
+	case n.oneLabel:
+		return x.oneLabel[suffix]
+	default:
+		return x.wildcard[suffix]
+	}
+}
+
+// put sets the value of a pattern.
+func (x *hostIndex[T]) put(n hostName, v *T) {
+	suffix, isWildcard := strings.CutPrefix(n.host, "*")
+	switch {
+	case n.host == "":
+		x.any = v
+	case !isWildcard:
+		x.exact[n.host] = v
+	case n.oneLabel:
+		x.oneLabel[suffix] = v
+	default:
+		x.wildcard[suffix] = v
+		x.longest = max(x.longest, len(suffix))
+	}
+}
+
+// candidates yields the values whose patterns match host, the most specific first:
+// the host itself, a wildcard for exactly its first label, wildcards from the
+// longest suffix to the shortest, and the pattern that matches any host.
+func (x *hostIndex[T]) candidates(host string) iter.Seq[*T] {
+	return func(yield func(*T) bool) {
+		if v := x.exact[host]; v != nil && !yield(v) {
+			return
+		}
+		if len(x.oneLabel) > 0 {
+			if dot := strings.IndexByte(host, '.'); dot > 0 {
+				if v := x.oneLabel[host[dot:]]; v != nil && !yield(v) {
+					return
+				}
+			}
+		}
+		if len(x.wildcard) > 0 {
+			for dot := nextDot(host, max(1, len(host)-x.longest)); dot < len(host); dot = nextDot(host, dot+1) {
+				if v := x.wildcard[host[dot:]]; v != nil && !yield(v) {
+					return
+				}
+			}
+		}
+		if x.any != nil {
+			yield(x.any)
+		}
+	}
+}
+
+// nextDot returns the index of the first dot of host at from or after it, or the
+// length of host.
+func nextDot(host string, from int) int {
+	if from >= len(host) {
+		return len(host)
+	}
+	if i := strings.IndexByte(host[from:], '.'); i >= 0 {
+		return from + i
+	}
+	return len(host)
+}
