@@ -51,12 +51,11 @@ func (b *build) bindHTTPRoutes() []*boundRoute {
 func (b *build) attach(r *boundRoute) {
 	for i := range r.Spec.ParentRefs {
 		ref := &r.Spec.ParentRefs[i]
-		field := fmt.Sprintf("spec.parentRefs[%d]", i)
-		g := b.parent(r, field, ref)
+		g := b.parent(r, i, ref)
 		if g == nil {
 			continue
 		}
-		accepted, listeners := b.attachTo(r, field, g, ref)
+		accepted, listeners := b.attachTo(r, i, g)
 		r.parents = append(r.parents, boundParent{i, accepted})
 		for _, l := range listeners {
 			if !slices.Contains(r.listeners, l) {
@@ -67,19 +66,21 @@ func (b *build) attach(r *boundRoute) {
 	}
 }
 
-// parent returns the Gateway of ours that a parentRef names, or nil.
-func (b *build) parent(r *boundRoute, field string, ref *gatewayv1.ParentReference) *boundGateway {
+func parentField(index int) string { return fmt.Sprintf("spec.parentRefs[%d]", index) }
+
+// parent returns the Gateway of ours that spec.parentRefs[i] names, or nil.
+func (b *build) parent(r *boundRoute, i int, ref *gatewayv1.ParentReference) *boundGateway {
 	if valueOr(ref.Group, groupGateway) != groupGateway {
 		return nil // a mesh's, or another extension's
 	}
 	if kind := valueOr(ref.Kind, kindGateway); kind != kindGateway {
-		b.report(Problem{r.ref, field + ".kind", ReasonUnclaimed, fmt.Sprintf("a parent of kind %q is not served by this version; refer to a Gateway", kind)})
+		b.report(Problem{r.ref, parentField(i) + ".kind", ReasonUnclaimed, fmt.Sprintf("a parent of kind %q is not served by this version; refer to a Gateway", kind)})
 		return nil
 	}
 	name := types.NamespacedName{Namespace: valueOr(ref.Namespace, r.Namespace), Name: string(ref.Name)}
 	g := b.gateways[name]
 	if g == nil && !b.gatewayExists(name) {
-		b.report(Problem{r.ref, field, ReasonUnclaimed, fmt.Sprintf("Gateway %s not found", name)})
+		b.report(Problem{r.ref, parentField(i), ReasonUnclaimed, fmt.Sprintf("Gateway %s not found", name)})
 	}
 	return g
 }
@@ -88,11 +89,12 @@ func (b *build) gatewayExists(name types.NamespacedName) bool {
 	return slices.ContainsFunc(b.Gateways, func(g *gatewayv1.Gateway) bool { return nameOf(g) == name })
 }
 
-// attachTo finds the Listeners of one Gateway that take the Route, in the order in
-// which the reasons of the Accepted condition exclude each other.
-func (b *build) attachTo(r *boundRoute, field string, g *boundGateway, ref *gatewayv1.ParentReference) (condition, []*listener) {
+// attachTo finds the Listeners of g that take the Route by its parentRef i. The
+// reasons of the Accepted condition exclude each other in this order.
+func (b *build) attachTo(r *boundRoute, i int, g *boundGateway) (condition, []*listener) {
+	ref := &r.Spec.ParentRefs[i]
 	no := func(reason gatewayv1.RouteConditionReason, message string) (condition, []*listener) {
-		p := Problem{r.ref, field, string(reason), message}
+		p := Problem{r.ref, parentField(i), string(reason), message}
 		b.report(p)
 		return fault(gatewayv1.RouteConditionAccepted, p), nil
 	}
@@ -152,7 +154,7 @@ func (b *build) reportUnserved() {
 			parent := types.NamespacedName{Namespace: valueOr(refs[i].Namespace, name.Namespace), Name: string(refs[i].Name)}
 			if valueOr(refs[i].Kind, kindGateway) == kindGateway && b.gateways[parent] != nil {
 				b.report(Problem{
-					ObjectRef{kind, name.Namespace, name.Name}, fmt.Sprintf("spec.parentRefs[%d]", i), string(gatewayv1.RouteReasonNotAllowedByListeners),
+					ObjectRef{kind, name.Namespace, name.Name}, parentField(i), string(gatewayv1.RouteReasonNotAllowedByListeners),
 					fmt.Sprintf("Routes of kind %s are not served by this version", kind),
 				})
 			}

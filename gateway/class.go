@@ -16,14 +16,14 @@ import (
 // and gives the former their status.
 func (b *build) classes() {
 	for _, c := range b.GatewayClasses {
-		if string(c.Spec.ControllerName) != b.Settings.ControllerName {
+		if string(c.Spec.ControllerName) != b.Settings.ControllerName || !chosen(b.Settings.GatewayClasses, c.Name) {
 			continue
 		}
 		b.gatewayClasses[c.Name] = c.Spec.ParametersRef == nil
 		b.gatewayClassStatus(c)
 	}
 	for _, c := range b.IngressClasses {
-		if c.Spec.Controller != b.Settings.IngressControllerName {
+		if c.Spec.Controller != b.Settings.IngressControllerName || !chosen(b.Settings.IngressClasses, c.Name) {
 			continue
 		}
 		b.ingressClasses[c.Name] = true
@@ -32,6 +32,9 @@ func (b *build) classes() {
 		}
 	}
 }
+
+// chosen reports whether a class is among those that the settings limit us to.
+func chosen(names []string, name string) bool { return len(names) == 0 || slices.Contains(names, name) }
 
 func (b *build) gatewayClassStatus(c *gatewayv1.GatewayClass) {
 	ref := ObjectRef{Kind: kindGatewayClass, Name: c.Name}

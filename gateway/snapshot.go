@@ -42,6 +42,10 @@ type Settings struct {
 	ControllerName string
 	// IngressControllerName is the spec.controller of our IngressClasses.
 	IngressControllerName string
+	// GatewayClasses and IngressClasses limit our classes to those with these
+	// names; none means every class with our controller's name.
+	GatewayClasses []string
+	IngressClasses []string
 	// HTTPPort and HTTPSPort are where Ingress is served; 0 turns it off there.
 	HTTPPort  int
 	HTTPSPort int

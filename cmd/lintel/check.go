@@ -1,0 +1,62 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lintel-dev/lintel/gateway"
+	"github.com/lintel-dev/lintel/manifest"
+)
+
+func checkCommand() *cobra.Command {
+	reader := newSettingsReader()
+	cmd := &cobra.Command{
+		Use:   "check PATH",
+		Short: "Validate manifests without serving them; exit 1 if there is a mistake",
+		Long: `Validate the manifests of a directory, a file, or standard input (-), as an API
+server and the gateway would. Every mistake is one line with file, line, object and
+field on standard output. The exit code is 0 if there is none, and 1 otherwise.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			settings, err := reader.Read(os.Environ())
+			if err != nil {
+				return err
+			}
+			return check(args[0], gatewaySettings(&settings), cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().AddFlagSet(reader.Flags())
+	return cmd
+}
+
+// check prints every mistake in the manifests of path, and returns errReported if
+// there is one.
+func check(path string, settings gateway.Settings, out io.Writer) error {
+	source := manifest.New(path)
+	if err := source.Load(); err != nil {
+		return err
+	}
+	problems := source.Problems()
+	snapshot := source.Snapshot()
+	snapshot.Settings = settings
+	for _, p := range gateway.Build(snapshot, &gateway.Memo{}).Problems {
+		file, line := source.Locate(p.Object, p.Field)
+		problems = append(problems, manifest.Problem{File: file, Line: line, Object: p.Object, Field: p.Field, Message: p.Message})
+	}
+	slices.SortStableFunc(problems, func(x, y manifest.Problem) int {
+		return cmp.Or(strings.Compare(x.File, y.File), cmp.Compare(x.Line, y.Line))
+	})
+	for _, p := range problems {
+		fmt.Fprintln(out, p)
+	}
+	if len(problems) > 0 {
+		return errReported
+	}
+	return nil
+}

@@ -1,0 +1,61 @@
+// Command lintel is the edge gateway: see `lintel help`.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() { os.Exit(execute()) }
+
+// Exit codes: 1 says that the command found or met a problem, 2 that it was called
+// wrongly.
+const (
+	exitProblem = 1
+	exitUsage   = 2
+)
+
+// errReported ends a command that has said itself what is wrong.
+var errReported = errors.New("already reported") //nolint:gochecknoglobals // a sentinel
+
+// execute runs the command line and returns the exit code. The first SIGINT or
+// SIGTERM ends the context that commands get; the second one ends the process.
+func execute() int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+
+	usage := true // until a command starts to run
+	root := rootCommand()
+	root.PersistentPreRun = func(*cobra.Command, []string) { usage = false }
+	switch err := root.ExecuteContext(ctx); {
+	case err == nil:
+		return 0
+	case errors.Is(err, errReported):
+		return exitProblem
+	case usage:
+		fmt.Fprintf(os.Stderr, "lintel: %v\nRun 'lintel help' for how it is called.\n", err)
+		return exitUsage
+	default:
+		fmt.Fprintf(os.Stderr, "lintel: %v\n", err)
+		return exitProblem
+	}
+}
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "lintel",
+		Short:         "The edge of a small cluster in one binary: Gateway API and Ingress, from Kubernetes or from files",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(runCommand(), checkCommand(), versionCommand())
+	return root
+}
