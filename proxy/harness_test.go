@@ -1,0 +1,403 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/lintel-dev/lintel/router"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// mode is a way to reach the proxy that every test of an exchange runs in.
+type mode struct {
+	name string
+	tls  bool
+}
+
+var (
+	plainMode = mode{name: "plain"}
+	tlsMode   = mode{name: "tls", tls: true}
+	allModes  = []mode{plainMode, tlsMode}
+)
+
+// run runs a test in each of the modes, with a gateway of its own.
+func run(t *testing.T, modes []mode, settings Settings, test func(*testing.T, *gateway)) {
+	t.Helper()
+	for _, m := range modes {
+		t.Run(m.name, func(t *testing.T) {
+			g := newGateway(t, m, settings)
+			g.apply()
+			test(t, g)
+		})
+	}
+}
+
+const socketName = "127.0.0.1:0"
+
+// gateway is a running Server with one socket, and what its tests need.
+type gateway struct {
+	t      testing.TB
+	mode   mode
+	server *Server
+	rules  []*router.Rule
+	client *http.Client
+	stop   context.CancelFunc
+	ended  chan struct{}
+
+	mu        sync.Mutex
+	exchanges []Exchange
+}
+
+func newGateway(t testing.TB, m mode, settings Settings) *gateway {
+	t.Helper()
+	g := &gateway{t: t, mode: m, ended: make(chan struct{})}
+	if settings.DrainTimeout == 0 {
+		settings.DrainTimeout = 2 * time.Second
+	}
+	observe := settings.Observe
+	settings.Observe = func(x *Exchange) {
+		g.note(x)
+		if observe != nil {
+			observe(x)
+		}
+	}
+	g.server = New(settings)
+	ctx, stop := context.WithCancel(context.Background())
+	g.stop = stop
+	go func() {
+		defer close(g.ended)
+		if err := g.server.Run(ctx); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	}()
+	transport := &http.Transport{
+		TLSClientConfig:    &tls.Config{InsecureSkipVerify: true, ServerName: "app.test"},
+		DisableCompression: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", g.address())
+		},
+	}
+	g.client = &http.Client{
+		Transport:     transport,
+		Timeout:       20 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	t.Cleanup(func() {
+		transport.CloseIdleConnections()
+		stop()
+		<-g.ended
+		if n := g.server.Stats().Downstream.Load(); n != 0 {
+			t.Errorf("%d downstream connections left", n)
+		}
+		if n := g.server.Stats().Upstream.Load(); n != 0 {
+			t.Errorf("%d upstream connections left", n)
+		}
+		if n := g.server.Stats().UpstreamIdle.Load(); n != 0 {
+			t.Errorf("%d idle upstream connections left", n)
+		}
+	})
+	return g
+}
+
+// note keeps a copy of an Exchange beyond its lifetime.
+func (g *gateway) note(x *Exchange) {
+	kept := *x
+	for _, s := range []*string{&kept.Method, &kept.Host, &kept.Path, &kept.UserAgent, &kept.RequestID} {
+		*s = strings.Clone(*s)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.exchanges = append(g.exchanges, kept)
+}
+
+// count returns how many exchanges were observed.
+func (g *gateway) count() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.exchanges)
+}
+
+// observed waits for the n-th Exchange.
+func (g *gateway) observed(n int) Exchange {
+	g.t.Helper()
+	var x Exchange
+	eventually(g.t, "an exchange is observed", func() bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if len(g.exchanges) < n {
+			return false
+		}
+		x = g.exchanges[n-1]
+		return true
+	})
+	return x
+}
+
+// route adds a rule for a path prefix to backends of equal weight.
+func (g *gateway) route(prefix string, backends ...*router.Backend) *router.Rule {
+	rule := &router.Rule{
+		Listener: "Gateway default/web/http",
+		Route:    "HTTPRoute default/test",
+		Match:    router.Match{Path: router.PathMatch{Value: prefix}},
+	}
+	for _, b := range backends {
+		rule.Action.Backends = append(rule.Action.Backends, router.WeightedBackend{Backend: b, Weight: 1})
+	}
+	g.rules = append(g.rules, rule)
+	return rule
+}
+
+// apply brings the rules into effect.
+func (g *gateway) apply() {
+	g.t.Helper()
+	l := Listener{Name: socketName}
+	if g.mode.tls {
+		l.GetCertificate = certificateFor("app.test")
+	}
+	if err := g.server.Apply(g.table(), []Listener{l})[socketName]; err != nil {
+		g.t.Fatalf("Apply: %v", err)
+	}
+}
+
+func (g *gateway) table() *router.Table {
+	return router.Compile([]router.HostRules{{Socket: socketName, Rules: g.rules}}, nil)
+}
+
+func (g *gateway) address() string { return g.addressOf(socketName) }
+
+func (g *gateway) addressOf(name string) string {
+	g.server.mu.Lock()
+	defer g.server.mu.Unlock()
+	sock := g.server.sockets[name]
+	if sock == nil {
+		return "127.0.0.1:1"
+	}
+	return sock.listener.Addr().String()
+}
+
+func (g *gateway) url(path string) string {
+	if g.mode.tls {
+		return "https://app.test" + path
+	}
+	return "http://app.test" + path
+}
+
+func (g *gateway) get(path string) (*http.Response, string) {
+	g.t.Helper()
+	req, err := http.NewRequest(http.MethodGet, g.url(path), nil)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return g.do(req)
+}
+
+func (g *gateway) do(req *http.Request) (*http.Response, string) {
+	g.t.Helper()
+	res, err := g.client.Do(req)
+	if err != nil {
+		g.t.Fatalf("%s %s: %v", req.Method, req.URL, err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		g.t.Fatalf("%s %s: read body: %v", req.Method, req.URL, err)
+	}
+	return res, string(body)
+}
+
+// raw is a client that sends bytes of the test's choice.
+type raw struct {
+	t    testing.TB
+	conn net.Conn
+	in   *bufio.Reader
+}
+
+func (g *gateway) dial() *raw {
+	g.t.Helper()
+	conn, err := net.Dial("tcp", g.address())
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	if g.mode.tls {
+		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, ServerName: "app.test"})
+	}
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	g.t.Cleanup(func() { conn.Close() })
+	return &raw{t: g.t, conn: conn, in: bufio.NewReader(conn)}
+}
+
+func (r *raw) send(s string) {
+	r.t.Helper()
+	if _, err := io.WriteString(r.conn, s); err != nil {
+		r.t.Fatalf("send: %v", err)
+	}
+}
+
+// response reads one, body and all.
+func (r *raw) response(method string) (*http.Response, string) {
+	r.t.Helper()
+	res := r.responseHead(method)
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		r.t.Fatalf("read body: %v", err)
+	}
+	return res, string(body)
+}
+
+func (r *raw) responseHead(method string) *http.Response {
+	r.t.Helper()
+	res, err := http.ReadResponse(r.in, &http.Request{Method: method})
+	if err != nil {
+		r.t.Fatalf("read response: %v", err)
+	}
+	return res
+}
+
+// expectEnd checks that the proxy closes the connection without sending more.
+func (r *raw) expectEnd() {
+	r.t.Helper()
+	if rest, err := io.ReadAll(r.in); len(rest) > 0 || err != nil && !errors.Is(err, net.ErrClosed) && isTimeout(err) {
+		r.t.Fatalf("connection goes on: %q, %v", rest, err)
+	}
+}
+
+// httpBackend serves a handler with net/http.
+func httpBackend(t testing.TB, handler http.HandlerFunc) *router.Backend {
+	t.Helper()
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	return backendAt(server.Listener.Addr())
+}
+
+// rawBackend runs serve for each connection, and closes it afterwards.
+func rawBackend(t testing.TB, serve func(net.Conn, *bufio.Reader)) *router.Backend {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var served sync.WaitGroup
+	var mu sync.Mutex
+	open := map[net.Conn]bool{}
+	served.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			open[conn] = true
+			mu.Unlock()
+			served.Go(func() {
+				defer conn.Close()
+				serve(conn, bufio.NewReader(conn))
+			})
+		}
+	})
+	t.Cleanup(func() {
+		listener.Close()
+		mu.Lock()
+		for conn := range open {
+			conn.Close()
+		}
+		mu.Unlock()
+		served.Wait()
+	})
+	return backendAt(listener.Addr())
+}
+
+// answering serves every request on a connection with the same bytes.
+func answering(bytes string) func(net.Conn, *bufio.Reader) {
+	return func(conn net.Conn, in *bufio.Reader) {
+		for {
+			req, err := http.ReadRequest(in)
+			if err != nil {
+				return
+			}
+			_, _ = io.Copy(io.Discard, req.Body)
+			if _, err := io.WriteString(conn, bytes); err != nil {
+				return
+			}
+		}
+	}
+}
+
+func backendAt(addrs ...net.Addr) *router.Backend {
+	b := router.NewBackend("default/app:80")
+	var endpoints []netip.AddrPort
+	for _, a := range addrs {
+		endpoints = append(endpoints, netip.MustParseAddrPort(a.String()))
+	}
+	b.SetEndpoints(endpoints)
+	return b
+}
+
+// deadAddress is one where nothing listens.
+func deadAddress(t testing.TB) net.Addr {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr()
+}
+
+// eventually waits until something holds that happens on another goroutine.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(15 * time.Second); !holds(); {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+var makeCertificate = sync.OnceValues(func() (*tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		Subject:      pkix.Name{CommonName: "app.test"},
+		DNSNames:     []string{"app.test"},
+		NotAfter:     time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+})
+
+// certificateFor knows one SNI name.
+func certificateFor(name string) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if hello.ServerName != name {
+			return nil, nil
+		}
+		return makeCertificate()
+	}
+}
