@@ -1,5 +1,7 @@
 package h1
 
+import "bytes"
+
 // Response is the head of a response. One Response serves a connection for life;
 // its fields are valid after Parse returned n > 0, until the next Parse.
 type Response struct {
@@ -67,13 +69,10 @@ func (r *Response) parse(buf []byte, lim *Limits) (n int, f fault) {
 func (r *Response) line(buf []byte) (end int, f fault) {
 	const code = len("HTTP/1.1 ")
 	if len(buf) < code+3 {
+		if bytes.IndexByte(buf, '\n') >= 0 {
+			return 0, badStatus
+		}
 		return 0, more
-	}
-	if buf[code-1] != ' ' {
-		return 0, badStatus
-	}
-	if r.Minor, f = minorVersion(text(buf, 0, code-1)); f != none {
-		return 0, f
 	}
 	r.Status = 0
 	for _, c := range buf[code : code+3] {
@@ -82,8 +81,13 @@ func (r *Response) line(buf []byte) (end int, f fault) {
 		}
 		r.Status = r.Status*10 + int(c-'0')
 	}
-	if r.Status < 100 {
+	if buf[code-1] != ' ' || r.Status < 100 {
 		return 0, badStatus
+	}
+	if r.Minor, f = minorVersion(text(buf, 0, code-1)); f == badVersion {
+		return 0, badStatus
+	} else if f != none {
+		return 0, f
 	}
 	i := valueEnd(buf, code+3)
 	if i+1 >= len(buf) || buf[i] != '\r' || buf[i+1] != '\n' {
