@@ -1,0 +1,54 @@
+package main
+
+import (
+	"maps"
+	"slices"
+	"sync"
+)
+
+// readiness says whether traffic may come: once the objects were read and every
+// wanted socket was tried, and until the program drains. A socket that can't be
+// opened does not make the others useless, and after an update may still be held
+// by the process before us, so it does not count against readiness. The zero
+// readiness waits for the first sync. Its methods are safe for concurrent use.
+type readiness struct {
+	mu       sync.Mutex
+	synced   bool
+	sockets  map[string]string
+	draining bool
+}
+
+// set tells what the wanted sockets answered, by name: "" when open, or why not.
+// The first call marks the first sync. The map is read-only from then on.
+func (r *readiness) set(sockets map[string]string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.synced, r.sockets = true, sockets
+}
+
+// drain ends readiness for good.
+func (r *readiness) drain() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.draining = true
+}
+
+// state returns whether we are ready, and what a person wants to know about it:
+// the reason why not, or else "ok" and the sockets that failed, a line each.
+func (r *readiness) state() (ready bool, text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.draining:
+		return false, "draining\n"
+	case !r.synced:
+		return false, "waiting for the first sync\n"
+	}
+	text = "ok\n"
+	for _, name := range slices.Sorted(maps.Keys(r.sockets)) {
+		if reason := r.sockets[name]; reason != "" {
+			text += "socket " + name + ": " + reason + "\n"
+		}
+	}
+	return true, text
+}

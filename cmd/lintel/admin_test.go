@@ -1,0 +1,119 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// startAdmin returns the base URL of an admin server and what stops it, which
+// reports the error of Run.
+func startAdmin(t *testing.T, o adminOptions) (url string, stop func() error) {
+	t.Helper()
+	o.Address = "127.0.0.1:0"
+	o.Log = slog.New(slog.DiscardHandler)
+	a, err := newAdmin(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	t.Cleanup(cancel)
+	return "http://" + a.Addr().String(), func() error { cancel(); return <-done }
+}
+
+func fetch(t *testing.T, url string) (status int, body string) {
+	t.Helper()
+	response, err := http.Get(url) //nolint:noctx // A test on loopback.
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(text)
+}
+
+func TestReadinessFollowsSyncAndDrain(t *testing.T) {
+	var ready readiness
+	url, stop := startAdmin(t, adminOptions{Readiness: &ready, Metrics: http.NotFoundHandler()})
+	for _, step := range []struct {
+		name   string
+		do     func()
+		status int
+		body   string
+	}{
+		{"start", func() {}, 503, "waiting for the first sync\n"},
+		{"no sockets wanted", func() { ready.set(nil) }, 200, "ok\n"},
+		{"one socket fails", func() {
+			ready.set(map[string]string{":80": "", ":443": "open socket: address already in use"})
+		}, 200, "ok\nsocket :443: open socket: address already in use\n"},
+		{"drain", ready.drain, 503, "draining\n"},
+		{"a late sync does not end the drain", func() { ready.set(nil) }, 503, "draining\n"},
+	} {
+		step.do()
+		if status, body := fetch(t, url+"/readyz"); status != step.status || body != step.body {
+			t.Errorf("%s: got %d %q; want %d %q", step.name, status, body, step.status, step.body)
+		}
+		if status, body := fetch(t, url+"/healthz"); status != 200 || body != "ok\n" {
+			t.Errorf("%s: /healthz is %d %q", step.name, status, body)
+		}
+	}
+	if err := stop(); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+func TestAdminServesMetricsAndNothingElse(t *testing.T) {
+	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "metrics") })
+	url, stop := startAdmin(t, adminOptions{Readiness: new(readiness), Metrics: metrics})
+	defer func() { _ = stop() }()
+	if status, body := fetch(t, url+"/metrics"); status != 200 || body != "metrics" {
+		t.Errorf("/metrics: %d %q", status, body)
+	}
+	for _, path := range []string{"/", "/metrics/x", "/debug/pprof/"} {
+		if status, _ := fetch(t, url+path); status != 404 {
+			t.Errorf("%s: %d", path, status)
+		}
+	}
+}
+
+// A client that holds its connection open does not hold up the end.
+func TestAdminStopsWithAClientConnected(t *testing.T) {
+	url, stop := startAdmin(t, adminOptions{Readiness: new(readiness), Metrics: http.NotFoundHandler()})
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://")) //nolint:noctx // A test on loopback.
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, _ = io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\n") // no end of the head
+	start := time.Now()
+	if err := stop(); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if took := time.Since(start); took > 5*adminShutdownTimeout {
+		t.Errorf("it took %v to stop", took)
+	}
+	if _, err := bufio.NewReader(conn).ReadByte(); err == nil {
+		t.Error("the connection is still served")
+	}
+}
+
+func TestAdminAddressThatIsTaken(t *testing.T) {
+	url, stop := startAdmin(t, adminOptions{Readiness: new(readiness), Metrics: http.NotFoundHandler()})
+	defer func() { _ = stop() }()
+	address := strings.TrimPrefix(url, "http://")
+	_, err := newAdmin(adminOptions{Address: address, Log: slog.New(slog.DiscardHandler)})
+	if err == nil || !strings.Contains(err.Error(), "open admin address: listen tcp "+address) {
+		t.Errorf("got %v", err)
+	}
+}

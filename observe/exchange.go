@@ -1,0 +1,35 @@
+package observe
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Exchange is one request and its response. It is read during a call alone:
+// whoever keeps its strings longer clones them.
+type Exchange struct {
+	Listener string // "Gateway default/web/http"; "" when no rule matched
+	Route    string // "HTTPRoute default/shop"; "" when no rule matched
+	Backend  string // "namespace/name:port"; "" when none was chosen
+
+	Client    netip.Addr
+	Protocol  string // "HTTP/1.1"
+	Scheme    string // "http" or "https"
+	Method    string // "" when the head could not be read
+	Host      string
+	Path      string
+	UserAgent string
+	RequestID string
+
+	Status   int   // as sent to the client; 0 when it got nothing
+	BytesIn  int64 // of the request's body
+	BytesOut int64 // of the response's body
+
+	Start    time.Time
+	Duration time.Duration // from Start to the last byte of the response
+
+	Upstream        netip.AddrPort // tried last; invalid when none was
+	UpstreamLatency time.Duration  // from Start to the head of the response
+	Attempts        int            // upstream connections used
+	Cause           string         // why it did not end well; "" when it did
+}

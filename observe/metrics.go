@@ -1,0 +1,151 @@
+package observe
+
+import (
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Build says what program this is, for lintel_build_info.
+type Build struct {
+	Version   string
+	Commit    string
+	GoVersion string
+}
+
+// ObjectCondition is one condition of one kind of object: HTTPRoute, Accepted,
+// False.
+type ObjectCondition struct {
+	Kind      string
+	Condition string
+	Status    string
+}
+
+// Metrics is what Prometheus scrapes. It has a registry of its own. Its methods
+// are safe for concurrent use.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	requests   *prometheus.CounterVec
+	durations  *prometheus.HistogramVec
+	logDropped prometheus.Counter
+
+	builds       prometheus.Counter
+	buildSeconds prometheus.Histogram
+	objects      *prometheus.GaugeVec
+
+	seriesMu sync.Mutex // serialises writers of series
+	series   atomic.Pointer[map[seriesKey]*series]
+
+	objectsMu sync.Mutex // guards known
+	known     map[ObjectCondition]bool
+}
+
+// NewMetrics returns Metrics with everything registered but the connections.
+func NewMetrics(build Build) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "lintel_requests_total",
+			Help: "Requests answered, by class of the status code; aborted stands for those that got no answer.",
+		}, []string{"code", "listener", "route", "protocol"}),
+		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "lintel_request_duration_seconds",
+			Help:    "Time from a request's head to the last byte of its response.",
+			Buckets: durationBuckets(),
+		}, []string{"listener", "route"}),
+		logDropped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "lintel_access_log_dropped_total",
+			Help: "Lines that the access log dropped because it could not be written fast enough, or at all.",
+		}),
+		builds: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "lintel_config_builds_total",
+			Help: "Builds of the configuration from all objects.",
+		}),
+		buildSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "lintel_config_build_seconds",
+			Help:    "Time that a build of the configuration took.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
+		}),
+		objects: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "lintel_objects",
+			Help: "Objects of ours by the status of each condition.",
+		}, []string{"kind", "condition", "status"}),
+		known: make(map[ObjectCondition]bool),
+	}
+	m.series.Store(&map[seriesKey]*series{})
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name:        "lintel_build_info",
+		Help:        "Always 1; the labels say what program this is.",
+		ConstLabels: prometheus.Labels{"version": build.Version, "commit": build.Commit, "goversion": build.GoVersion},
+	})
+	info.Set(1)
+	m.registry.MustRegister(m.requests, m.durations, m.logDropped, m.builds, m.buildSeconds, m.objects, info,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// durationBuckets returns upper bounds in seconds: fine from half a millisecond,
+// which a backend nearby takes, and up to a minute, the usual timeout.
+func durationBuckets() []float64 {
+	return []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
+}
+
+// Connections are gauges that are read at each scrape, on any goroutine.
+type Connections struct {
+	Downstream   func() int64 // open client connections
+	Upstream     func() int64 // open upstream connections, idle ones included
+	UpstreamIdle func() int64
+	Upgraded     func() int64 // relayed after an upgrade
+}
+
+// ObserveConnections adds the gauges of connections. It is called once, with all
+// of them set.
+func (m *Metrics) ObserveConnections(c Connections) {
+	for _, gauge := range []struct {
+		name, help string
+		read       func() int64
+	}{
+		{"lintel_downstream_connections", "Open client connections.", c.Downstream},
+		{"lintel_upstream_connections", "Open connections to endpoints, idle ones included.", c.Upstream},
+		{"lintel_upstream_idle_connections", "Connections to endpoints that wait for a request.", c.UpstreamIdle},
+		{"lintel_upgraded_connections", "Client connections being relayed after an upgrade.", c.Upgraded},
+	} {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(
+			prometheus.GaugeOpts{Name: gauge.name, Help: gauge.help},
+			func() float64 { return float64(gauge.read()) }))
+	}
+}
+
+// ObserveBuild counts one build of the configuration.
+func (m *Metrics) ObserveBuild(took time.Duration) {
+	m.builds.Inc()
+	m.buildSeconds.Observe(took.Seconds())
+}
+
+// SetObjects replaces the numbers of objects. A condition that is missing from
+// counts loses its series.
+func (m *Metrics) SetObjects(counts map[ObjectCondition]int) {
+	m.objectsMu.Lock()
+	defer m.objectsMu.Unlock()
+	for c, n := range counts {
+		m.objects.WithLabelValues(c.Kind, c.Condition, c.Status).Set(float64(n))
+		m.known[c] = true
+	}
+	for c := range m.known {
+		if _, ok := counts[c]; !ok {
+			m.objects.DeleteLabelValues(c.Kind, c.Condition, c.Status)
+			delete(m.known, c)
+		}
+	}
+}
+
+// Handler answers scrapes.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
+}

@@ -1,0 +1,113 @@
+package observe
+
+import (
+	"maps"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Attachment is a Route on a Listener, as an Exchange names them.
+type Attachment struct {
+	Listener string
+	Route    string
+}
+
+// seriesKey finds the series of an exchange.
+type seriesKey struct {
+	Attachment
+	protocol string
+}
+
+// series are the counters of one Attachment and protocol, ready to be used: to
+// find them by their labels costs more than to count.
+type series struct {
+	requests [6]prometheus.Counter // by class of the status code; [0] is aborted
+	duration prometheus.Observer
+}
+
+// ObserveExchange counts one exchange. It neither locks nor allocates once the
+// exchange's listener, route and protocol were seen before.
+func (m *Metrics) ObserveExchange(e *Exchange) {
+	key := seriesKey{Attachment{e.Listener, e.Route}, protocolLabel(e.Protocol)}
+	s := (*m.series.Load())[key]
+	if s == nil {
+		s = m.addSeries(key)
+	}
+	s.requests[codeClass(e.Status)].Inc()
+	s.duration.Observe(e.Duration.Seconds())
+}
+
+// addSeries makes the series of a key that is new. The map is copied: that is rare,
+// and lets readers go without a lock.
+func (m *Metrics) addSeries(key seriesKey) *series {
+	m.seriesMu.Lock()
+	defer m.seriesMu.Unlock()
+	current := *m.series.Load()
+	if s := current[key]; s != nil {
+		return s
+	}
+	key.Listener, key.Route = strings.Clone(key.Listener), strings.Clone(key.Route)
+	s := &series{duration: m.durations.WithLabelValues(key.Listener, key.Route)}
+	for class := range s.requests {
+		s.requests[class] = m.requests.WithLabelValues(classLabel(class), key.Listener, key.Route, key.protocol)
+	}
+	next := maps.Clone(current)
+	next[key] = s
+	m.series.Store(&next)
+	return s
+}
+
+// Keep deletes the series of every Attachment that is not live; that of requests
+// which no rule matched stays. An exchange of a removed Route that ends later
+// makes its series anew, until the next Keep.
+func (m *Metrics) Keep(live map[Attachment]bool) {
+	m.seriesMu.Lock()
+	defer m.seriesMu.Unlock()
+	keep := func(a Attachment) bool { return live[a] || a == Attachment{} }
+	current := *m.series.Load()
+	next := make(map[seriesKey]*series, len(current))
+	for key, s := range current {
+		if keep(key.Attachment) {
+			next[key] = s
+		}
+	}
+	if len(next) == len(current) {
+		return
+	}
+	m.series.Store(&next)
+	for key := range current {
+		if !keep(key.Attachment) {
+			labels := prometheus.Labels{"listener": key.Listener, "route": key.Route}
+			m.requests.DeletePartialMatch(labels)
+			m.durations.DeletePartialMatch(labels)
+		}
+	}
+}
+
+// codeClass returns the first digit of a status, or 0 for no status.
+func codeClass(status int) int {
+	if class := status / 100; class >= 1 && class <= 5 {
+		return class
+	}
+	return 0
+}
+
+func classLabel(class int) string {
+	return [...]string{"aborted", "1xx", "2xx", "3xx", "4xx", "5xx"}[class]
+}
+
+// protocolLabel keeps what a client may write from becoming a series each.
+func protocolLabel(protocol string) string {
+	switch protocol {
+	case "HTTP/1.1":
+		return "HTTP/1.1" // constants: the exchange's string does not live on
+	case "HTTP/1.0":
+		return "HTTP/1.0"
+	case "HTTP/2":
+		return "HTTP/2"
+	case "HTTP/3":
+		return "HTTP/3"
+	}
+	return "other"
+}
