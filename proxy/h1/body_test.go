@@ -21,8 +21,9 @@ type bodyOutcome struct {
 }
 
 // drain feeds in to b by pieces of up to largest bytes; 0 means at once.
-func drain(b *Body, in []byte, rng *rand.Rand, largest int) bodyOutcome {
-	var out bodyOutcome
+func drain(b *Body, in []byte, rng *rand.Rand, largest int) (out bodyOutcome) {
+	var payload strings.Builder
+	defer func() { out.Payload = payload.String() }()
 	for len(in) > 0 {
 		piece := in
 		if largest > 0 {
@@ -32,7 +33,7 @@ func drain(b *Body, in []byte, rng *rand.Rand, largest int) bodyOutcome {
 		in = in[len(piece):]
 		for {
 			n, data, err := b.Next(piece)
-			out.Payload += string(data)
+			payload.Write(data)
 			out.Consumed += n
 			if err != nil {
 				out.Err, out.Status = err.Error(), statusOf(err)
