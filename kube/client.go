@@ -7,9 +7,13 @@ import (
 	"path/filepath"
 	"runtime/debug"
 
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/util/homedir"
+	gatewayclient "sigs.k8s.io/gateway-api/pkg/client/clientset/versioned/typed/apis/v1"
 )
 
 // The client's own request limits: room for a burst of status writes after a
@@ -29,6 +33,7 @@ func Client(kubeconfig string) (*rest.Config, error) {
 	}
 	config.UserAgent = "lintel/" + version()
 	config.QPS, config.Burst = clientQPS, clientBurst
+	config.WarningHandler = rest.NoWarnings{} // they speak to people who write manifests
 	return config, nil
 }
 
@@ -60,6 +65,34 @@ func wrap(doing string, err error) error {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// clients are the typed clients of one API server. They share their connections.
+type clients struct {
+	kubernetes kubernetes.Interface
+	gateway    gatewayclient.GatewayV1Interface
+	metadata   metadata.Interface
+}
+
+func newClients(config *rest.Config) (clients, error) {
+	http, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return clients{}, fmt.Errorf("make HTTP client: %w", err)
+	}
+	binary := rest.CopyConfig(config)
+	binary.ContentType = runtime.ContentTypeProtobuf
+	binary.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	var c clients
+	if c.kubernetes, err = kubernetes.NewForConfigAndClient(binary, http); err != nil {
+		return clients{}, fmt.Errorf("make Kubernetes client: %w", err)
+	}
+	if c.gateway, err = gatewayclient.NewForConfigAndClient(config, http); err != nil {
+		return clients{}, fmt.Errorf("make Gateway API client: %w", err)
+	}
+	if c.metadata, err = metadata.NewForConfigAndClient(metadata.ConfigFor(config), http); err != nil {
+		return clients{}, fmt.Errorf("make metadata client: %w", err)
+	}
+	return c, nil
 }
 
 // version is that of the main module as the Go command recorded it.

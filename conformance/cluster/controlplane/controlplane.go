@@ -167,6 +167,7 @@ func (c *ControlPlane) configure(server string, cr *credentials) error {
 		return fmt.Errorf("read kubeconfig: %w", err)
 	}
 	c.Config.QPS = -1 // a test waits for nobody
+	c.Config.WarningHandler = rest.NoWarnings{}
 	return nil
 }
 

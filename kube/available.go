@@ -1,0 +1,202 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/metadata/metadatainformer"
+	"k8s.io/client-go/tools/cache"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// Which CRDs are installed is asked from discovery: soon after a CRD changed, a few
+// times more (it is served a moment after it was created), then every lookSlowly in
+// any case. So the watch of CRDs makes it prompt, and without it (a cluster may not
+// permit it) it still works.
+const (
+	lookSoon   = 100 * time.Millisecond
+	lookSlowly = 30 * time.Second
+	// lookRetry is the longest pause while the API server does not answer.
+	lookRetry = 2 * time.Second
+	// goneAfter is how long a kind must be missing from discovery before its watch
+	// ends: an API server that just started may not know its CRDs yet. The objects of
+	// a CRD that was really removed are gone before.
+	goneAfter = 5 * time.Second
+)
+
+// availability is what is known of one kind of a CRD.
+type availability struct {
+	*kind
+	said    string    // the last line logged, so that it is logged once
+	missing time.Time // since when; zero if it is there
+}
+
+// lookAgain makes followCRDs look soon. It never blocks.
+func (s *Store) lookAgain() {
+	select {
+	case s.look <- struct{}{}:
+	default:
+	}
+}
+
+// followCRDs opens and closes feeds as CRDs come and go, until ctx ends.
+func (s *Store) followCRDs(ctx context.Context, g *errgroup.Group) error {
+	var available []*availability
+	for _, k := range s.kinds {
+		if k.crd != "" {
+			available = append(available, &availability{kind: k})
+		}
+	}
+	for delay := lookSoon; ; delay = min(2*delay, lookSlowly) {
+		served, err := s.servedVersions(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			s.outage.begin(s.log, err)
+			delay = min(delay, lookRetry)
+		default:
+			if err := s.followAll(ctx, g, available, served); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.look:
+			delay = lookSoon / 2
+		case <-time.After(delay):
+		}
+	}
+}
+
+// followAll acts on an answer of discovery.
+func (s *Store) followAll(ctx context.Context, g *errgroup.Group, available []*availability, served map[string][]string) error {
+	s.outage.end(s.log)
+	for _, a := range available {
+		if err := s.follow(ctx, g, a, served[a.crd]); err != nil {
+			return err
+		}
+	}
+	s.discovered.Store(true)
+	s.settle()
+	return nil
+}
+
+// follow acts on the versions in which one kind is served. It is called by one
+// goroutine alone, so that a feed that is not open now is not opened in between.
+func (s *Store) follow(ctx context.Context, g *errgroup.Group, a *availability, versions []string) error {
+	opened := s.isOpen(a.kind)
+	if slices.Contains(versions, gatewayv1.GroupVersion.Version) {
+		a.missing = time.Time{}
+		if opened {
+			return nil
+		}
+		if a.said != "" {
+			s.log.Info("kind enabled", "kind", a.name)
+			a.said = ""
+		}
+		return s.start(ctx, g, a.kind)
+	}
+	if a.missing.IsZero() {
+		a.missing = time.Now()
+	}
+	if opened && time.Since(a.missing) < goneAfter {
+		return nil // the looks soon after a change reach beyond
+	}
+	if opened {
+		s.end(a.kind)
+	}
+	line := "kind disabled: CRD not installed"
+	if len(versions) > 0 {
+		line = "kind disabled: CRD does not serve version v1"
+	}
+	if a.said != line {
+		a.said = line
+		s.log.Warn(line, "kind", a.name, "served", strings.Join(versions, ","))
+	}
+	return nil
+}
+
+// servedVersions returns the versions of the Gateway API in which each plural name
+// is served.
+func (s *Store) servedVersions(ctx context.Context) (map[string][]string, error) {
+	client := s.clients.kubernetes.Discovery().RESTClient()
+	group := &metav1.APIGroup{}
+	err := client.Get().AbsPath("/apis", gatewayv1.GroupName).Do(ctx).Into(group)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("discover versions of %s: %w", gatewayv1.GroupName, err)
+	}
+	served := make(map[string][]string)
+	for _, v := range group.Versions {
+		resources := &metav1.APIResourceList{}
+		err := client.Get().AbsPath("/apis", gatewayv1.GroupName, v.Version).Do(ctx).Into(resources)
+		if apierrors.IsNotFound(err) {
+			continue // removed in between
+		}
+		if err != nil {
+			return nil, fmt.Errorf("discover kinds of %s: %w", v.GroupVersion, err)
+		}
+		for _, r := range resources.APIResources {
+			if !strings.Contains(r.Name, "/") { // not a subresource
+				served[r.Name] = append(served[r.Name], v.Version)
+			}
+		}
+	}
+	return served, nil
+}
+
+// watchCRDs looks again whenever a CRD of the Gateway API changed, until ctx ends.
+func (s *Store) watchCRDs(ctx context.Context) error {
+	crds := schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+	informer := metadatainformer.NewFilteredMetadataInformer(s.clients.metadata, crds, "", 0, nil, nil).Informer()
+	if err := informer.SetTransform(nameOnly); err != nil {
+		return fmt.Errorf("watch CRDs: %w", err)
+	}
+	said := false // used by the informer's goroutine alone
+	if err := informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) {
+		if apierrors.IsForbidden(err) && !said {
+			said = true
+			s.log.Info("CRDs not watchable: a new CRD is noticed by asking", "interval", lookSlowly, "err", err)
+		}
+	}); err != nil {
+		return fmt.Errorf("watch CRDs: %w", err)
+	}
+	look := func(o any) {
+		if gone, ok := o.(cache.DeletedFinalStateUnknown); ok {
+			o = gone.Obj
+		}
+		if m, ok := o.(metav1.Object); ok && strings.HasSuffix(m.GetName(), "."+gatewayv1.GroupName) {
+			s.lookAgain()
+		}
+	}
+	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: look, UpdateFunc: func(_, is any) { look(is) }, DeleteFunc: look,
+	}); err != nil {
+		return fmt.Errorf("watch CRDs: %w", err)
+	}
+	informer.RunWithContext(ctx)
+	return nil
+}
+
+// nameOnly keeps what identifies an object and its version.
+func nameOnly(o any) (any, error) {
+	m, ok := o.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return o, nil
+	}
+	return &metav1.PartialObjectMetadata{
+		TypeMeta:   m.TypeMeta,
+		ObjectMeta: metav1.ObjectMeta{Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion},
+	}, nil
+}
