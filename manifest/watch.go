@@ -1,0 +1,168 @@
+package manifest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+const (
+	// settle is how long the files must be quiet before they are read. A program
+	// that rewrites a file empties it and then fills it in several writes: what
+	// stands there in between must not become the configuration.
+	settle = 10 * time.Millisecond
+	// settleAtMost bounds that wait while somebody writes all the time.
+	settleAtMost = 50 * time.Millisecond
+	// patience is how long a file that became empty is taken for one that is being
+	// written: the shell empties it before it starts the command that fills it.
+	patience = 500 * time.Millisecond
+)
+
+// Run reads everything and follows the changes until ctx ends, when it returns
+// nil. The error is that of a path that cannot be read at the start, or of the
+// system's notifications. Standard input is read once.
+func (s *Source) Run(ctx context.Context) error {
+	if s.tree.path == Stdin {
+		if err := s.Load(); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		return nil
+	}
+	watcher, err := fsnotify.NewWatcher()
+	if err != nil {
+		return fmt.Errorf("watch manifests: %w", err)
+	}
+	defer watcher.Close()
+	w := &watch{source: s, watcher: watcher}
+	l, err := s.list()
+	if err != nil {
+		return err
+	}
+	// Watch first and then read, so that no change falls between the two.
+	if l, err = w.follow(l); err != nil {
+		return err
+	}
+	if err := s.loadFirst(l); err != nil {
+		return err
+	}
+	debug.FreeOSMemory() // as in Load
+	return w.run(ctx)
+}
+
+// watch follows the changes of a Source's files.
+type watch struct {
+	source  *Source
+	watcher *fsnotify.Watcher
+}
+
+// follow watches the folders of a listing, and those that appeared meanwhile: it
+// returns the listing that was made after the last was watched.
+func (w *watch) follow(l listing) (listing, error) {
+	for {
+		watched := make(map[string]bool)
+		for _, folder := range w.watcher.WatchList() {
+			watched[folder] = true
+		}
+		added := false
+		for _, folder := range l.folders {
+			if watched[folder] {
+				continue
+			}
+			// One that vanished is no mistake, and one that may not be watched still
+			// serves what was read from it.
+			if w.watcher.Add(folder) == nil {
+				added = true
+			}
+		}
+		if !added {
+			return l, nil
+		}
+		var err error
+		if l, err = w.source.list(); err != nil {
+			return listing{}, err
+		}
+	}
+}
+
+// run reads again whatever changes until ctx ends.
+func (w *watch) run(ctx context.Context) error {
+	var doubt <-chan time.Time // fires when a file has been empty for too long
+	for {
+		empty := doubtEmpty
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-doubt:
+			empty = takeEmpty
+		case event := <-w.watcher.Events:
+			if !w.matters(event) {
+				continue
+			}
+			w.drain(ctx)
+		case err := <-w.watcher.Errors:
+			// After an overflow nobody knows what changed: read everything.
+			if !errors.Is(err, fsnotify.ErrEventOverflow) {
+				return fmt.Errorf("watch manifests: %w", err)
+			}
+		}
+		doubt = nil
+		if w.reload(empty) {
+			doubt = time.After(patience)
+		}
+	}
+}
+
+// drain takes the events that come before the files are quiet.
+func (w *watch) drain(ctx context.Context) {
+	latest := time.NewTimer(settleAtMost)
+	defer latest.Stop()
+	quiet := time.NewTimer(settle)
+	defer quiet.Stop()
+	for {
+		select {
+		case event := <-w.watcher.Events:
+			if w.matters(event) {
+				quiet.Reset(settle)
+			}
+		case <-quiet.C:
+			return
+		case <-latest.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// reload reads the files again. While the path itself cannot be read, all objects
+// stay as they were: it may be about to come back.
+func (w *watch) reload(empty emptiness) (doubts bool) {
+	l, err := w.source.list()
+	if err == nil {
+		l, err = w.follow(l)
+	}
+	if err != nil {
+		w.source.publish([]Problem{{File: w.source.tree.path, Message: reason(err)}})
+		return false
+	}
+	return w.source.reload(l, empty)
+}
+
+// matters tells whether an event can be about a manifest, a folder of them, or the
+// link by which a ConfigMap's files all change at once.
+func (w *watch) matters(event fsnotify.Event) bool {
+	name := filepath.Base(event.Name)
+	if name == "..data" {
+		return true
+	}
+	if parent, ok := w.source.tree.parent(); ok && filepath.Dir(event.Name) == parent {
+		return name == filepath.Base(w.source.tree.path)
+	}
+	return !isHidden(name) && (isManifest(name) || filepath.Ext(name) == "" || event.Has(fsnotify.Remove|fsnotify.Rename|fsnotify.Create))
+}
