@@ -10,13 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	networkingv1 "k8s.io/api/networking/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
-
 	"github.com/spf13/cobra"
-
-	"github.com/lintel-dev/lintel/gateway"
 )
 
 // readSettings reads settings from arguments, environment and, if it is not
@@ -207,26 +201,5 @@ func TestUnknownFlagNamesTheNearest(t *testing.T) {
 	cmd.SetArgs([]string{"--htpp-port=80"})
 	if err := cmd.Execute(); err == nil || err.Error() != "unknown flag: --htpp-port (did you mean --http-port?)" {
 		t.Errorf("got %v", err)
-	}
-}
-
-func TestKeepClasses(t *testing.T) {
-	snapshot := func() *gateway.Snapshot {
-		var s gateway.Snapshot
-		for _, name := range []string{"a", "b"} {
-			s.GatewayClasses = append(s.GatewayClasses, &gatewayv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: name}})
-			s.IngressClasses = append(s.IngressClasses, &networkingv1.IngressClass{ObjectMeta: metav1.ObjectMeta{Name: name}})
-		}
-		return &s
-	}
-	all := snapshot()
-	new(Settings).keepClasses(all)
-	if len(all.GatewayClasses) != 2 || len(all.IngressClasses) != 2 {
-		t.Error("without names every class is kept")
-	}
-	some := snapshot()
-	(&Settings{GatewayClasses: []string{"b"}, IngressClasses: []string{"x"}}).keepClasses(some)
-	if len(some.GatewayClasses) != 1 || some.GatewayClasses[0].Name != "b" || len(some.IngressClasses) != 0 {
-		t.Errorf("kept %v and %v", some.GatewayClasses, some.IngressClasses)
 	}
 }

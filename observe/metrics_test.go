@@ -1,0 +1,214 @@
+package observe
+
+import (
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// scrape returns the lines of /metrics that begin with prefix.
+func scrape(t *testing.T, m *Metrics, prefix string) []string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	if w.Code != 200 {
+		t.Fatalf("scrape: %d %s", w.Code, w.Body)
+	}
+	var lines []string
+	for line := range strings.Lines(w.Body.String()) {
+		if strings.HasPrefix(line, prefix) {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	return lines
+}
+
+func wantLine(t *testing.T, m *Metrics, want string) {
+	t.Helper()
+	name, _, _ := strings.Cut(want, " ")
+	if lines := scrape(t, m, name); len(lines) != 1 || lines[0] != want {
+		t.Errorf("got %q; want %q", lines, want)
+	}
+}
+
+func exchange(status int) *Exchange {
+	return &Exchange{
+		Listener: "Gateway default/web/http", Route: "HTTPRoute default/shop",
+		Protocol: "HTTP/1.1", Status: status, Duration: 3 * time.Millisecond,
+	}
+}
+
+func TestExchangesAreCountedByClass(t *testing.T) {
+	m := NewMetrics(Build{})
+	for _, status := range []int{200, 204, 301, 404, 404, 404, 503, 101, 0, 999} {
+		m.ObserveExchange(exchange(status))
+	}
+	const rest = `,listener="Gateway default/web/http",protocol="HTTP/1.1",route="HTTPRoute default/shop"} `
+	for _, want := range []string{
+		`{code="1xx"` + rest + "1", `{code="2xx"` + rest + "2", `{code="3xx"` + rest + "1", `{code="4xx"` + rest + "3",
+		`{code="5xx"` + rest + "1", `{code="aborted"` + rest + "2",
+	} {
+		found := false
+		for _, line := range scrape(t, m, "lintel_requests_total") {
+			found = found || line == "lintel_requests_total"+want
+		}
+		if !found {
+			t.Errorf("missing: lintel_requests_total%s", want)
+		}
+	}
+	const labels = `{listener="Gateway default/web/http",route="HTTPRoute default/shop"`
+	for _, line := range []string{
+		"lintel_request_duration_seconds_bucket" + labels + `,le="0.0025"} 0`,
+		"lintel_request_duration_seconds_bucket" + labels + `,le="0.005"} 10`,
+		"lintel_request_duration_seconds_count" + labels + "} 10",
+	} {
+		name, _, _ := strings.Cut(line, "} ")
+		if got := scrape(t, m, name); len(got) != 1 || got[0] != line {
+			t.Errorf("got %q; want %q", got, line)
+		}
+	}
+}
+
+func TestProtocolsOfClientsMakeNoSeriesEach(t *testing.T) {
+	m := NewMetrics(Build{})
+	for _, protocol := range []string{"HTTP/1.1", "HTTP/7.3", "EVIL/9.9", ""} {
+		e := exchange(400)
+		e.Protocol = protocol
+		m.ObserveExchange(e)
+	}
+	if lines := scrape(t, m, `lintel_requests_total{code="4xx"`); len(lines) != 2 {
+		t.Errorf("got %d series: %q", len(lines), lines)
+	}
+}
+
+// What an Exchange aliases is overwritten by the next request of its connection.
+func TestLabelsOutliveTheExchange(t *testing.T) {
+	m := NewMetrics(Build{})
+	route := []byte("HTTPRoute default/first")
+	e := exchange(200)
+	e.Route = unsafeString(route)
+	m.ObserveExchange(e)
+	copy(route, "XXXXXXXXXXXXXXXXXXXXXXX")
+	e.Route = "HTTPRoute default/first"
+	m.ObserveExchange(e)
+	if lines := scrape(t, m, `lintel_requests_total{code="2xx"`); len(lines) != 1 ||
+		!strings.HasSuffix(lines[0], `route="HTTPRoute default/first"} 2`) {
+		t.Errorf("got %q", lines)
+	}
+}
+
+func TestKeepDeletesTheSeriesOfRemovedRoutes(t *testing.T) {
+	m := NewMetrics(Build{})
+	stays, goes, unmatched := exchange(200), exchange(200), exchange(404)
+	goes.Route = "HTTPRoute default/gone"
+	unmatched.Listener, unmatched.Route = "", ""
+	for _, e := range []*Exchange{stays, goes, unmatched} {
+		m.ObserveExchange(e)
+	}
+	m.Keep(map[Attachment]bool{{stays.Listener, stays.Route}: true})
+	for _, name := range []string{"lintel_requests_total{", "lintel_request_duration_seconds_count{"} {
+		for _, line := range scrape(t, m, name) {
+			if strings.Contains(line, "default/gone") {
+				t.Errorf("still there: %s", line)
+			}
+		}
+	}
+	m.ObserveExchange(stays)
+	m.ObserveExchange(unmatched)
+	if got := scrape(t, m, `lintel_request_duration_seconds_count{listener="Gateway default/web/http"`); len(got) != 1 || !strings.HasSuffix(got[0], " 2") {
+		t.Errorf("the series that stays: %q", got)
+	}
+	if got := scrape(t, m, `lintel_request_duration_seconds_count{listener=""`); len(got) != 1 || !strings.HasSuffix(got[0], " 2") {
+		t.Errorf("the series without a route: %q", got)
+	}
+	m.ObserveExchange(goes) // a Route may come back: it counts from zero
+	if got := scrape(t, m, `lintel_requests_total{code="2xx",listener="Gateway default/web/http",protocol="HTTP/1.1",route="HTTPRoute default/gone"`); len(got) != 1 || !strings.HasSuffix(got[0], " 1") {
+		t.Errorf("the series that came back: %q", got)
+	}
+}
+
+func TestObjectsAreReplaced(t *testing.T) {
+	m := NewMetrics(Build{})
+	accepted := ObjectCondition{"HTTPRoute", "Accepted", "True"}
+	refused := ObjectCondition{"HTTPRoute", "Accepted", "False"}
+	m.SetObjects(map[ObjectCondition]int{accepted: 2, refused: 1})
+	m.SetObjects(map[ObjectCondition]int{accepted: 3})
+	if lines := scrape(t, m, "lintel_objects{"); len(lines) != 1 || lines[0] != `lintel_objects{condition="Accepted",kind="HTTPRoute",status="True"} 3` {
+		t.Errorf("got %q", lines)
+	}
+}
+
+func TestGaugesAndBuilds(t *testing.T) {
+	m := NewMetrics(Build{Version: "v1.2.3", Commit: "abc", GoVersion: "go1.27"})
+	number := func(n int64) func() int64 { return func() int64 { return n } }
+	m.ObserveConnections(Connections{Downstream: number(1), Upstream: number(2), UpstreamIdle: number(3), Upgraded: number(4)})
+	m.ObserveBuild(3 * time.Millisecond)
+	for _, want := range []string{
+		"lintel_downstream_connections 1", "lintel_upstream_connections 2",
+		"lintel_upstream_idle_connections 3", "lintel_upgraded_connections 4",
+		"lintel_config_builds_total 1", "lintel_config_build_seconds_count 1", "lintel_access_log_dropped_total 0",
+	} {
+		wantLine(t, m, want)
+	}
+	if lines := scrape(t, m, "lintel_build_info"); len(lines) != 1 || lines[0] != `lintel_build_info{commit="abc",goversion="go1.27",version="v1.2.3"} 1` {
+		t.Errorf("got %q", lines)
+	}
+	for _, name := range []string{"go_goroutines ", "process_resident_memory_bytes "} {
+		if len(scrape(t, m, name)) != 1 {
+			t.Errorf("%s is missing", name)
+		}
+	}
+}
+
+func TestObserveWhileSeriesComeAndGo(t *testing.T) {
+	m := NewMetrics(Build{})
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			for i := range 500 {
+				e := exchange(200)
+				e.Route = "HTTPRoute default/" + string(rune('a'+i%26))
+				m.ObserveExchange(e)
+			}
+		})
+	}
+	for range 50 {
+		m.Keep(map[Attachment]bool{{"Gateway default/web/http", "HTTPRoute default/a"}: true})
+	}
+	group.Wait()
+	m.Keep(map[Attachment]bool{{"Gateway default/web/http", "HTTPRoute default/a"}: true})
+	if lines := scrape(t, m, `lintel_requests_total{code="2xx"`); len(lines) > 1 {
+		t.Errorf("series are left: %q", lines)
+	}
+}
+
+func TestWarmExchangeDoesNotAllocate(t *testing.T) {
+	m := NewMetrics(Build{})
+	e := exchange(200)
+	m.ObserveExchange(e)
+	if n := testing.AllocsPerRun(100, func() { m.ObserveExchange(e) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkObserveExchange(b *testing.B) {
+	m := NewMetrics(Build{})
+	b.Run("one", func(b *testing.B) {
+		e := exchange(200)
+		b.ReportAllocs()
+		for b.Loop() {
+			m.ObserveExchange(e)
+		}
+	})
+	b.Run("parallel", func(b *testing.B) {
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			e := exchange(200)
+			for pb.Next() {
+				m.ObserveExchange(e)
+			}
+		})
+	})
+}
