@@ -155,6 +155,7 @@ func (b *build) placeIngressOn(i *networkingv1.Ingress, m *ingressMemo, e entry,
 		return
 	}
 	rules := m.rulesFor(i, e)
+	b.plan.Attachments = append(b.plan.Attachments, Attachment{e.label, ingressRef(i).String()})
 	for j, p := range m.paths {
 		if only != nil && !coversHost(only, p.host) {
 			continue

@@ -2,11 +2,13 @@ package gateway
 
 import (
 	"crypto/tls"
-
-	"k8s.io/apimachinery/pkg/types"
-	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	"iter"
+	"slices"
 
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/lintel-dev/lintel/router"
 )
@@ -22,10 +24,16 @@ type Plan struct {
 	// Statuses are the wanted statuses of every object that is ours. An object
 	// whose status did not change keeps the pointer of its Status.
 	Statuses []*Status
+	// Attachments are the pairs of Listener and Route that Rules stand for, as their
+	// labels say it. A pair may come more than once.
+	Attachments []Attachment
 	// Problems are all mistakes found, in the order of their objects. Each has made
 	// a condition too, where the object has conditions.
 	Problems []Problem
 }
+
+// Attachment is a Listener and a Route, by the labels of the Rules made from them.
+type Attachment struct{ Listener, Route string }
 
 // Backend is a router.Backend and the Service port that its endpoints come from.
 type Backend struct {
@@ -72,6 +80,25 @@ type Status struct {
 	// Route holds only our own entries; entries of other controllers stay as they
 	// are. An empty list removes ours.
 	Route *RouteStatus
+}
+
+// Conditions returns the conditions of the object as a whole, and those of a Route
+// for each of its parents.
+func (s *Status) Conditions() iter.Seq[metav1.Condition] {
+	return func(yield func(metav1.Condition) bool) {
+		var all []metav1.Condition
+		switch {
+		case s.GatewayClass != nil:
+			all = s.GatewayClass.Conditions
+		case s.Gateway != nil:
+			all = s.Gateway.Conditions
+		case s.Route != nil:
+			for _, p := range s.Route.Parents {
+				all = append(all, p.Conditions...)
+			}
+		}
+		slices.Values(all)(yield)
+	}
 }
 
 // RouteStatus is our part of a Route's status.

@@ -14,6 +14,7 @@ import (
 type routeMemo struct {
 	uid        types.UID
 	generation int64
+	label      string // of its Rules
 	parsed     *parsedRoute
 	backends   []*router.Backend // of every BackendRef in order, nil where it does not resolve
 	rules      map[entry][]*router.Rule
@@ -24,7 +25,10 @@ type routeMemo struct {
 func (b *build) routeMemo(r *gatewayv1.HTTPRoute) *routeMemo {
 	m := b.was.routes[nameOf(r)]
 	if m == nil || m.uid != r.UID || m.generation != r.Generation {
-		m = &routeMemo{uid: r.UID, generation: r.Generation, parsed: parseHTTPRoute(r)}
+		m = &routeMemo{
+			uid: r.UID, generation: r.Generation, parsed: parseHTTPRoute(r),
+			label: ObjectRef{kindHTTPRoute, r.Namespace, r.Name}.String(),
+		}
 	}
 	b.memo.routes[nameOf(r)] = m
 	return m
@@ -46,6 +50,7 @@ func (b *build) placeRules(r *boundRoute) {
 			continue
 		}
 		rules := r.rulesFor(l.entry())
+		b.plan.Attachments = append(b.plan.Attachments, Attachment{l.label, r.memo.label})
 		for _, socket := range l.sockets {
 			for _, h := range parsed.hostnames {
 				if intersects(l.hostname, h) {
@@ -102,7 +107,7 @@ func (r *boundRoute) rulesFor(e entry) []*router.Rule {
 		action := p.actionOn(e, backends[:len(p.refs)])
 		backends = backends[len(p.refs):]
 		for _, m := range p.matches {
-			rules = append(rules, &router.Rule{Listener: e.label, Route: r.ref.String(), Match: m, Order: order, Action: action})
+			rules = append(rules, &router.Rule{Listener: e.label, Route: r.memo.label, Match: m, Order: order, Action: action})
 			order.Index++
 		}
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/lintel-dev/lintel/manifest"
 )
 
-func checkCommand() *cobra.Command {
+func newCheckCommand() *cobra.Command {
 	reader := newSettingsReader()
 	cmd := &cobra.Command{
 		Use:   "check PATH",

@@ -99,7 +99,8 @@ func (l *loop) rebuild() {
 		l.apply(l.build())
 	}
 	l.writeStatus(l.plan.Statuses)
-	l.metrics.SetObjects(objectCounts(l.plan.Statuses))
+	l.metrics.SetObjects(objectConditions(l.plan.Statuses))
+	l.metrics.Keep(attachments(l.plan))
 	l.problems.report(l.plan.Problems)
 	l.readiness.set(l.observed.Sockets)
 }
@@ -172,6 +173,26 @@ func certificates(plan *gateway.Plan) map[string][]edgetls.Certificate {
 		}
 	}
 	return all
+}
+
+// attachments converts the Plan's attachments to those whose metrics are kept.
+func attachments(plan *gateway.Plan) map[observe.Attachment]bool {
+	live := make(map[observe.Attachment]bool, len(plan.Attachments))
+	for _, a := range plan.Attachments {
+		live[observe.Attachment(a)] = true
+	}
+	return live
+}
+
+// objectConditions counts objects by kind, condition and status.
+func objectConditions(statuses []*gateway.Status) map[observe.ObjectCondition]int {
+	counts := make(map[observe.ObjectCondition]int)
+	for _, s := range statuses {
+		for c := range s.Conditions() {
+			counts[observe.ObjectCondition{Kind: s.Object.Kind, Condition: c.Type, Status: string(c.Status)}]++
+		}
+	}
+	return counts
 }
 
 // rest waits for d, or until ctx ends.

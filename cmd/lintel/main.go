@@ -32,7 +32,7 @@ func execute() int {
 	context.AfterFunc(ctx, stop)
 
 	usage := true // until a command starts to run
-	root := rootCommand()
+	root := newRootCommand()
 	root.PersistentPreRun = func(*cobra.Command, []string) { usage = false }
 	switch err := root.ExecuteContext(ctx); {
 	case err == nil:
@@ -48,7 +48,7 @@ func execute() int {
 	}
 }
 
-func rootCommand() *cobra.Command {
+func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "lintel",
 		Short:         "The edge of a small cluster in one binary: Gateway API and Ingress, from Kubernetes or from files",
@@ -56,6 +56,6 @@ func rootCommand() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(runCommand(), checkCommand(), versionCommand())
+	root.AddCommand(newRunCommand(), newCheckCommand(), newVersionCommand())
 	return root
 }

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lintel-dev/lintel/gateway"
+	"github.com/lintel-dev/lintel/kube"
+	"github.com/lintel-dev/lintel/manifest"
+	"github.com/lintel-dev/lintel/observe"
+	"github.com/lintel-dev/lintel/proxy"
+	"github.com/lintel-dev/lintel/proxy/h1"
+	edgetls "github.com/lintel-dev/lintel/tls"
+)
+
+func newRunCommand() *cobra.Command {
+	reader := newSettingsReader()
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Serve what Gateway API and Ingress objects say",
+		Long: `Serve what the Gateway API and Ingress objects of a cluster, or of a folder of
+manifests (--manifests), say, and follow their changes. SIGTERM and Ctrl-C drain:
+exchanges in flight are finished, then the exit code is 0.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			settings, err := reader.Read(os.Environ())
+			if err != nil {
+				return err
+			}
+			log := newLog(os.Stderr, settings)
+			adoptClientLog(log)
+			return run(cmd.Context(), settings, log)
+		},
+	}
+	cmd.Flags().AddFlagSet(reader.Flags())
+	return cmd
+}
+
+// run is the composition root: it serves until ctx ends, and returns when
+// everything has drained.
+func run(ctx context.Context, s Settings, log *slog.Logger) error {
+	p := newProcess(s, log)
+	if err := p.chooseSource(); err != nil {
+		return err
+	}
+	if s.AdminAddress != "" {
+		admin, err := newAdmin(adminOptions{Address: s.AdminAddress, Readiness: p.loop.readiness, Metrics: p.metrics.Handler(), Log: log})
+		if err != nil {
+			return err
+		}
+		p.late = append(p.late, admin.Run)
+	}
+	return p.run(ctx)
+}
+
+// process is what runs: some parts until the signal, the rest until the data plane
+// has drained.
+type process struct {
+	settings Settings
+	log      *slog.Logger
+	metrics  *observe.Metrics
+	server   *proxy.Server
+	loop     *loop
+
+	early []func(context.Context) error // end with the signal
+	late  []func(context.Context) error // end when the data plane has drained
+}
+
+func newProcess(s Settings, log *slog.Logger) *process {
+	v := thisVersion()
+	p := &process{settings: s, log: log, metrics: observe.NewMetrics(observe.Build{Version: v.Version, Commit: v.Commit, GoVersion: v.Go})}
+	observers := []func(*observe.Exchange){p.metrics.ObserveExchange}
+	if s.AccessLog {
+		accessLog := observe.NewAccessLog(observe.AccessLogOptions{Writer: os.Stdout, Sample: s.AccessLogSample, Metrics: p.metrics})
+		observers = append(observers, accessLog.ObserveExchange)
+		p.late = append(p.late, accessLog.Run)
+	}
+	p.server = proxy.New(proxySettings(&s, log, observers))
+	stats := p.server.Stats()
+	p.metrics.ObserveConnections(observe.Connections{
+		Downstream: stats.Downstream.Load, Upstream: stats.Upstream.Load, UpstreamIdle: stats.UpstreamIdle.Load, Upgraded: stats.Upgraded.Load,
+	})
+	p.loop = &loop{
+		settings:     gatewaySettings(&s),
+		server:       p.server,
+		certificates: &edgetls.Store{},
+		metrics:      p.metrics,
+		readiness:    &readiness{},
+		problems:     &problemLog{log: log, unclaimed: slog.LevelDebug},
+		writeStatus:  func([]*gateway.Status) {},
+		log:          log,
+	}
+	return p
+}
+
+// chooseSource connects the loop to the manifests or to the API server.
+func (p *process) chooseSource() error {
+	if p.settings.Manifests != "" {
+		p.useManifests()
+		return nil
+	}
+	return p.useCluster()
+}
+
+func (p *process) useManifests() {
+	source := manifest.New(p.settings.Manifests)
+	p.early = append(p.early, source.Run)
+	p.loop.source = source
+	p.loop.problems.unclaimed = slog.LevelWarn
+	p.loop.problems.locate = func(object gateway.ObjectRef, field string) string {
+		file, line := source.Locate(object, field)
+		return fmt.Sprintf("%s:%d", file, line)
+	}
+	p.log.Info("reading objects from manifests", "path", p.settings.Manifests)
+}
+
+func (p *process) useCluster() error {
+	config, err := kube.Client(p.settings.Kubeconfig)
+	if err != nil {
+		return err
+	}
+	store, err := kube.NewStore(kube.StoreOptions{Config: config, Namespaces: p.settings.WatchNamespaces, Log: p.log})
+	if err != nil {
+		return err
+	}
+	writer, err := kube.NewStatusWriter(kube.StatusWriterOptions{Config: config, Store: store, ControllerName: p.settings.ControllerName, Log: p.log})
+	if err != nil {
+		return err
+	}
+	p.early = append(p.early, store.Run, writer.Run)
+	p.loop.source, p.loop.writeStatus = store, writer.Apply
+	p.log.Info("reading objects from the API server", "host", config.Host)
+	return nil
+}
+
+// run starts every part and waits for all. A part that fails stops the others.
+func (p *process) run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	lateCtx, endLate := context.WithCancel(context.WithoutCancel(ctx))
+	defer endLate()
+
+	for _, part := range p.late {
+		group.Go(func() error { return part(lateCtx) })
+	}
+	for _, part := range append(p.early, p.loop.Run) {
+		group.Go(func() error { return part(ctx) })
+	}
+	group.Go(func() error {
+		defer endLate()
+		return p.server.Run(ctx)
+	})
+	group.Go(func() error {
+		<-ctx.Done()
+		start := time.Now()
+		p.loop.readiness.drain()
+		p.log.Info("draining", "at_most", p.settings.DrainTimeout)
+		<-lateCtx.Done()
+		p.log.Info("drained", "took", time.Since(start).Round(time.Millisecond))
+		return nil
+	})
+	return group.Wait()
+}
+
+// gatewaySettings are those that change what is built.
+func gatewaySettings(s *Settings) gateway.Settings {
+	return gateway.Settings{
+		ControllerName:        s.ControllerName,
+		IngressControllerName: s.IngressControllerName,
+		GatewayClasses:        s.GatewayClasses,
+		IngressClasses:        s.IngressClasses,
+		HTTPPort:              s.HTTPPort,
+		HTTPSPort:             s.HTTPSPort,
+		Addresses:             s.PublishAddresses,
+		NodeName:              s.NodeName,
+	}
+}
+
+func proxySettings(s *Settings, log *slog.Logger, observers []func(*observe.Exchange)) proxy.Settings {
+	limits := h1.DefaultLimits()
+	limits.Head = int(s.MaxHeaderBytes)
+	return proxy.Settings{
+		ReadHeaderTimeout:     unlimited(s.ReadHeaderTimeout),
+		IdleTimeout:           unlimited(s.IdleTimeout),
+		ConnectTimeout:        unlimited(s.ConnectTimeout),
+		ResponseHeaderTimeout: unlimited(s.ResponseHeaderTimeout),
+		BodyTimeout:           unlimited(s.BodyStallTimeout),
+		UpstreamIdleTimeout:   unlimited(s.UpstreamIdleTimeout),
+		DrainTimeout:          s.DrainTimeout,
+		MaxBody:               s.MaxBodyBytes,
+		Limits:                &limits,
+		TrustedProxies:        s.TrustedProxies,
+		Log:                   log,
+		Observe: func(e *proxy.Exchange) {
+			exchange := observedExchange(e)
+			for _, observe := range observers {
+				observe(&exchange)
+			}
+		},
+	}
+}
+
+// unlimited turns the 0 of our settings, no limit, into the data plane's.
+func unlimited(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
+}
+
+// observedExchange converts the data plane's record to that of metrics and logs.
+func observedExchange(e *proxy.Exchange) observe.Exchange {
+	return observe.Exchange{
+		Listener: e.Listener, Route: e.Route, Backend: e.Backend,
+		Client: e.Client, Protocol: e.Protocol, Scheme: e.Scheme, Method: e.Method, Host: e.Host, Path: e.Path,
+		UserAgent: e.UserAgent, RequestID: e.RequestID,
+		Status: e.Status, BytesIn: e.Received, BytesOut: e.Sent, Start: e.Start, Duration: e.Duration,
+		Upstream: e.Upstream, UpstreamLatency: e.UpstreamLatency, Attempts: e.Attempts, Cause: string(e.Cause),
+	}
+}
