@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 // configurationPage is made from the table of settings and committed.
@@ -94,10 +95,9 @@ func yamlValue(s setting, preset string) string {
 // sentence begins with a capital letter and has the names of values in italics.
 func sentence(usage string) string {
 	text := regexp.MustCompile("`([^`]+)`").ReplaceAllString(usage, "*$1*")
-	if strings.HasPrefix(text, "*") {
-		return text
-	}
-	return strings.ToUpper(text[:1]) + text[1:]
+	text = strings.ReplaceAll(text, "|", `\|`)
+	first := strings.IndexFunc(text, unicode.IsLetter)
+	return text[:first] + strings.ToUpper(text[first:first+1]) + text[first+1:]
 }
 
 // What the page shows as the file with every default is just that.

@@ -175,15 +175,10 @@ func timeout(place *time.Duration, preset time.Duration) *value[time.Duration] {
 			return d, nil
 		},
 		write: func(d time.Duration) string {
-			// 1m0s reads better as 1m.
-			s := d.String()
-			if strings.HasSuffix(s, "m0s") {
-				s = strings.TrimSuffix(s, "0s")
+			if d%time.Second == 0 && d < 2*time.Minute {
+				return strconv.Itoa(int(d/time.Second)) + "s" // 75s, as people write it
 			}
-			if strings.HasSuffix(s, "h0m") {
-				s = strings.TrimSuffix(s, "0m")
-			}
-			return s
+			return d.String()
 		},
 	}
 }
