@@ -23,10 +23,19 @@ type hostName struct {
 // newHostIndex returns an index with room for as many names as like has.
 func newHostIndex[T any](like *hostIndex[T]) *hostIndex[T] {
 	return &hostIndex[T]{
-		exact:    make(map[string]*T, len(like.exact)),
-		oneLabel: make(map[string]*T, len(like.oneLabel)),
-		wildcard: make(map[string]*T, len(like.wildcard)),
+		exact:    emptyLike(like.exact),
+		oneLabel: emptyLike(like.oneLabel),
+		wildcard: emptyLike(like.wildcard),
 	}
+}
+
+// emptyLike returns an empty map, or nil where like is empty: most Listeners have
+// few names of one kind.
+func emptyLike[T any](like map[string]*T) map[string]*T {
+	if len(like) == 0 {
+		return nil
+	}
+	return make(map[string]*T, len(like))
 }
 
 // get returns the value of a pattern, or nil.
@@ -51,13 +60,20 @@ func (x *hostIndex[T]) put(n hostName, v *T) {
 	case n.host == "":
 		x.any = v
 	case !isWildcard:
-		x.exact[n.host] = v
+		putName(&x.exact, n.host, v)
 	case n.oneLabel:
-		x.oneLabel[suffix] = v
+		putName(&x.oneLabel, suffix, v)
 	default:
-		x.wildcard[suffix] = v
+		putName(&x.wildcard, suffix, v)
 		x.longest = max(x.longest, len(suffix))
 	}
+}
+
+func putName[T any](names *map[string]*T, name string, v *T) {
+	if *names == nil {
+		*names = make(map[string]*T)
+	}
+	(*names)[name] = v
 }
 
 // candidates yields the values whose patterns match host, the most specific first:

@@ -49,6 +49,7 @@ func (p compiledPath) compare(o compiledPath) int {
 	if c := cmp.Or(
 		cmp.Compare(p.kind.rank(), o.kind.rank()),
 		cmp.Compare(len(o.path), len(p.path)),
+		p.compareText(o),
 		cmp.Compare(min(len(b.Method), 1), min(len(a.Method), 1)),
 		cmp.Compare(len(b.Headers), len(a.Headers)),
 		cmp.Compare(len(b.Query), len(a.Query)),
@@ -64,6 +65,19 @@ func (p compiledPath) compare(o compiledPath) int {
 		strings.Compare(p.rule.Listener, o.rule.Listener),
 	)
 }
+
+// compareText puts the Rules of one path together. Exact paths or prefixes of one
+// length that differ never match the same request, so their order is free; but
+// expressions of one length may, and must leave the decision to what follows.
+func (p compiledPath) compareText(o compiledPath) int {
+	if p.kind == PathRegex {
+		return 0
+	}
+	return strings.Compare(p.path, o.path)
+}
+
+// samePath reports whether p and o compare a request's path alike.
+func (p compiledPath) samePath(o compiledPath) bool { return p.kind == o.kind && p.path == o.path }
 
 // rank is the place of a kind of path in the precedence, 0 for the first.
 func (k PathKind) rank() int {
