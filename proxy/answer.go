@@ -42,8 +42,9 @@ func (f *flight) answer(cause Cause) {
 		f.keep = false
 		return
 	}
-	if cause == CauseClientStalled || cause == CauseBodyTooLarge {
-		f.keep = false
+	switch cause {
+	case CauseBadRequest, CauseBodyTooLarge, CauseClientStalled:
+		f.keep = false // where the next request begins is unknown, or far
 	}
 	f.answerStatus(status, cause)
 }
@@ -63,6 +64,7 @@ func (f *flight) redirect(r *router.Redirect) {
 func (f *flight) respond(status int, location string) {
 	f.answered = true
 	f.seen.Status = status
+	f.deadline = f.seen.Start.Add(forever) // it may have passed, and this is why
 	if !f.body.canSettle() {
 		f.keep = false
 	}

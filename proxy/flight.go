@@ -129,7 +129,6 @@ func (f *flight) refuseHead(err error) {
 // decide finds the Rule and does what it says.
 func (f *flight) decide() {
 	if cause := f.normalise(); cause != CauseNone {
-		f.keep = false
 		f.answer(cause)
 		return
 	}

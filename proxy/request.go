@@ -49,10 +49,10 @@ func forwardable(field *router.Field) bool {
 }
 
 // appendHost writes the one Host. A filter may have set it; a value that no host
-// can have leaves it as it was.
+// can have, such as the list that an Add makes, leaves it as it was.
 func (f *flight) appendHost(dst []byte) []byte {
 	host, _ := router.Lookup(f.fields, "Host")
-	if _, ok := router.NormalizeHost(host); !ok {
+	if _, ok := router.NormalizeHost(host); !ok || strings.Contains(host, ",") {
 		host = f.request.Host
 	}
 	if host == "" { // HTTP/1.0 may have none, but 1.1 must

@@ -31,6 +31,7 @@ type requestBody struct {
 	stopping atomic.Bool
 	done     chan struct{}
 	touched  bool  // it read something
+	halted   bool  // it was stopped before the end
 	cause    Cause // why it ended; CauseNone too when the upstream does not read on
 	left     []byte
 }
@@ -38,7 +39,7 @@ type requestBody struct {
 // reset readies b for the next request.
 func (b *requestBody) reset() {
 	b.used, b.framing = 0, 0
-	b.running, b.touched, b.cause = false, false, CauseNone
+	b.running, b.touched, b.halted, b.cause = false, false, false, CauseNone
 	b.received.Store(0)
 	b.ended.Store(false)
 	b.stopping.Store(false)
@@ -175,6 +176,7 @@ func (b *requestBody) halt() {
 	select {
 	case <-b.done:
 	default:
+		b.halted = true
 		b.stopping.Store(true)
 		b.f.up.conn.Close()
 		_ = b.f.c.conn.SetReadDeadline(past)
@@ -211,7 +213,7 @@ func (b *requestBody) canSettle() bool {
 	r := b.f.request
 	// A client that waits for 100 (Continue) may or may not send the body after
 	// another answer (RFC 9110 §10.1.1): the connection cannot be trusted.
-	return b.f.continued && (r.Framing == h1.Chunked || r.Length <= maxSettle)
+	return b.f.continued && !b.halted && (r.Framing == h1.Chunked || r.Length <= maxSettle)
 }
 
 // settle takes the body out of the connection's input after the response, and

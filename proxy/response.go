@@ -235,6 +235,7 @@ func (f *flight) passOn(framing h1.Framing) Cause {
 			return cause
 		}
 		if err != nil {
+			f.write(nil) // what came before the mistake
 			return CauseUpstreamInvalid
 		}
 	}

@@ -1,0 +1,220 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/lintel-dev/lintel/router"
+)
+
+// An upstream that fails before its response has begun is a 502.
+func TestUpstreamFailsBeforeResponse(t *testing.T) {
+	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+		for _, test := range []struct {
+			name, path, bytes string
+			reset             bool
+			cause             Cause
+		}{
+			{"closes", "/closes", "", false, CauseUpstreamReset},
+			{"resets", "/resets", "", true, CauseUpstreamReset},
+			{"closes in its head", "/head", "HTTP/1.1 200 OK\r\nConte", false, CauseUpstreamReset},
+			{"sends garbage", "/garbage", "SSH-2.0-OpenSSH_9.2p1\r\n", false, CauseUpstreamInvalid},
+			{"frames twice", "/twice", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", false, CauseUpstreamInvalid},
+			{"folds", "/folds", "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n", false, CauseUpstreamInvalid},
+			{"sends a huge head", "/huge", "HTTP/1.1 200 OK\r\nA: " + strings.Repeat("a", 100<<10) + "\r\n\r\n", false, CauseUpstreamInvalid},
+		} {
+			var requests atomic.Int32
+			g.route(test.path, rawBackend(t, func(conn net.Conn, in *bufio.Reader) {
+				if _, err := http.ReadRequest(in); err != nil {
+					return
+				}
+				requests.Add(1)
+				_, _ = io.WriteString(conn, test.bytes)
+				if test.reset {
+					_ = conn.(*net.TCPConn).SetLinger(0)
+				}
+			}))
+			g.apply()
+			n := g.count()
+			res, body := g.get(test.path)
+			if res.StatusCode != 502 || body != "502 Bad Gateway\n" {
+				t.Errorf("%s: %d %q", test.name, res.StatusCode, body)
+			}
+			if x := g.observed(n + 1); x.Cause != test.cause {
+				t.Errorf("%s: cause %q, want %q", test.name, x.Cause, test.cause)
+			}
+			if requests.Load() != 1 {
+				t.Errorf("%s: sent %d times to the only endpoint", test.name, requests.Load())
+			}
+		}
+	})
+}
+
+// An upstream that fails in its response: the client notices.
+func TestUpstreamFailsInResponse(t *testing.T) {
+	run(t, allModes, Settings{BodyTimeout: 300 * time.Millisecond}, func(t *testing.T, g *gateway) {
+		for _, test := range []struct {
+			name, path, bytes string
+			cause             Cause
+			stalls            bool
+		}{
+			{"short", "/short", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", CauseUpstreamReset, false},
+			{"short chunks", "/chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", CauseUpstreamReset, false},
+			{"bad chunk", "/bad", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nxyz\r\n", CauseUpstreamInvalid, false},
+			{"stall", "/stall", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", CauseTimeout, true},
+		} {
+			g.route(test.path, rawBackend(t, func(conn net.Conn, in *bufio.Reader) {
+				_, _ = http.ReadRequest(in)
+				_, _ = io.WriteString(conn, test.bytes)
+				if test.stalls {
+					_, _ = io.Copy(io.Discard, in)
+				}
+			}))
+			g.apply()
+			for _, version := range []string{"1.1", "1.0"} {
+				n := g.count()
+				c := g.dial()
+				c.send("GET " + test.path + " HTTP/" + version + "\r\nHost: a\r\n\r\n")
+				res := c.responseHead("GET")
+				body, err := io.ReadAll(res.Body)
+				if res.StatusCode != 200 || string(body) != "hello" || err == nil {
+					t.Errorf("%s, HTTP/%s: %d %q, error %v", test.name, version, res.StatusCode, body, err)
+				}
+				if x := g.observed(n + 1); x.Cause != test.cause || x.Status != 200 {
+					t.Errorf("%s, HTTP/%s: observed %d %q, want %q", test.name, version, x.Status, x.Cause, test.cause)
+				}
+			}
+		}
+	})
+}
+
+// A client that leaves ends the upstream's connection too, whatever it waits for.
+func TestClientLeaves(t *testing.T) {
+	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+		arrived, left := make(chan struct{}, 1), make(chan struct{}, 1)
+		serve := func(begin, repeat string) *router.Backend {
+			return rawBackend(t, func(conn net.Conn, in *bufio.Reader) {
+				if _, err := http.ReadRequest(in); err != nil {
+					return
+				}
+				_, _ = io.WriteString(conn, begin)
+				arrived <- struct{}{}
+				for repeat != "" {
+					if _, err := io.WriteString(conn, repeat); err != nil {
+						break
+					}
+				}
+				_, _ = io.Copy(io.Discard, in)
+				left <- struct{}{}
+			})
+		}
+		g.route("/silent", serve("", ""))
+		g.route("/begun", serve("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", ""))
+		g.route("/endless", serve("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "4000\r\n"+strings.Repeat("a", 0x4000)+"\r\n"))
+		g.apply()
+		for i, request := range []string{
+			"GET /silent HTTP/1.1\r\nHost: a\r\n\r\n",
+			"GET /silent HTTP/1.1\r\nHost: a\r\n\r\nGET /pipelined HTTP/1.1\r\nHost: a\r\n\r\n",
+			"GET /begun HTTP/1.1\r\nHost: a\r\n\r\n",
+			"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n",
+			"POST /silent HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello",
+			"POST /silent HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+			"POST /silent HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n",
+		} {
+			c := g.dial()
+			c.send(request)
+			<-arrived
+			c.conn.Close()
+			<-left
+			if x := g.observed(i + 1); x.Cause != CauseClientGone {
+				t.Errorf("%q: cause %q", request, x.Cause)
+			}
+		}
+	})
+}
+
+func TestBadRequestBody(t *testing.T) {
+	run(t, allModes, Settings{MaxBody: 100_000, BodyTimeout: 300 * time.Millisecond}, func(t *testing.T, g *gateway) {
+		g.route("/", httpBackend(t, echo))
+		g.apply()
+		const head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+		for _, test := range []struct {
+			name, first, then string
+			status            int
+		}{
+			{"bad chunk at once", head + "x\r\n", "", 400},
+			{"bad chunk later", head + "1\r\na\r\n", "x\r\n", 400},
+			{"bare LF", head + "1\na\n", "", 400},
+			{"too large at once", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100001\r\n\r\n", "", 413},
+			{"too large later", head + "1\r\na\r\n", "20000\r\n" + strings.Repeat("a", 0x20000) + "\r\n", 413},
+			{"stalls", head + "1\r\na\r\n", "", 408},
+		} {
+			c := g.dial()
+			c.send(test.first)
+			if test.then != "" {
+				eventually(t, "the exchange waits for more", func() bool { return g.server.Stats().Upstream.Load() > g.server.Stats().UpstreamIdle.Load() })
+				_, _ = io.WriteString(c.conn, test.then)
+			}
+			if res, _ := c.response("POST"); res.StatusCode != test.status || !res.Close {
+				t.Errorf("%s: %d, close %v", test.name, res.StatusCode, res.Close)
+			}
+			c.conn.Close()
+			eventually(t, "connection ends", func() bool { return g.server.Stats().Downstream.Load() == 0 })
+		}
+	})
+}
+
+// Under concurrency every response belongs to its request, even when connections
+// of both sides end all the time.
+func TestResponsesNeverCross(t *testing.T) {
+	run(t, allModes, Settings{MaxIdlePerEndpoint: 4}, func(t *testing.T, g *gateway) {
+		var count atomic.Int64
+		g.route("/", httpBackend(t, func(w http.ResponseWriter, r *http.Request) {
+			if count.Add(1)%7 == 0 {
+				w.Header().Set("Connection", "close")
+			}
+			body, _ := io.ReadAll(r.Body)
+			size, _ := strconv.Atoi(r.URL.Query().Get("size"))
+			fmt.Fprintf(w, "%s|%s|", r.URL.Query().Get("id"), body)
+			_, _ = w.Write(bytes.Repeat([]byte("."), size))
+		}))
+		g.apply()
+		var clients sync.WaitGroup
+		for n := range 16 {
+			clients.Go(func() {
+				for i := range 50 {
+					id := fmt.Sprintf("%d-%d", n, i)
+					size := (n*50 + i) * 97 % 70_000
+					var payload string
+					method := http.MethodGet
+					if i%3 == 0 {
+						method, payload = http.MethodPost, strings.Repeat(id, size/100)
+					}
+					req, _ := http.NewRequest(method, g.url(fmt.Sprintf("/?id=%s&size=%d", id, size)), strings.NewReader(payload))
+					req.Close = i%11 == 0
+					res, err := g.client.Do(req)
+					if err != nil {
+						t.Errorf("%s: %v", id, err)
+						return
+					}
+					body, err := io.ReadAll(res.Body)
+					res.Body.Close()
+					if want := id + "|" + payload + "|" + strings.Repeat(".", size); err != nil || res.StatusCode != 200 || string(body) != want {
+						t.Errorf("%s: %d, %d bytes for %d, %v", id, res.StatusCode, len(body), len(want), err)
+					}
+				}
+			})
+		}
+		clients.Wait()
+	})
+}
