@@ -16,6 +16,10 @@ const (
 	maxChunkSize   = 1<<63 - 1
 )
 
+// keptTrailer is how many bytes of room for trailers a Body keeps from one
+// message to the next: enough for usual ones, but not what a peer can ask for.
+const keptTrailer = 1 << 10
+
 // Body finds the payload of one message after the other in the bytes that
 // follow their heads. The zero Body is done.
 type Body struct {
@@ -51,6 +55,9 @@ const (
 func (b *Body) Reset(f Framing, length int64, lim *Limits) {
 	b.fault, b.extent, b.left, b.lim = none, 0, 0, *lim
 	b.trailer, b.trailers, b.line = b.trailer[:0], nil, 0
+	if cap(b.trailer) > keptTrailer {
+		b.trailer = nil
+	}
 	switch f {
 	case NoBody:
 		b.state = done
@@ -165,7 +172,7 @@ func (b *Body) endSize(c byte) {
 		b.state = sizeLF
 	default:
 		b.extent = 0
-		b.state = beforeExtension
+		b.state = beforeSemicolon
 		b.delimiter(c)
 	}
 }
@@ -237,5 +244,17 @@ func (b *Body) endTrailer() {
 	default:
 		b.state = done
 		b.trailers = slices.DeleteFunc(b.section.fields, func(f Field) bool { return !Trailing(f.Name) })
+	}
+}
+
+// hexDigit returns the value of c, or a negative number.
+func hexDigit(c byte) int {
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'a' <= c|0x20 && c|0x20 <= 'f':
+		return int(c|0x20-'a') + 10
+	default:
+		return -1
 	}
 }

@@ -48,8 +48,7 @@ func valueEnd(buf []byte, i int) int {
 	for {
 		for i+8 <= len(buf) {
 			w := binary.LittleEndian.Uint64(buf[i:])
-			del := w ^ 0x7f*ones
-			m := ((w-0x20*ones)&^w | (del-ones)&^del) & highs
+			m := ((w - 0x20*ones) | ((w ^ 0x7f*ones) - ones)) &^ w & highs
 			if m != 0 {
 				i += bits.TrailingZeros64(m) >> 3
 				break

@@ -1,20 +1,21 @@
 package h1
 
-// Chunk extensions (RFC 9112 §7.1.1) are read and passed over:
+// Chunk extensions (RFC 9112 §7.1.1) are checked and passed over:
 //
 //	chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )
 //
-// Each state says what has been read; these are states of [Body].
+// These are the states of [Body] between a chunk size and the LF of its line.
 const (
-	beforeExtension state = firstExtension + iota // space: a semicolon must follow
-	semicolon                                     // ";" and space
-	name                                          // part of a name
-	afterName                                     // name and space
-	equals                                        // "=" and space
-	token                                         // part of a value that is a token
-	quoted                                        // part of a value in quotes
-	escaped                                       // backslash within quotes
-	afterQuotes                                   // closing quote
+	beforeSemicolon state = firstExtension + iota // space, which a semicolon must follow
+	afterSemicolon                                // ";" and maybe space
+	inName                                        // part of a name
+	afterName                                     // a name and space
+	afterEquals                                   // "=" and maybe space
+	inToken                                       // part of a value that is a token
+	inQuotes                                      // part of a value in quotes
+	afterBackslash                                // a backslash in quotes
+	afterQuotes                                   // the closing quote
+	refused                                       // what the grammar has no place for
 )
 
 // extend reads the next byte of the extensions of a chunk.
@@ -23,88 +24,77 @@ func (b *Body) extend(c byte) {
 		b.fault = longExtension
 		return
 	}
-	next, ok := b.state, false
-	isToken := classes[c]&tokenByte != 0
-	switch b.state {
-	case beforeExtension:
-		ok = isSpace(c)
-		next, ok = orSemicolon(c, next, ok)
-	case semicolon:
-		ok = isSpace(c)
-		if isToken {
-			next, ok = name, true
-		}
-	case name, afterName:
-		switch {
-		case c == '=':
-			next, ok = equals, true
-		case isSpace(c):
-			next, ok = afterName, true
-		case b.state == name && isToken:
-			ok = true
-		case b.state == name && c == '\r':
-			next, ok = sizeLF, true
-		default:
-			next, ok = orSemicolon(c, next, false)
-		}
-	case equals:
-		switch {
-		case c == '"':
-			next, ok = quoted, true
-		case isToken:
-			next, ok = token, true
-		default:
-			ok = isSpace(c)
-		}
-	case token, afterQuotes:
-		switch {
-		case c == '\r':
-			next, ok = sizeLF, true
-		case isSpace(c):
-			next, ok = beforeExtension, true
-		case b.state == token && isToken:
-			ok = true
-		default:
-			next, ok = orSemicolon(c, next, false)
-		}
-	case quoted:
-		switch {
-		case c == '"':
-			next, ok = afterQuotes, true
-		case c == '\\':
-			next, ok = escaped, true
-		default:
-			ok = isText(c)
-		}
-	case escaped:
-		next, ok = quoted, isText(c)
-	}
-	if !ok {
+	b.state = extended(b.state, c)
+	if b.state == refused {
 		b.fault = badExtension
-		return
 	}
-	b.state = next
 }
 
-// orSemicolon moves on to the next extension if c opens it.
-func orSemicolon(c byte, next state, ok bool) (state, bool) {
-	if c == ';' {
-		return semicolon, true
+// extended returns the state that byte c leads to from s.
+func extended(s state, c byte) state {
+	token := classes[c]&tokenByte != 0
+	switch s {
+	case beforeSemicolon:
+		return separated(c, beforeSemicolon)
+	case afterSemicolon:
+		switch {
+		case token:
+			return inName
+		case isSpace(c):
+			return afterSemicolon
+		}
+	case inName, afterName:
+		switch {
+		case token && s == inName:
+			return inName
+		case c == '\r' && s == inName:
+			return sizeLF
+		case c == '=':
+			return afterEquals
+		}
+		return separated(c, afterName)
+	case afterEquals:
+		switch {
+		case token:
+			return inToken
+		case c == '"':
+			return inQuotes
+		case isSpace(c):
+			return afterEquals
+		}
+	case inToken, afterQuotes:
+		switch {
+		case token && s == inToken:
+			return inToken
+		case c == '\r':
+			return sizeLF
+		}
+		return separated(c, beforeSemicolon)
+	case inQuotes, afterBackslash:
+		switch {
+		case c == '"' && s == inQuotes:
+			return afterQuotes
+		case c == '\\' && s == inQuotes:
+			return afterBackslash
+		case isText(c):
+			return inQuotes
+		}
 	}
-	return next, ok
+	return refused
+}
+
+// separated is the state after c where an extension may end: a semicolon opens
+// the next one, and space leads to spaced.
+func separated(c byte, spaced state) state {
+	switch {
+	case c == ';':
+		return afterSemicolon
+	case isSpace(c):
+		return spaced
+	default:
+		return refused
+	}
 }
 
 // isText says whether c may stand in a quoted string.
 func isText(c byte) bool { return c >= 0x20 && c != 0x7f || c == '\t' }
-
-// hexDigit returns the value of c, or a negative number.
-func hexDigit(c byte) int {
-	switch {
-	case '0' <= c && c <= '9':
-		return int(c - '0')
-	case 'a' <= c|0x20 && c|0x20 <= 'f':
-		return int(c|0x20-'a') + 10
-	default:
-		return -1
-	}
-}

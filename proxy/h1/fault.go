@@ -30,6 +30,7 @@ const (
 	longLine
 	longHead
 	manyFields
+	longConnection
 
 	badChunkSize
 	bigChunk
@@ -89,6 +90,8 @@ func (f fault) describe() (status int, reason string) {
 		return 431, "head is too large"
 	case manyFields:
 		return 431, "too many fields"
+	case longConnection:
+		return 431, "Connection is too long"
 	default:
 		return f.describeBody()
 	}

@@ -181,21 +181,18 @@ func minorVersion(v string) (minor int, f fault) {
 func (r *Request) conclude() fault {
 	s := &r.section
 	r.Fields = s.fields
-	if s.seen&seenHost == 0 {
-		if r.Minor > 0 {
-			return noHost
-		}
-		if !r.absolute {
-			r.Host = ""
-		}
-	} else {
-		host := s.fields[s.host].Value
-		if !validHost(host) {
-			return badHost
-		}
-		if !r.absolute {
-			r.Host = host
-		}
+	host := ""
+	switch {
+	case s.seen&seenHost != 0:
+		host = s.fields[s.host].Value
+	case r.Minor > 0:
+		return noHost
+	}
+	if !validHost(host) {
+		return badHost
+	}
+	if !r.absolute {
+		r.Host = host
 	}
 	r.Framing, r.Length = NoBody, 0
 	switch {

@@ -194,6 +194,7 @@ func TestRequestRefused(t *testing.T) {
 		{"NUL in a value", get + "X: a\x00\r\n" + end, 400},
 		{"vertical tab in a value", get + "X: \x0b\r\n" + end, 400},
 		{"delete in a value", get + "X: \x7f\r\n" + end, 400},
+		{"long Connection", get + "Connection: " + strings.Repeat("x,", 512) + "\r\nConnection: x\r\n" + end, 431},
 		// §6.1
 		{"unknown coding", get + "Transfer-Encoding: gzip\r\n" + end, 501},
 		{"coding before chunked", get + "Transfer-Encoding: gzip, chunked\r\n" + end, 501},

@@ -18,7 +18,12 @@ type section struct {
 	host   int   // index in fields of Host, if seen
 	offer  int   // index in fields of the first Upgrade, if seen
 	length int64 // of Content-Length, if seen
+	listed int   // bytes of all Connection values
 }
+
+// maxConnection bounds the values of Connection, in bytes. Real ones stay below
+// 50; a forwarder searches them once for every field that it copies.
+const maxConnection = 1 << 10
 
 // seen is a set of facts about a section.
 type seen uint16
@@ -27,13 +32,12 @@ const (
 	seenHost seen = 1 << iota
 	seenLength
 	seenChunked
-	seenContinue   // Expect: 100-continue
-	seenUpgrade    // an Upgrade field
-	seenConnection // a Connection field
-	optClose       // Connection lists close
-	optKeepAlive   // ... keep-alive
-	optUpgrade     // ... upgrade
-	optOther       // ... the name of another field
+	seenContinue // Expect: 100-continue
+	seenUpgrade  // an Upgrade field
+	optClose     // Connection lists close
+	optKeepAlive // ... keep-alive
+	optUpgrade   // ... upgrade
+	optOther     // ... the name of another field
 )
 
 // forget readies s for the next message, keeping the room for its fields.
@@ -182,7 +186,7 @@ func (s *section) note(name, value string) fault {
 		}
 	case 10:
 		if fold(name, "connection") {
-			s.noteConnection(value)
+			return s.noteConnection(value)
 		}
 	case 14:
 		if fold(name, "content-length") {
@@ -238,8 +242,10 @@ func (s *section) noteCoding(value string) fault {
 }
 
 // noteConnection reads the options of one Connection line (RFC 9110 §7.6.1).
-func (s *section) noteConnection(value string) {
-	s.seen |= seenConnection
+func (s *section) noteConnection(value string) fault {
+	if s.listed += len(value); s.listed > maxConnection {
+		return longConnection
+	}
 	for rest := value; rest != ""; {
 		var option string
 		option, rest = nextItem(rest)
@@ -255,6 +261,7 @@ func (s *section) noteConnection(value string) {
 			s.seen |= optOther
 		}
 	}
+	return none
 }
 
 // keepAlive says whether the connection persists after a message of the given
