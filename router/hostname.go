@@ -26,15 +26,24 @@ func NormalizeHost(raw string) (host string, ok bool) {
 	if name == "" || name[len(name)-1] == '.' {
 		return "", false
 	}
-	afterDot := true
-	for i := 0; i < len(name); i++ {
-		c := name[i]
-		if c == '.' && afterDot || !isUnreserved(c) && !isSubDelimiter(c) {
+	upper := false
+	for i := range len(name) {
+		switch c := name[i]; {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-':
+		case 'A' <= c && c <= 'Z':
+			upper = true
+		case c == '.':
+			if i == 0 || name[i-1] == '.' {
+				return "", false
+			}
+		case !isUnreserved(c) && !isSubDelimiter(c):
 			return "", false
 		}
-		afterDot = c == '.'
 	}
-	return strings.ToLower(name), true
+	if upper {
+		name = strings.ToLower(name)
+	}
+	return name, true
 }
 
 // normalizeAddress is NormalizeHost for "[address]" and "[address]:port".
