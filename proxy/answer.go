@@ -101,6 +101,9 @@ func (f *flight) respond(status int, location string) {
 
 // appendPersistence tells the client whether the connection goes on.
 func (f *flight) appendPersistence(dst []byte) []byte {
+	if f.c.draining.Load() {
+		f.keep = false
+	}
 	switch {
 	case !f.keep:
 		return h1.AppendField(dst, "Connection", "close")

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -152,11 +153,11 @@ func TestCertificates(t *testing.T) {
 		}
 		return err
 	}
-	const unrecognised = tls.AlertError(112)
+	unrecognised := func(err error) bool { return err != nil && strings.Contains(err.Error(), "unrecognized name") }
 	if err := handshake("app.test"); err != nil {
 		t.Errorf("known name: %v", err)
 	}
-	if err := handshake("other.test"); !errors.Is(err, unrecognised) {
+	if err := handshake("other.test"); !unrecognised(err) {
 		t.Errorf("unknown name: %v", err)
 	}
 	kept := g.dial()
@@ -164,7 +165,7 @@ func TestCertificates(t *testing.T) {
 	if err := handshake("other.test"); err != nil {
 		t.Errorf("new name: %v", err)
 	}
-	if err := handshake("app.test"); !errors.Is(err, unrecognised) {
+	if err := handshake("app.test"); !unrecognised(err) {
 		t.Errorf("old name: %v", err)
 	}
 	kept.conn.Close()
