@@ -268,7 +268,7 @@ var chunkedBodies = []string{
 // ways to split them.
 func TestBodySplitAnywhere(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
-	for range 20_000 {
+	for range 4_000 {
 		data := []byte(chunkedBodies[rng.IntN(len(chunkedBodies))])
 		for range rng.IntN(3) {
 			data[rng.IntN(len(data))] = "\r\n;:=\"\\ 0a\x00"[rng.IntN(11)]
@@ -291,5 +291,24 @@ func checkBodySplits(t *testing.T, data []byte, rng *rand.Rand) {
 		if diff := cmp.Diff(outcomes[0], outcomes[i], cmpopts.EquateEmpty()); diff != "" {
 			t.Fatalf("%q whole and by up to %d bytes (-whole +pieces)\n%s", data, largest, diff)
 		}
+	}
+}
+
+// TestBodyAfterLargeTrailers shows that a Body is as good as new after trailers
+// that were too large to keep room for.
+func TestBodyAfterLargeTrailers(t *testing.T) {
+	var b Body
+	lim := DefaultLimits()
+	large := fieldsOf("A", strings.Repeat("a", 2*keptTrailer))
+	for _, trailers := range [][]Field{large, fieldsOf("B", "b"), nil} {
+		b.Reset(Chunked, 0, &lim)
+		got := drain(&b, AppendLastChunk(nil, trailers), nil, 0)
+		if diff := cmp.Diff(trailers, got.Trailers, cmpopts.EquateEmpty()); diff != "" || !got.Done {
+			t.Errorf("(-want +got)\n%s", diff)
+		}
+	}
+	b.Reset(NoBody, 0, &lim)
+	if cap(b.trailer) > keptTrailer {
+		t.Errorf("keeps room for %d bytes of trailers", cap(b.trailer))
 	}
 }

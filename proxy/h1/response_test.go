@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -92,5 +93,45 @@ func TestResponseRefused(t *testing.T) {
 				t.Errorf("Parse(%q) = %d, %v", head, n, err)
 			}
 		})
+	}
+}
+
+// TestResponseLimits shows that a limit of a response is the backend's fault too.
+func TestResponseLimits(t *testing.T) {
+	lim := smallLimits()
+	for head, want := range map[string]int{
+		"HTTP/1.1 200 " + strings.Repeat("a", 49) + "\r\n\r\n":              0,
+		"HTTP/1.1 200 " + strings.Repeat("a", 50) + "\r\n\r\n":              502,
+		"HTTP/1.1 200 " + strings.Repeat("a", 52):                           502,
+		"HTTP/1.1 200 OK\r\n" + strings.Repeat("A: b\r\n", 6) + "\r\n":      0,
+		"HTTP/1.1 200 OK\r\n" + strings.Repeat("A: b\r\n", 7) + "\r\n":      502,
+		"HTTP/1.1 200 OK\r\nA: " + strings.Repeat("b", 256-24) + "\r\n\r\n": 0,
+		"HTTP/1.1 200 OK\r\nA: " + strings.Repeat("b", 256-23) + "\r\n\r\n": 502,
+		"HTTP/1.1 200 OK\r\nA: " + strings.Repeat("b", 256):                 502,
+	} {
+		var r Response
+		n, err := r.Parse([]byte(head), &lim, "GET")
+		if got := statusOf(err); got != want || got == 0 && n != len(head) {
+			t.Errorf("Parse(%q) = %d, %v; want status %d", head, n, err, want)
+		}
+	}
+}
+
+// TestResponseReset is TestRequestReset for a response.
+func TestResponseReset(t *testing.T) {
+	lim := DefaultLimits()
+	buf := []byte("HTTP/1.1 500 Secret\r\nContent-Length: 5\r\nConnection: close\r\nX")
+	var r Response
+	if n, err := r.Parse(buf, &lim, "GET"); n != 0 || err != nil {
+		t.Fatal(n, err)
+	}
+	r.Reset()
+	buf = append(buf[:0], "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nAccept-Ranges: bytes\r\n\r\n"...)
+	n, err := r.Parse(buf, &lim, "GET")
+	if n != len(buf) || err != nil {
+		t.Fatal(n, err)
+	}
+	if r.Status != 200 || r.Framing != Chunked || !r.KeepAlive || len(r.Fields) != 2 {
+		t.Errorf("%+v", r)
 	}
 }
