@@ -258,7 +258,22 @@ func (r *reading) decode() (map[string]any, bool) {
 		r.refuseAt(f.line, f.field, f.message)
 	}
 	slices.SortStableFunc(r.item.problems, compareProblems)
-	return obj, ok && len(d.faults) == 0
+	if !ok || len(d.faults) > 0 {
+		return nil, false
+	}
+	r.rename(obj)
+	return obj, true
+}
+
+// rename names the item anew now that aliases and merges are resolved.
+func (r *reading) rename(obj map[string]any) {
+	metadata, _ := obj["metadata"].(map[string]any)
+	if name, ok := metadata["name"].(string); ok {
+		r.item.ref.Name = name
+	}
+	if namespace, ok := metadata["namespace"].(string); ok && namespace != "" && !r.item.kind.cluster {
+		r.item.ref.Namespace = namespace
+	}
 }
 
 // object makes the Go object of the fields. What the types forbid was found

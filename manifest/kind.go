@@ -1,7 +1,6 @@
 package manifest
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 
@@ -173,5 +172,5 @@ func (all kinds) strayGroup(group, name string) string {
 	if !native && distance(group, all[i].group) > maxDistance(all[i].group) {
 		return ""
 	}
-	return didYouMean(cmp.Or(all[i].group, "v1"))
+	return didYouMean(strings.TrimPrefix(all[i].group+"/v1", "/"))
 }

@@ -101,6 +101,9 @@ func child(n *yaml.Node, name string) *yaml.Node {
 // text returns the text of a scalar field of a mapping, or "".
 func text(n *yaml.Node, name string) string {
 	value := child(n, name)
+	for value != nil && value.Kind == yaml.AliasNode {
+		value = value.Alias
+	}
 	if value == nil || value.Kind != yaml.ScalarNode || value.ShortTag() == "!!null" {
 		return ""
 	}

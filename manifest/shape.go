@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -79,8 +80,8 @@ func (c *shapeCheck) members(m map[string]any, t reflect.Type, path *field.Path)
 }
 
 func (c *shapeCheck) list(v any, t reflect.Type, path *field.Path) {
-	if t.Elem().Kind() == reflect.Uint8 { // base64
-		c.opaque(v, t, path)
+	if t.Elem().Kind() == reflect.Uint8 {
+		c.base64(v, path)
 		return
 	}
 	elements, ok := v.([]any)
@@ -131,6 +132,17 @@ func (c *shapeCheck) opaque(v any, t reflect.Type, path *field.Path) {
 	}
 	if err != nil {
 		c.faults = append(c.faults, fieldFault{path.String(), fmt.Sprintf("Invalid value: %s: %v", text, err)})
+	}
+}
+
+// base64 checks what becomes bytes. It does not repeat the value, which may be a
+// secret.
+func (c *shapeCheck) base64(v any, path *field.Path) {
+	text, ok := v.(string)
+	if !ok {
+		c.wrongType(v, "string", path)
+	} else if _, err := base64.StdEncoding.DecodeString(text); err != nil {
+		c.faults = append(c.faults, fieldFault{path.String(), "Invalid value: " + err.Error()})
 	}
 }
 

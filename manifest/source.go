@@ -29,6 +29,8 @@ type Source struct {
 	files   map[string]*file
 	catalog *catalog
 	loaded  bool
+	// checker is nil when there is none to spare; see keepSchemas.
+	checker *checker
 
 	changed chan struct{} // holds one token while there is news that Wait did not take
 
@@ -60,13 +62,7 @@ func (s *Source) Load() error {
 	if err != nil {
 		return err
 	}
-	if err := s.loadFirst(l); err != nil {
-		return err
-	}
-	// Schemas and compiled rules were some megabytes for a moment. Give them back
-	// now rather than minutes later.
-	debug.FreeOSMemory()
-	return nil
+	return s.loadFirst(l)
 }
 
 // Wait blocks until something changed since the last Wait and returns it, or
@@ -151,6 +147,10 @@ func (s *Source) list() (listing, error) {
 
 // loadFirst reads the files of a listing, or standard input.
 func (s *Source) loadFirst(l listing) error {
+	// Schemas and compiled rules are some megabytes for a moment. Give them back at
+	// once rather than minutes later: many a Source is never edited.
+	defer debug.FreeOSMemory()
+	defer s.dropSchemas()
 	if s.tree.path == Stdin {
 		content, err := s.tree.readAll()
 		if err != nil {
@@ -175,7 +175,9 @@ const (
 // reload reads the files of a listing again and publishes what changed. It reports
 // whether there was a file to doubt.
 func (s *Source) reload(l listing, empty emptiness) (doubts bool) {
-	check := newChecker()
+	if s.checker == nil {
+		s.checker = newChecker()
+	}
 	next := make(map[string]*file, len(l.files))
 	for _, path := range l.files {
 		before := s.files[path]
@@ -192,13 +194,15 @@ func (s *Source) reload(l listing, empty emptiness) (doubts bool) {
 			doubts = true
 			next[path] = before
 		default:
-			next[path] = check.readFile(path, content, before)
+			next[path] = s.checker.readFile(path, content, before)
 		}
 	}
 	s.files = next
 	s.publish(nil)
 	return doubts
 }
+
+func (s *Source) dropSchemas() { s.checker = nil }
 
 // publish makes the objects of the files, and more problems than theirs, those of
 // now.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"runtime/debug"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -21,6 +20,9 @@ const (
 	// patience is how long a file that became empty is taken for one that is being
 	// written: the shell empties it before it starts the command that fills it.
 	patience = 500 * time.Millisecond
+	// keepSchemas is how long schemas and compiled rules, some three megabytes, are
+	// kept for the next edit. To make those of one kind takes 30 ms or more.
+	keepSchemas = 30 * time.Second
 )
 
 // Run reads everything and follows the changes until ctx ends, when it returns
@@ -51,7 +53,6 @@ func (s *Source) Run(ctx context.Context) error {
 	if err := s.loadFirst(l); err != nil {
 		return err
 	}
-	debug.FreeOSMemory() // as in Load
 	return w.run(ctx)
 }
 
@@ -93,11 +94,16 @@ func (w *watch) follow(l listing) (listing, error) {
 // run reads again whatever changes until ctx ends.
 func (w *watch) run(ctx context.Context) error {
 	var doubt <-chan time.Time // fires when a file has been empty for too long
+	var rest <-chan time.Time  // fires when nothing was edited for keepSchemas
 	for {
 		empty := doubtEmpty
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-rest:
+			rest = nil
+			w.source.dropSchemas()
+			continue
 		case <-doubt:
 			empty = takeEmpty
 		case event := <-w.watcher.Events:
@@ -111,7 +117,7 @@ func (w *watch) run(ctx context.Context) error {
 				return fmt.Errorf("watch manifests: %w", err)
 			}
 		}
-		doubt = nil
+		doubt, rest = nil, time.After(keepSchemas)
 		if w.reload(empty) {
 			doubt = time.After(patience)
 		}

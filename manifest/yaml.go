@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -69,7 +70,8 @@ func syntaxFault(text []byte, err error) *lineFault {
 		if e.ContextMsg != "" {
 			fault.message += " " + e.ContextMsg
 		}
-		fault.line = max(e.Mark.Line, 1)
+		lines := bytes.Count(bytes.TrimRight(text, "\n"), []byte("\n")) + 1
+		fault.line = min(max(e.Mark.Line, 1), lines) // the end counts as the last line
 	}
 	if line := tabIndented(text, fault.line); line > 0 {
 		return &lineFault{line, "invalid YAML: a tab in the indentation, where only spaces may stand"}
@@ -100,9 +102,9 @@ const plainStyle yaml.Style = 0
 // decoding turns YAML nodes into the values that JSON would give, with int64 for
 // whole numbers, and notes what JSON could not say.
 type decoding struct {
-	faults  []nodeFault
-	nodes   int
-	aliases []*yaml.Node // those that are being followed
+	faults []nodeFault
+	nodes  int
+	open   []*yaml.Node // those with an anchor that are being read
 }
 
 // nodeFault is a mistake at a node.
@@ -125,6 +127,10 @@ func (d *decoding) value(n *yaml.Node, path string, depth int) any {
 		}
 		return nil
 	}
+	if n.Anchor != "" {
+		d.open = append(d.open, n)
+		defer func() { d.open = d.open[:len(d.open)-1] }()
+	}
 	switch n.Kind {
 	case yaml.MappingNode:
 		m := make(map[string]any, len(n.Content)/2)
@@ -145,14 +151,10 @@ func (d *decoding) value(n *yaml.Node, path string, depth int) any {
 }
 
 func (d *decoding) alias(n *yaml.Node, path string, depth int) any {
-	for _, open := range d.aliases {
-		if open == n.Alias {
-			d.fault(n, path, "alias *"+n.Value+" contains itself")
-			return nil
-		}
+	if slices.Contains(d.open, n.Alias) {
+		d.fault(n, path, "alias *"+n.Value+" contains itself")
+		return nil
 	}
-	d.aliases = append(d.aliases, n.Alias)
-	defer func() { d.aliases = d.aliases[:len(d.aliases)-1] }()
 	return d.value(n.Alias, path, depth+1)
 }
 
