@@ -1,0 +1,52 @@
+# Everything that people and CI call. Needs Go; `make smoke` needs wrk too.
+
+export GOTOOLCHAIN := auto
+# Objects from informers are read-only: a test that changes one panics.
+export KUBE_CACHE_MUTATION_DETECTOR := true
+
+SHELL := /bin/bash
+FUZZ_TIME ?= 30s
+# For the longest package, which starts an API server; a first run builds it too.
+TEST_TIMEOUT ?= 30m
+LINT := go tool -modfile=tools/go.mod golangci-lint
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test lint generate fuzz smoke bench conformance clean
+
+help: ## say what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+build: ## bin/lintel, one static file
+	CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags='-s -w' -o bin/lintel ./cmd/lintel
+
+run: build ## serve examples/standalone on :8080 and :8443, with its backends
+	CGO_ENABLED=0 go build -trimpath -o bin/backend ./examples/backend
+	@exec examples/run.sh
+
+test: ## every test, with the race detector
+	go test -race -timeout $(TEST_TIMEOUT) ./...
+
+lint: ## formatting, vet, golangci-lint
+	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo 'lint: gofmt these files' >&2; exit 1; }
+	go vet ./... && go vet -tags smoke ./cmd/lintel
+	$(LINT) run
+
+generate: ## files that are made from others
+	go test ./cmd/lintel -count=1 -run '^TestConfigurationPageIsCurrent$$' -write-page
+
+fuzz: ## each fuzz target for $(FUZZ_TIME)
+	@set -eo pipefail; for package in $$(go list ./...); do \
+	    for target in $$(go test -list '^Fuzz' "$$package" | grep '^Fuzz' || true); do \
+	        echo "fuzz $$package $$target"; \
+	        go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ_TIME) "$$package"; \
+	    done; \
+	done
+
+smoke: build ## 20,000 requests under wrk while the configuration changes
+	go test -tags smoke -count=1 -v -timeout 10m -run '^TestSmoke' ./cmd/lintel
+
+bench conformance: ## come with a later issue
+	@echo 'make $@: comes with a later issue' >&2; exit 2
+
+clean:
+	rm -rf bin
