@@ -84,6 +84,25 @@ func TestPickPrefersTheLessBusy(t *testing.T) {
 	}
 }
 
+// TestPickComparesTwoAtRandom has one idle endpoint among five that are in order. A
+// random pair holds it with a probability of 2/5.
+func TestPickComparesTwoAtRandom(t *testing.T) {
+	for _, failed := range []int{0, 1} {
+		b := backendOf(5 + failed)
+		all := b.Endpoints()
+		for _, e := range all[:failed] {
+			e.Fail(time.Now().Add(time.Hour))
+		}
+		for _, e := range all[failed : len(all)-1] {
+			e.Acquire()
+		}
+		counts := picks(b, 5000)
+		if idle := counts[len(all)-1]; idle < 1750 || idle > 2250 { // seven standard deviations
+			t.Errorf("with %d failed the idle endpoint was picked %d times of 5000, want about 2000", failed, idle)
+		}
+	}
+}
+
 func TestPickSkipsTried(t *testing.T) {
 	for n := range 5 {
 		b := backendOf(n)

@@ -208,7 +208,7 @@ func (d *draw) pathMatch() PathMatch {
 	case 0:
 		return PathMatch{}
 	case 1:
-		e := d.of("/a.*", "/[ab]", "/.*/b", "/a", ".*", "/a/?(b)?")
+		e := d.of("/a.*", "/.*b", "/[ab]", "/.*/b", "/a", ".*", "/a/?(b)?")
 		return PathMatch{Kind: PathRegex, Value: e, Regexp: anchored(e)}
 	case 2:
 		return PathMatch{Kind: PathExact, Value: d.path()}

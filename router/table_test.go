@@ -1,6 +1,7 @@
 package router
 
 import (
+	"strings"
 	"testing"
 )
 
@@ -52,6 +53,7 @@ func TestMatchHosts(t *testing.T) {
 		{Socket: ":80", Host: "*.example.com", Rules: []*Rule{prefix("wildcard", "/")}},
 		{Socket: ":80", Host: "*.example.com", OneLabel: true, Rules: []*Rule{prefix("one label", "/one")}},
 		{Socket: ":80", Host: "*.b.example.com", Rules: []*Rule{prefix("longer wildcard", "/")}},
+		{Socket: ":80", Host: "*.org", Rules: []*Rule{prefix("shorter wildcard", "/")}},
 		{Socket: ":81", Host: "other.example.com", Rules: []*Rule{prefix("other socket", "/")}},
 	}, nil)
 	for _, tt := range []struct{ socket, host, path, want string }{
@@ -63,7 +65,10 @@ func TestMatchHosts(t *testing.T) {
 		{":80", "b.example.com", "/", "wildcard"},
 		{":80", "c.b.example.com", "/", "longer wildcard"},
 		{":80", "d.c.b.example.com", "/", "longer wildcard"},
+		{":80", "x.org", "/", "shorter wildcard"},
+		{":80", "org", "/", "any"},
 		{":80", "example.com", "/", "any"},
+		{":80", ".example.com", "/", "any"},
 		{":80", "notexample.com", "/", "any"},
 		{":80", "", "/", "any"},
 		{":80", "[::1]", "/", "any"},
@@ -145,6 +150,21 @@ func TestMatchPaths(t *testing.T) {
 	}
 }
 
+func TestMatchManyPaths(t *testing.T) {
+	var rules []*Rule
+	for _, name := range strings.Split("abcdefghijklmnopqrstuvwxyz", "") {
+		rules = append(rules, prefix(name, "/"+name+"/in"), exact("exact "+name, "/"+name+"/in/side"))
+	}
+	table := Compile([]HostRules{{Socket: ":80", Rules: rules}}, nil)
+	for path, want := range map[string]string{
+		"/c/in": "c", "/c/in/": "c", "/c/in/side": "exact c", "/c/in/sideways": "c", "/c/ink": "", "/c": "", "/cc/in": "", "/": "",
+	} {
+		if got := matched(table, ":80", get("a", path)); got != want {
+			t.Errorf("%s: got %q, want %q", path, got, want)
+		}
+	}
+}
+
 func TestMatchPrecedence(t *testing.T) {
 	full := &Request{Method: "GET", Host: "a", Path: "/a/b", Query: "p=1&q=2", Fields: []Field{{"X-One", "1"}, {"X-Two", "2"}}}
 	for _, tt := range []struct {
@@ -156,6 +176,8 @@ func TestMatchPrecedence(t *testing.T) {
 		{"more headers", []*Rule{prefix("", "/a").with(header("x-one", "1")).with(header("x-two", "2")), prefix("", "/a").with(header("x-one", "1")).with(query("p", "1"))}},
 		{"headers before query", []*Rule{prefix("", "/a").with(header("x-one", "1")), prefix("", "/a").with(query("p", "1")).with(query("q", "2"))}},
 		{"more query", []*Rule{prefix("", "/a").with(query("p", "1")).with(query("q", "2")), prefix("", "/a").with(query("p", "1"))}},
+		{"older expression of one length", []*Rule{regex("", "/a.*").with(created(1)), regex("", "/.*b").with(created(2))}},
+		{"older expression of one length, turned", []*Rule{regex("", "/.*b").with(created(1)), regex("", "/a.*").with(created(2))}},
 		{"older", []*Rule{prefix("", "/a").with(created(1)), prefix("", "/a").with(created(2))}},
 		{"equal prefixes", []*Rule{prefix("", "/a/").with(created(1)), prefix("", "/a").with(created(2))}},
 		{"name", []*Rule{
