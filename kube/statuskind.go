@@ -38,7 +38,9 @@ func newStatusKind[T metav1.Object](client func(namespace string) statusClient[T
 		get: func(ctx context.Context, ref gateway.ObjectRef) (metav1.Object, error) {
 			return client(ref.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
 		},
-		merge: func(m merger, current metav1.Object, want *gateway.Status) statusFields { return merge(m, current.(T), want) },
+		merge: func(m merger, current metav1.Object, want *gateway.Status) statusFields {
+			return merge(m, current.(T), want)
+		},
 		patch: func(ctx context.Context, ref gateway.ObjectRef, patch []byte) (metav1.Object, error) {
 			return client(ref.Namespace).Patch(ctx, ref.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager}, "status")
 		},
@@ -75,7 +77,9 @@ func statusKinds(c clients) map[string]statusKind {
 			}),
 		"Gateway": newStatusKind(
 			func(ns string) statusClient[*gatewayv1.Gateway] { return c.gateway.Gateways(ns) },
-			func(m merger, o *gatewayv1.Gateway, want *gateway.Status) statusFields { return m.gateway(o, want.Gateway) }),
+			func(m merger, o *gatewayv1.Gateway, want *gateway.Status) statusFields {
+				return m.gateway(o, want.Gateway)
+			}),
 		"HTTPRoute": route,
 		"Ingress":   ingress,
 	}
