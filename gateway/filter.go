@@ -3,7 +3,9 @@ package gateway
 import (
 	"fmt"
 	"net/http"
+	"strings"
 
+	"golang.org/x/net/http/httpguts"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/lintel-dev/lintel/router"
@@ -13,9 +15,9 @@ import (
 func (p *routeParser) filter(field string, f *gatewayv1.HTTPRouteFilter, action *router.Action) {
 	switch {
 	case f.Type == gatewayv1.HTTPRouteFilterRequestHeaderModifier && f.RequestHeaderModifier != nil:
-		action.RequestHeaders = headerFilter(f.RequestHeaderModifier)
+		action.RequestHeaders = p.headerFilter(field+".requestHeaderModifier", f.RequestHeaderModifier)
 	case f.Type == gatewayv1.HTTPRouteFilterResponseHeaderModifier && f.ResponseHeaderModifier != nil:
-		action.ResponseHeaders = headerFilter(f.ResponseHeaderModifier)
+		action.ResponseHeaders = p.headerFilter(field+".responseHeaderModifier", f.ResponseHeaderModifier)
 	case f.Type == gatewayv1.HTTPRouteFilterRequestRedirect && f.RequestRedirect != nil:
 		action.Redirect = p.redirect(field+".requestRedirect", f.RequestRedirect)
 	case f.Type == gatewayv1.HTTPRouteFilterURLRewrite && f.URLRewrite != nil:
@@ -28,13 +30,25 @@ func (p *routeParser) filter(field string, f *gatewayv1.HTTPRouteFilter, action 
 	}
 }
 
-func headerFilter(f *gatewayv1.HTTPHeaderFilter) *router.HeaderFilter {
-	return &router.HeaderFilter{Set: headerFields(f.Set), Add: headerFields(f.Add), Remove: f.Remove}
+func (p *routeParser) headerFilter(field string, f *gatewayv1.HTTPHeaderFilter) *router.HeaderFilter {
+	return &router.HeaderFilter{
+		Set:    p.headerFields(field+".set", f.Set),
+		Add:    p.headerFields(field+".add", f.Add),
+		Remove: f.Remove,
+	}
 }
 
-func headerFields(headers []gatewayv1.HTTPHeader) []router.Field {
+// headerFields refuses what would end a header line early: the schema of HTTPRoute
+// lets line breaks pass in a value.
+func (p *routeParser) headerFields(field string, headers []gatewayv1.HTTPHeader) []router.Field {
 	var fields []router.Field
-	for _, h := range headers {
+	for i, h := range headers {
+		if !httpguts.ValidHeaderFieldName(string(h.Name)) {
+			p.invalid(fmt.Sprintf("%s[%d].name", field, i), fmt.Sprintf("%q is not a header name", h.Name))
+		}
+		if !httpguts.ValidHeaderFieldValue(h.Value) {
+			p.invalid(fmt.Sprintf("%s[%d].value", field, i), fmt.Sprintf("%q has characters that a header value cannot have", h.Value))
+		}
 		fields = append(fields, router.Field{Name: string(h.Name), Value: h.Value})
 	}
 	return fields
@@ -71,13 +85,21 @@ func (p *routeParser) pathModifier(field string, m *gatewayv1.HTTPPathModifier) 
 	case m == nil:
 		return router.PathModifier{}
 	case m.Type == gatewayv1.FullPathHTTPPathModifier && m.ReplaceFullPath != nil:
-		return router.PathModifier{Kind: router.ReplaceFullPath, Value: *m.ReplaceFullPath}
+		return router.PathModifier{Kind: router.ReplaceFullPath, Value: p.pathText(field+".replaceFullPath", *m.ReplaceFullPath)}
 	case m.Type == gatewayv1.PrefixMatchHTTPPathModifier && m.ReplacePrefixMatch != nil:
-		return router.PathModifier{Kind: router.ReplacePrefix, Value: *m.ReplacePrefixMatch}
+		return router.PathModifier{Kind: router.ReplacePrefix, Value: p.pathText(field+".replacePrefixMatch", *m.ReplacePrefixMatch)}
 	default:
 		p.invalid(field+".type", fmt.Sprintf("%q is not supported; use ReplaceFullPath or ReplacePrefixMatch", m.Type))
 		return router.PathModifier{}
 	}
+}
+
+// pathText refuses what cannot stand in a request line or a Location as it is.
+func (p *routeParser) pathText(field, path string) string {
+	if strings.ContainsFunc(path, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		p.invalid(field, fmt.Sprintf("%q has characters that a path cannot have; write them percent-encoded", path))
+	}
+	return path
 }
 
 const (

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -8,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lintel-dev/lintel/conformance/cluster/controlplane"
 )
 
 // backendAddress is where backends listen inside the test's network namespace.
@@ -22,6 +25,9 @@ func inNamespace(t *testing.T) bool {
 		os.Unsetenv(marker) // it is no setting of Lintel's
 		raiseLoopback(t)
 		return true
+	}
+	if err := controlplane.Build(t.Context(), slog.New(slog.NewTextHandler(t.Output(), nil))); err != nil {
+		t.Fatal(err) // inside the namespace the module proxy is out of reach
 	}
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1")
 	cmd.Env = append(os.Environ(), marker+"=1")

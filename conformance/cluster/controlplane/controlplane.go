@@ -70,6 +70,16 @@ func Start(ctx context.Context, o Options) (*ControlPlane, error) {
 	}
 }
 
+// Build builds the programs that Start runs unless they are cached, for a caller
+// that has no way to the module proxy later. A nil log discards.
+func Build(ctx context.Context, log *slog.Logger) error {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	_, err := buildPrograms(ctx, log)
+	return err
+}
+
 // programs are the paths of what runs.
 type programs struct{ etcd, apiServer string }
 
