@@ -59,7 +59,7 @@ func TestTableSwapUnderLoad(t *testing.T) {
 				}
 			})
 		}
-		for i := range 200 {
+		for i := range 100 {
 			if err := g.server.Apply(tables[i%2], []Listener{listener})[socketName]; err != nil {
 				t.Errorf("Apply: %v", err)
 			}

@@ -188,10 +188,10 @@ func (f *flight) finish() {
 		f.keep = false
 	}
 	f.observe()
-	if f.body.settle(); f.keep {
-		return
+	if f.keep {
+		f.body.settle()
 	}
-	if f.ended {
+	if f.ended && !f.keep && !f.body.complete() {
 		f.c.linger()
 	}
 }
@@ -200,7 +200,9 @@ func (f *flight) observe() {
 	if f.settings.Observe == nil {
 		return
 	}
-	f.seen.Duration = time.Since(f.seen.Start)
+	if f.seen.Duration == 0 {
+		f.seen.Duration = time.Since(f.seen.Start)
+	}
 	f.seen.Received = f.body.received.Load()
 	f.settings.Observe(&f.seen)
 }

@@ -91,8 +91,9 @@ func newGateway(t testing.TB, m mode, settings Settings) *gateway {
 		}
 	}()
 	transport := &http.Transport{
-		TLSClientConfig:    &tls.Config{InsecureSkipVerify: true, ServerName: "app.test"},
-		DisableCompression: true,
+		TLSClientConfig:     &tls.Config{InsecureSkipVerify: true, ServerName: "app.test"},
+		DisableCompression:  true,
+		MaxIdleConnsPerHost: 32,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", g.address())
 		},

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/http"
 	"strings"
 	"unsafe"
 
@@ -21,6 +22,10 @@ func (f *flight) appendRequest(dst []byte) []byte {
 		}
 	}
 	switch r.Framing {
+	case h1.NoBody:
+		if expectsBody(r.Method) { // some servers answer 411 without
+			dst = h1.AppendLength(dst, 0)
+		}
 	case h1.Length:
 		dst = h1.AppendLength(dst, r.Length)
 	case h1.Chunked:
@@ -36,6 +41,12 @@ func (f *flight) appendRequest(dst []byte) []byte {
 		dst = h1.AppendField(dst, "TE", "trailers")
 	}
 	return h1.AppendCRLF(dst)
+}
+
+// expectsBody reports whether a method defines a meaning for a body, so that a
+// sender says the length even of none (RFC 9110 §8.6).
+func expectsBody(method string) bool {
+	return method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch
 }
 
 // forwardable refuses what a filter must not write: fields that frame or steer

@@ -19,10 +19,10 @@ const maxSettle = 256 << 10
 type requestBody struct {
 	f       *flight
 	decoder h1.Body
-	used    int // bytes of the connection's unread input that belong to the body
+	begun   bool // what is buffered was decoded
+	used    int  // bytes of the connection's unread input that belong to the body
 
 	received atomic.Int64 // payload bytes, framing not counted
-	framing  int64        // framing bytes, see tooLarge
 
 	// Of the goroutine. It owns the fields from decoder on, the connection's
 	// reads and the upstream's writes until it has sent on done.
@@ -38,7 +38,7 @@ type requestBody struct {
 
 // reset readies b for the next request.
 func (b *requestBody) reset() {
-	b.used, b.framing = 0, 0
+	b.begun, b.used = false, 0
 	b.running, b.touched, b.halted, b.cause = false, false, false, CauseNone
 	b.received.Store(0)
 	b.ended.Store(false)
@@ -51,7 +51,7 @@ func (b *requestBody) reset() {
 func (b *requestBody) start() {
 	r := b.f.request
 	b.decoder.Reset(r.Framing, r.Length, b.f.settings.Limits)
-	b.used, b.framing = 0, 0
+	b.begun, b.used = false, 0
 	b.received.Store(0)
 }
 
@@ -67,7 +67,7 @@ func (b *requestBody) tooLarge() bool {
 // appendBuffered appends what came with the head, as it goes upstream.
 func (b *requestBody) appendBuffered(dst []byte) ([]byte, Cause) {
 	dst, n, cause := b.encode(dst, b.f.c.in.unread())
-	b.used = n
+	b.used, b.begun = n, true
 	return dst, cause
 }
 
@@ -193,6 +193,11 @@ func (b *requestBody) await() bool {
 	if !b.running {
 		return b.complete()
 	}
+	if !b.f.continued {
+		// The client may never send it: it did not get its 100 (Continue).
+		b.halt()
+		return false
+	}
 	timer := time.NewTimer(lingerTimeout)
 	defer timer.Stop()
 	select {
@@ -220,11 +225,8 @@ func (b *requestBody) canSettle() bool {
 // reads on to its end if that is not far. No goroutine may run.
 func (b *requestBody) settle() {
 	f, c := b.f, b.f.c
-	if !f.keep {
-		return
-	}
-	if !b.running && b.used == 0 {
-		_, b.used, b.cause = b.encode(nil, c.in.unread())
+	if !b.begun {
+		_, b.cause = b.appendBuffered(f.out[:0])
 	}
 	c.in.r += b.used
 	c.in.push(b.left)

@@ -139,6 +139,7 @@ func (f *flight) deliver() Cause {
 		f.c.reset() // else the client takes what it has for all of it
 	}
 	f.ended = cause == CauseNone
+	f.seen.Duration = time.Since(f.seen.Start)
 	return cause
 }
 
