@@ -1,0 +1,250 @@
+package kube
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/lintel-dev/lintel/gateway"
+)
+
+// writer returns a StatusWriter that does not run, so that a test reconciles.
+func (f *fixture) writer(s *Store) *StatusWriter {
+	f.Helper()
+	return must(NewStatusWriter(StatusWriterOptions{Config: f.plane.Config, Store: s, ControllerName: controllerName}))(f)
+}
+
+// write makes one status the only wanted one, and reconciles what that changes.
+func (f *fixture) write(w *StatusWriter, want ...*gateway.Status) {
+	f.Helper()
+	for _, ref := range w.replace(want) {
+		if err := w.reconcile(f.Context(), ref); err != nil {
+			f.Errorf("%v: %v", ref, err)
+		}
+	}
+}
+
+func refOf(kind string, o metav1.Object) gateway.ObjectRef {
+	return gateway.ObjectRef{Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName()}
+}
+
+// routeStatus is a wanted status with an entry for each parentRef of a Route.
+func routeStatus(r *gatewayv1.HTTPRoute, message string) *gateway.Status {
+	s := &gateway.Status{Object: refOf("HTTPRoute", r), UID: r.UID, Generation: r.Generation, Route: &gateway.RouteStatus{}}
+	for _, p := range r.Spec.ParentRefs {
+		s.Route.Parents = append(s.Route.Parents, gatewayv1.RouteParentStatus{
+			ParentRef: p, ControllerName: controllerName,
+			Conditions: []metav1.Condition{wanted("Accepted", metav1.ConditionTrue, message), wanted("ResolvedRefs", metav1.ConditionTrue, "")},
+		})
+	}
+	return s
+}
+
+// wanted is a condition without a time, as a Plan has it.
+func wanted(kind string, status metav1.ConditionStatus, message string) metav1.Condition {
+	return metav1.Condition{Type: kind, Status: status, Reason: "Test", Message: message, ObservedGeneration: 1}
+}
+
+func (f *fixture) httpRoute(name string) *gatewayv1.HTTPRoute {
+	f.Helper()
+	return must(f.clients.gateway.HTTPRoutes(f.namespace).Get(f.Context(), name, metav1.GetOptions{}))(f)
+}
+
+func (f *fixture) createHTTPRoute(name string, gateways ...gatewayv1.ObjectName) *gatewayv1.HTTPRoute {
+	f.Helper()
+	r := httpRoute(name)
+	r.Spec.CommonRouteSpec = parents(gateways...)
+	return must(f.clients.gateway.HTTPRoutes(f.namespace).Create(f.Context(), r, metav1.CreateOptions{}))(f)
+}
+
+func TestRouteStatusKeepsEntriesOfOthers(t *testing.T) {
+	f := newFixture(t)
+	route := f.createHTTPRoute("a", "g", "foreign")
+	foreign := gatewayv1.RouteParentStatus{
+		ParentRef: route.Spec.ParentRefs[1], ControllerName: "other.example/controller",
+		Conditions: []metav1.Condition{{Type: "Accepted", Status: "True", Reason: "Theirs", LastTransitionTime: metav1.Unix(1_700_000_000, 0)}},
+	}
+	route.Status.Parents = []gatewayv1.RouteParentStatus{foreign}
+	route = must(f.clients.gateway.HTTPRoutes(f.namespace).UpdateStatus(t.Context(), route, metav1.UpdateOptions{}))(f)
+	foreign = route.Status.Parents[0]
+	s, _ := f.runStore(StoreOptions{})
+	f.wait(s)
+	w := f.writer(s)
+
+	mine := route.DeepCopy()
+	mine.Spec.ParentRefs = mine.Spec.ParentRefs[:1]
+	f.write(w, routeStatus(mine, "first"))
+	first := f.httpRoute("a")
+	if len(first.Status.Parents) != 2 || !cmp.Equal(first.Status.Parents[0], foreign) {
+		t.Fatalf("status %+v, want the foreign entry as it was, and ours", first.Status.Parents)
+	}
+	ours := first.Status.Parents[1]
+	if ours.ControllerName != controllerName || ours.ParentRef.Name != "g" || ours.Conditions[0].LastTransitionTime.IsZero() {
+		t.Errorf("our entry is %+v", ours)
+	}
+
+	f.write(w, routeStatus(mine, "first"))
+	if again := f.httpRoute("a"); again.ResourceVersion != first.ResourceVersion {
+		t.Error("an equal status was written again")
+	}
+
+	f.write(w, routeStatus(mine, "second"))
+	second := f.httpRoute("a")
+	if got := second.Status.Parents[1].Conditions[0]; got.Message != "second" || !got.LastTransitionTime.Equal(&ours.Conditions[0].LastTransitionTime) {
+		t.Errorf("condition %+v, want the new message at the old time", got)
+	}
+
+	f.write(w) // it refers to us no longer
+	if got := f.httpRoute("a").Status.Parents; len(got) != 1 || !cmp.Equal(got[0], foreign) {
+		t.Errorf("status %+v, want the foreign entry alone", got)
+	}
+}
+
+func TestGatewayStatusKeepsConditionsOfOthers(t *testing.T) {
+	f := newFixture(t)
+	api := f.clients.gateway.Gateways(f.namespace)
+	g := must(api.Create(t.Context(), gatewayObject("a"), metav1.CreateOptions{}))(f)
+	g.Status.Conditions = append(g.Status.Conditions, metav1.Condition{Type: "Theirs", Status: "True", Reason: "R", LastTransitionTime: metav1.Unix(1_700_000_000, 0)})
+	g = must(api.UpdateStatus(t.Context(), g, metav1.UpdateOptions{}))(f)
+	s, _ := f.runStore(StoreOptions{})
+	f.wait(s)
+	w := f.writer(s)
+	status := func() *gateway.Status {
+		return &gateway.Status{Object: refOf("Gateway", g), UID: g.UID, Gateway: &gatewayv1.GatewayStatus{
+			Addresses:  []gatewayv1.GatewayStatusAddress{{Type: new(gatewayv1.IPAddressType), Value: "192.0.2.1"}},
+			Conditions: []metav1.Condition{wanted("Accepted", "True", ""), wanted("Programmed", "False", "")},
+			Listeners: []gatewayv1.ListenerStatus{{
+				Name: "http", AttachedRoutes: 2, SupportedKinds: []gatewayv1.RouteGroupKind{{Group: new(gatewayv1.Group(gatewayv1.GroupName)), Kind: "HTTPRoute"}},
+				Conditions: []metav1.Condition{wanted("Accepted", "True", "")},
+			}},
+		}}
+	}
+	f.write(w, status())
+	first := must(api.Get(t.Context(), "a", metav1.GetOptions{}))(f)
+	kinds := map[string]metav1.ConditionStatus{}
+	for _, c := range first.Status.Conditions {
+		kinds[c.Type] = c.Status
+	}
+	want := map[string]metav1.ConditionStatus{"Accepted": "True", "Programmed": "False", "Theirs": "True"}
+	if diff := cmp.Diff(want, kinds); diff != "" {
+		t.Errorf("conditions (-want +got):\n%s", diff)
+	}
+	if l := first.Status.Listeners; len(l) != 1 || l[0].AttachedRoutes != 2 || len(first.Status.Addresses) != 1 {
+		t.Errorf("status %+v", first.Status)
+	}
+
+	f.write(w, status())
+	if again := must(api.Get(t.Context(), "a", metav1.GetOptions{}))(f); again.ResourceVersion != first.ResourceVersion {
+		t.Error("an equal status was written again")
+	}
+
+	less := status()
+	less.Gateway.Addresses = nil
+	f.write(w, less)
+	if got := must(api.Get(t.Context(), "a", metav1.GetOptions{}))(f); len(got.Status.Addresses) != 0 {
+		t.Errorf("addresses %v, want none", got.Status.Addresses)
+	}
+}
+
+func TestIngressStatusIsClearedOnRelease(t *testing.T) {
+	f := newFixture(t)
+	api := f.clients.kubernetes.NetworkingV1().Ingresses(f.namespace)
+	i := must(api.Create(t.Context(), ingress("a"), metav1.CreateOptions{}))(f)
+	s, _ := f.runStore(StoreOptions{})
+	f.wait(s)
+	w := f.writer(s)
+	addresses := func() []networkingv1.IngressLoadBalancerIngress {
+		return must(api.Get(t.Context(), "a", metav1.GetOptions{}))(f).Status.LoadBalancer.Ingress
+	}
+	f.write(w, &gateway.Status{Object: refOf("Ingress", i), UID: i.UID, Ingress: &networkingv1.IngressLoadBalancerStatus{
+		Ingress: []networkingv1.IngressLoadBalancerIngress{{IP: "192.0.2.1"}},
+	}})
+	if got := addresses(); len(got) != 1 || got[0].IP != "192.0.2.1" {
+		t.Errorf("status.loadBalancer %v, want 192.0.2.1", got)
+	}
+	f.write(w)
+	if got := addresses(); len(got) != 0 {
+		t.Errorf("status.loadBalancer %v, want none", got)
+	}
+}
+
+func TestStatusSurvivesConflictAndDeletion(t *testing.T) {
+	f := newFixture(t)
+	route := f.createHTTPRoute("a", "g")
+	s, _ := f.runStore(StoreOptions{})
+	f.wait(s)
+	w := f.writer(s)
+	stale := s.object(refOf("HTTPRoute", route))
+
+	label := []byte(`{"metadata":{"labels":{"x":"y"}}}`)
+	must(f.clients.gateway.HTTPRoutes(f.namespace).Patch(t.Context(), "a", types.MergePatchType, label, metav1.PatchOptions{}))(f)
+	status := routeStatus(route, "")
+	w.replace([]*gateway.Status{status})
+	if err := w.write(t.Context(), w.kinds["HTTPRoute"], status.Object, stale); !apierrors.IsConflict(err) {
+		t.Errorf("write to an old version: %v, want a conflict", err)
+	}
+	if err := w.reconcile(t.Context(), status.Object); err != nil {
+		t.Errorf("reconcile after a change by somebody else: %v", err)
+	}
+	if got := f.httpRoute("a"); len(got.Status.Parents) != 1 {
+		t.Errorf("status %+v, want our entry", got.Status)
+	}
+
+	if err := f.clients.gateway.HTTPRoutes(f.namespace).Delete(t.Context(), "a", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.write(w, routeStatus(route, "deleted"))
+	anew := f.createHTTPRoute("a", "g")
+	f.waitUntil(s, "the Route created anew", func(got *gateway.Snapshot) bool {
+		o := s.object(status.Object)
+		return o != nil && o.GetUID() == anew.UID
+	})
+	f.write(w, routeStatus(route, "for the one before"))
+	if got := f.httpRoute("a"); len(got.Status.Parents) != 0 {
+		t.Errorf("status %+v, want none: it was meant for the Route before", got.Status)
+	}
+}
+
+// TestOwnStatusIsNotAChange runs the two halves together, as the binary does.
+func TestOwnStatusIsNotAChange(t *testing.T) {
+	f := newFixture(t)
+	s, _ := f.runStore(StoreOptions{})
+	f.wait(s)
+	a := f.createHTTPRoute("a", "g")
+	b := f.createHTTPRoute("b", "g")
+	f.waitUntil(s, "both Routes", func(got *gateway.Snapshot) bool { return len(names(f.namespace, got.HTTPRoutes)) == 2 })
+	f.drain(s)
+	w := f.writer(s)
+	f.background(w.Run)
+	w.Apply([]*gateway.Status{routeStatus(a, ""), routeStatus(b, "")})
+	f.eventually("both statuses in the Store", func() bool {
+		n := 0
+		for _, r := range s.Snapshot().HTTPRoutes {
+			if r.Namespace == f.namespace {
+				n += len(r.Status.Parents)
+			}
+		}
+		return n == 2
+	})
+	// The next event of the same kind comes after those of the statuses.
+	label := []byte(`{"metadata":{"labels":{"x":"y"}}}`)
+	if len(s.changes.some) > 0 {
+		t.Errorf("a status of ours made a change: %+v", f.wait(s))
+	}
+	must(f.clients.gateway.HTTPRoutes(f.namespace).Patch(t.Context(), "b", types.MergePatchType, label, metav1.PatchOptions{}))(f)
+	if change := f.wait(s); !change.Objects || s.object(refOf("HTTPRoute", b)).GetLabels()["x"] != "y" {
+		t.Errorf("change %+v before the label was there", change)
+	}
+}
+
+// drain takes the changes that are known; it waits for none.
+func (f *fixture) drain(s *Store) {
+	for len(s.changes.some) > 0 {
+		f.wait(s)
+	}
+}
