@@ -72,6 +72,9 @@ func renderTable(b *build) string {
 		if h.OneLabel {
 			host += " (one label)"
 		}
+		if len(h.Rules) == 0 {
+			lines = append(lines, fmt.Sprintf("%s [%s] %q: no rules\n", h.Socket, h.ListenerHost, host))
+		}
 		for _, r := range h.Rules {
 			lines = append(lines, fmt.Sprintf("%s [%s] %q %s => %s  (%s)\n", h.Socket, h.ListenerHost, host, renderMatch(&r.Match), renderAction(&r.Action), r.Route))
 		}

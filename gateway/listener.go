@@ -177,6 +177,8 @@ func (b *build) openListener(l *listener) {
 	}
 	for _, name := range l.sockets {
 		b.openSocket(Socket{Name: name, TLS: l.isTLS(), Certificates: l.certificates})
+		// Without any Route the Listener still takes the requests of its hostname (GEP-1713).
+		b.addRules(hostKey{socket: name, listenerHost: l.hostname, host: l.hostname}, nil)
 	}
 }
 
