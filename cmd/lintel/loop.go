@@ -63,6 +63,7 @@ func (l *loop) Run(ctx context.Context) error {
 			l.rebuild()
 		}
 		l.loadEndpoints(change.Services)
+		l.problems.report(l.plan.Problems)
 		rest(ctx, min(restFactor*time.Since(start), maxRest))
 	}
 	return nil
@@ -101,7 +102,6 @@ func (l *loop) rebuild() {
 	l.writeStatus(l.plan.Statuses)
 	l.metrics.SetObjects(objectConditions(l.plan.Statuses))
 	l.metrics.Keep(attachments(l.plan))
-	l.problems.report(l.plan.Problems)
 	l.readiness.set(l.observed.Sockets)
 }
 
@@ -112,7 +112,7 @@ func (l *loop) build() *gateway.Plan {
 	plan := gateway.Build(snapshot, &l.memo)
 	took := time.Since(start)
 	l.metrics.ObserveBuild(took)
-	l.log.Debug("plan built", "took", took, "sockets", len(plan.Sockets), "backends", len(plan.Backends))
+	l.log.Debug("plan built", "took", took.String(), "sockets", len(plan.Sockets), "backends", len(plan.Backends))
 	return plan
 }
 
@@ -135,8 +135,28 @@ func (l *loop) apply(plan *gateway.Plan) (changed bool) {
 		}
 	}
 	changed = !maps.Equal(sockets, l.observed.Sockets)
+	l.logSockets(sockets)
 	l.observed.Sockets, l.plan = sockets, plan
 	return changed
+}
+
+// logSockets says which sockets opened, closed or failed since the last time.
+func (l *loop) logSockets(sockets map[string]string) {
+	for name, fault := range sockets {
+		was, known := l.observed.Sockets[name]
+		switch {
+		case known && was == fault:
+		case fault == "":
+			l.log.Info("socket is open", "socket", name)
+		default:
+			l.log.Error("cannot open socket", "socket", name, "why", fault)
+		}
+	}
+	for name := range l.observed.Sockets {
+		if _, wanted := sockets[name]; !wanted {
+			l.log.Info("socket is closed", "socket", name)
+		}
+	}
 }
 
 // loadEndpoints loads the endpoints of the Backends of the given Services.

@@ -3,50 +3,80 @@ package main
 import (
 	"context"
 	"log/slog"
+	"strconv"
 
 	"github.com/lintel-dev/lintel/gateway"
+	"github.com/lintel-dev/lintel/manifest"
 )
 
-// problemLog says each mistake in an object once, and once more when it is mended.
+// problemLog says each mistake once, and once more when it is gone.
 type problemLog struct {
 	log *slog.Logger
-	// unclaimed is the level for objects of classes and parents that are nobody's
-	// here: on a cluster they are mostly another controller's.
-	unclaimed slog.Level
-	// locate returns "file:line" of a field; nil where objects come from no file.
-	locate func(object gateway.ObjectRef, field string) string
+	// manifests is where the objects come from when that is not a cluster; nil
+	// otherwise. It adds its own problems, and file and line to the others.
+	manifests *manifest.Source
 
-	known map[gateway.Problem]bool
+	known map[mistake]bool
 }
 
-// report logs what is new among the problems of now.
+// mistake is one line of the log.
+type mistake struct {
+	level                          slog.Level
+	at, object, field, reason, why string
+}
+
+// report logs what is new among the mistakes of now.
 func (p *problemLog) report(problems []gateway.Problem) {
-	now := make(map[gateway.Problem]bool, len(problems))
+	now := make(map[mistake]bool, len(problems))
 	for _, problem := range problems {
-		now[problem] = true
-		if !p.known[problem] {
-			p.write(p.level(problem), "object has a mistake", problem)
+		now[p.mistake(problem)] = true
+	}
+	if p.manifests != nil {
+		for _, problem := range p.manifests.Problems() {
+			now[mistake{
+				level: slog.LevelWarn, at: place(problem.File, problem.Line), object: problem.Object.String(),
+				field: problem.Field, reason: "Invalid", why: problem.Message,
+			}] = true
 		}
 	}
-	for problem := range p.known {
-		if !now[problem] {
-			p.write(min(p.level(problem), slog.LevelInfo), "mistake is mended", problem)
+	for m := range now {
+		if !p.known[m] {
+			p.write(m.level, "mistake in an object", m)
+		}
+	}
+	for m := range p.known {
+		if !now[m] {
+			p.write(min(m.level, slog.LevelInfo), "mistake is gone", m)
 		}
 	}
 	p.known = now
 }
 
-func (p *problemLog) level(problem gateway.Problem) slog.Level {
-	if problem.Reason == gateway.ReasonUnclaimed {
-		return p.unclaimed
+func (p *problemLog) mistake(problem gateway.Problem) mistake {
+	m := mistake{
+		level: slog.LevelWarn, object: problem.Object.String(),
+		field: problem.Field, reason: problem.Reason, why: problem.Message,
 	}
-	return slog.LevelWarn
+	if p.manifests != nil {
+		m.at = place(p.manifests.Locate(problem.Object, problem.Field))
+	} else if problem.Reason == gateway.ReasonUnclaimed {
+		m.level = slog.LevelDebug // on a cluster it is mostly another controller's
+	}
+	return m
 }
 
-func (p *problemLog) write(level slog.Level, what string, problem gateway.Problem) {
-	attrs := []any{"object", problem.Object.String(), "field", problem.Field, "reason", problem.Reason, "problem", problem.Message}
-	if p.locate != nil {
-		attrs = append(attrs, "at", p.locate(problem.Object, problem.Field))
+func (p *problemLog) write(level slog.Level, what string, m mistake) {
+	attrs := []any{"object", m.object, "field", m.field, "reason", m.reason, "why", m.why}
+	if m.at != "" {
+		attrs = append(attrs, "at", m.at)
 	}
 	p.log.Log(context.Background(), level, what, attrs...)
+}
+
+// place returns "file:line", or "" for no file.
+func place(file string, line int) string {
+	if file == "" || line == 0 {
+		return file
+	}
+	return file + ":" + strconv.Itoa(line)
 }

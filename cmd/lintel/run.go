@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"time"
@@ -92,7 +91,7 @@ func newProcess(s Settings, log *slog.Logger) *process {
 		certificates: &edgetls.Store{},
 		metrics:      p.metrics,
 		readiness:    &readiness{},
-		problems:     &problemLog{log: log, unclaimed: slog.LevelDebug},
+		problems:     &problemLog{log: log},
 		writeStatus:  func([]*gateway.Status) {},
 		log:          log,
 	}
@@ -112,11 +111,7 @@ func (p *process) useManifests() {
 	source := manifest.New(p.settings.Manifests)
 	p.early = append(p.early, source.Run)
 	p.loop.source = source
-	p.loop.problems.unclaimed = slog.LevelWarn
-	p.loop.problems.locate = func(object gateway.ObjectRef, field string) string {
-		file, line := source.Locate(object, field)
-		return fmt.Sprintf("%s:%d", file, line)
-	}
+	p.loop.problems.manifests = source
 	p.log.Info("reading objects from manifests", "path", p.settings.Manifests)
 }
 
@@ -159,9 +154,9 @@ func (p *process) run(ctx context.Context) error {
 		<-ctx.Done()
 		start := time.Now()
 		p.loop.readiness.drain()
-		p.log.Info("draining", "at_most", p.settings.DrainTimeout)
+		p.log.Info("draining", "at_most", p.settings.DrainTimeout.String())
 		<-lateCtx.Done()
-		p.log.Info("drained", "took", time.Since(start).Round(time.Millisecond))
+		p.log.Info("drained", "took", time.Since(start).Round(time.Millisecond).String())
 		return nil
 	})
 	return group.Wait()
