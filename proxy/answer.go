@@ -85,7 +85,7 @@ func (f *flight) respond(status int, location string) {
 	}
 	dst = f.appendPersistence(dst)
 	dst = h1.AppendCRLF(dst)
-	if !bodiless && f.request.Method != http.MethodHead {
+	if !bodiless && f.seen.Method != http.MethodHead {
 		dst = append(dst, byte('0'+status/100), byte('0'+status/10%10), byte('0'+status%10), ' ')
 		dst = append(dst, reason...)
 		dst = append(dst, '\n')

@@ -28,6 +28,16 @@ func (d *deadline) extend(now time.Time, limit time.Duration) {
 	d.exactly(now.Add(limit + limit/4))
 }
 
+// within makes the deadline about limit away, as extend does, but not after
+// latest.
+func (d *deadline) within(now time.Time, limit time.Duration, latest time.Time) {
+	if latest.Sub(now) < limit+limit/4 {
+		d.exactly(earlier(now.Add(limit), latest))
+		return
+	}
+	d.extend(now, limit)
+}
+
 // wake makes a read return before latest and, unless that is sooner, within
 // probeInterval. It may return earlier: the caller looks at the clock.
 func (d *deadline) wake(now, latest time.Time) {
@@ -50,6 +60,13 @@ func (d *deadline) exactly(at time.Time) {
 
 // forget tells that someone else set the connection's deadline.
 func (d *deadline) forget() { d.at = time.Time{} }
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
 
 // past is a deadline that ends a blocked read or write at once.
 var past = time.Unix(1, 0)

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"time"
 
@@ -32,6 +33,7 @@ type flight struct {
 	response h1.Response
 	payload  h1.Body // of the response
 	res      input   // bytes from the upstream
+	limited  io.LimitedReader
 	out      []byte  // bytes for the client
 	resFrom  *[]byte // the pooled buffers of res and out
 	outFrom  *[]byte
@@ -227,12 +229,7 @@ func (f *flight) write(p []byte) Cause {
 
 func (f *flight) send(p []byte) Cause {
 	c := f.c
-	now := time.Now()
-	if f.deadline.Sub(now) < 2*f.settings.BodyTimeout {
-		c.writeBy.exactly(earlier(f.deadline, now.Add(f.settings.BodyTimeout)))
-	} else {
-		c.writeBy.extend(now, f.settings.BodyTimeout)
-	}
+	c.writeBy.within(time.Now(), f.settings.BodyTimeout, f.deadline)
 	_, err := c.conn.Write(p)
 	switch {
 	case err == nil:
@@ -244,13 +241,6 @@ func (f *flight) send(p []byte) Cause {
 	default:
 		return CauseTimeout
 	}
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
 }
 
 // idempotent reports whether a method may be repeated (RFC 9110 §9.2.2).

@@ -90,13 +90,12 @@ func (f *flight) startAttempt() {
 	}
 }
 
-// pooled returns an idle connection. A request that cannot be repeated gets one
-// only if its peer has not closed it, as far as we can know.
+// pooled returns an idle connection, unless its peer has closed it. Whatever
+// the peer has sent on it would be taken for the response to this request.
 func (f *flight) pooled(endpoint *router.Endpoint) *upstream {
-	safe := idempotent(f.request.Method) && f.body.complete()
 	for {
 		up := f.c.server.pool.get(endpoint)
-		if up == nil || safe || up.alive() {
+		if up == nil || up.quiet() {
 			return up
 		}
 		up.close()
@@ -134,13 +133,12 @@ func (f *flight) attempt() Cause {
 	}
 	now := time.Now()
 	f.sent, f.progress = now, now
-	f.up.writeBy.extend(now, f.settings.BodyTimeout)
+	f.up.writeBy.within(now, f.settings.BodyTimeout, f.attemptBy)
 	n, err := f.up.conn.Write(head)
 	f.out = head[:0]
 	if err != nil {
-		f.unsent = n == 0
-		if f.unsent {
-			return CauseUpstreamReset
+		if f.unsent = n == 0; f.unsent {
+			return writeFailure(err)
 		}
 		// It may have answered before it closed.
 	} else if !f.body.complete() {
@@ -148,6 +146,13 @@ func (f *flight) attempt() Cause {
 	}
 	cause = f.receive()
 	return f.conclude(cause)
+}
+
+func writeFailure(err error) Cause {
+	if isTimeout(err) {
+		return CauseTimeout
+	}
+	return CauseUpstreamReset
 }
 
 // conclude ends an attempt: the connection goes back to the pool, or cause says

@@ -9,13 +9,7 @@ import (
 
 // hungUp reports whether the peer of a TCP connection has closed or reset it, or
 // finished sending. It neither reads nor blocks, and sees past unread bytes.
-func hungUp(conn net.Conn) bool { return polls(conn, unix.POLLRDHUP) }
-
-// readable reports whether a read of a TCP connection would return at once: with
-// bytes, the end or an error.
-func readable(conn net.Conn) bool { return polls(conn, unix.POLLIN|unix.POLLRDHUP) }
-
-func polls(conn net.Conn, events int16) bool {
+func hungUp(conn net.Conn) bool {
 	c, ok := conn.(syscall.Conn)
 	if !ok {
 		return false
@@ -24,11 +18,48 @@ func polls(conn net.Conn, events int16) bool {
 	if err != nil {
 		return true
 	}
-	ready := false
+	gone := false
 	err = raw.Control(func(fd uintptr) {
-		fds := [1]unix.PollFd{{Fd: int32(fd), Events: events}}
+		fds := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
 		n, err := unix.Poll(fds[:], 0)
-		ready = err == nil && n > 0
+		gone = err == nil && n > 0
 	})
-	return ready || err != nil
+	return gone || err != nil
+}
+
+// peek looks whether a read of a connection would return at once. It is kept
+// with the connection so that looking allocates nothing.
+type peek struct {
+	raw   syscall.RawConn
+	look  func(fd uintptr)
+	ready bool
+}
+
+// newPeek returns nil for a connection that cannot be looked at.
+func newPeek(conn net.Conn) *peek {
+	c, ok := conn.(syscall.Conn)
+	if !ok {
+		return nil
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	p := &peek{raw: raw}
+	p.look = func(fd uintptr) {
+		fds := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}}
+		n, err := unix.Poll(fds[:], 0)
+		p.ready = err == nil && n > 0
+	}
+	return p
+}
+
+// readable reports whether there are bytes, the end or an error to read.
+func (p *peek) readable() bool {
+	if p == nil {
+		return false
+	}
+	p.ready = false
+	err := p.raw.Control(p.look)
+	return p.ready || err != nil
 }

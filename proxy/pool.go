@@ -142,7 +142,7 @@ func (p *pool) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
-			p.sweep(func(u *upstream) bool { return now.Sub(u.since) < p.limit && u.alive() })
+			p.sweep(func(u *upstream) bool { return now.Sub(u.since) < p.limit && u.quiet() })
 		}
 	}
 }

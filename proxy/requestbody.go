@@ -230,8 +230,10 @@ func (b *requestBody) settle() {
 	}
 	c.in.r += b.used
 	c.in.push(b.left)
+	if !b.decoder.Done() {
+		c.readBy.exactly(time.Now().Add(lingerTimeout))
+	}
 	for total := 0; !b.decoder.Done() && total < maxSettle; {
-		c.readBy.extend(time.Now(), lingerTimeout)
 		n, err := c.conn.Read(*f.resFrom)
 		if n == 0 || err != nil {
 			break

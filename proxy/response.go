@@ -8,9 +8,13 @@ import (
 	"github.com/lintel-dev/lintel/router"
 )
 
+// maxInterim bounds the 1xx responses before a final one: 102 (Processing) may
+// come every few seconds, but not forever.
+const maxInterim = 100
+
 // receive reads the response and sends it to the client, interim ones first.
 func (f *flight) receive() Cause {
-	for {
+	for interim := 0; ; interim++ {
 		if cause := f.receiveHead(); cause != CauseNone {
 			return cause
 		}
@@ -20,11 +24,14 @@ func (f *flight) receive() Cause {
 			return f.upgrade()
 		case status >= 200:
 			return f.deliver()
+		case interim == maxInterim:
+			return CauseUpstreamInvalid
 		case status != http.StatusContinue || !f.continued:
 			if cause := f.relayInterim(); cause != CauseNone {
 				return cause
 			}
 		}
+		f.res.compact()
 	}
 }
 
@@ -213,6 +220,9 @@ func (f *flight) deliverBody(framing h1.Framing) Cause {
 		}
 		if f.payload.Done() {
 			return CauseNone
+		}
+		if f.spliceable() {
+			return f.splice()
 		}
 		f.res.compact()
 		cause := f.fill(f.settings.BodyTimeout)

@@ -51,8 +51,7 @@ func (f *flight) relay() {
 
 	_ = c.conn.SetDeadline(time.Time{})
 	_ = up.conn.SetDeadline(time.Time{})
-	pending := c.in.buf[c.in.r+f.body.used : c.in.w] // sent behind the request
-	c.in.r = c.in.w
+	pending := append(c.in.unread()[f.body.used:], f.body.left...) // sent behind the request
 
 	r := relay{client: c.conn, upstream: up.conn, buffers: c.server.heads}
 	var upward sync.WaitGroup

@@ -12,6 +12,7 @@ import (
 // time, or to the pool.
 type upstream struct {
 	conn     net.Conn
+	peek     *peek
 	endpoint *router.Endpoint
 	stats    *Stats
 	readBy   deadline
@@ -32,6 +33,7 @@ func (p *pool) dial(endpoint *router.Endpoint, limit time.Duration) (*upstream, 
 	p.stats.Upstream.Add(1)
 	return &upstream{
 		conn:     conn,
+		peek:     newPeek(conn),
 		endpoint: endpoint,
 		stats:    p.stats,
 		readBy:   readDeadline(conn),
@@ -45,6 +47,6 @@ func (u *upstream) close() {
 	u.stats.Upstream.Add(-1)
 }
 
-// alive reports whether an idle connection was not closed by its peer, as far
-// as we were told. An idle connection with unread bytes is not alive either.
-func (u *upstream) alive() bool { return !readable(u.conn) }
+// quiet reports whether an idle connection can be used: it is open, as far as we
+// were told, and nothing is there to read.
+func (u *upstream) quiet() bool { return !u.peek.readable() }
