@@ -288,12 +288,6 @@ func checkIngressHost(host string, path *field.Path) (errs field.ErrorList) {
 	return errs
 }
 
-// Sequences that no path may have, whole or at its end.
-var (
-	pathSequences = [...]string{"//", "/./", "/../", "%2f", "%2F"}
-	pathEndings   = [...]string{"/..", "/."}
-)
-
 func checkIngressPath(p *networkingv1.HTTPIngressPath, path *field.Path) (errs field.ErrorList) {
 	switch {
 	case p.PathType == nil:
@@ -316,12 +310,12 @@ func checkStrictPath(value string, path *field.Path) (errs field.ErrorList) {
 	if !strings.HasPrefix(value, "/") {
 		errs = append(errs, field.Invalid(path, value, "must be an absolute path"))
 	}
-	for _, seq := range pathSequences {
+	for _, seq := range []string{"//", "/./", "/../", "%2f", "%2F"} {
 		if strings.Contains(value, seq) {
 			errs = append(errs, field.Invalid(path, value, "must not contain '"+seq+"'"))
 		}
 	}
-	for _, end := range pathEndings {
+	for _, end := range []string{"/..", "/."} {
 		if strings.HasSuffix(value, end) {
 			errs = append(errs, field.Invalid(path, value, "cannot end with '"+end+"'"))
 		}

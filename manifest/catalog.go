@@ -51,10 +51,14 @@ type history struct {
 	generation int64
 }
 
-// firstCreation is the creation time of the first object seen. Those seen later
-// were "created" one second apart, so that the order of the files decides where
-// the specifications say that the oldest wins, alike in every run.
-var firstCreation = time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC)
+// creation returns the creation time of an object that does not say it and before
+// which n others were seen. They were "created" one second apart, so that the order
+// of the files decides where the specifications say that the oldest wins, alike in
+// every run.
+func creation(n int) metav1.Time {
+	first := time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC)
+	return metav1.NewTime(first.Add(time.Duration(n) * time.Second))
+}
 
 func newCatalog() *catalog {
 	return &catalog{
@@ -137,7 +141,7 @@ func (c *catalog) adopt(ref gateway.ObjectRef, p place) *entry {
 	}
 	h, known := c.seen[ref]
 	if !known {
-		h.created = metav1.NewTime(firstCreation.Add(time.Duration(len(c.seen)) * time.Second))
+		h.created = creation(len(c.seen))
 	}
 	stamp(o, ref, h)
 	if old != nil && reflect.DeepEqual(o, old.object) {
@@ -199,7 +203,7 @@ func (c *catalog) implyNamespaces() (changed bool) {
 			delete(used, name)
 		} else if c.implied[name] == nil {
 			n := namespace(name)
-			stamp(n, ref, history{created: metav1.NewTime(firstCreation), generation: c.seen[ref].generation})
+			stamp(n, ref, history{created: creation(0), generation: c.seen[ref].generation})
 			n.Generation++
 			c.implied[name] = n
 			c.seen[ref] = history{n.CreationTimestamp, n.Generation}

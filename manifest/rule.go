@@ -87,7 +87,6 @@ func (n *ruleNode) validator() *cel.Validator {
 
 // ruleVisit asks the rules about one object.
 type ruleVisit struct {
-	ctx    context.Context
 	budget int64 // what is left of the cost that an API server allows an object
 	errs   field.ErrorList
 }
@@ -99,7 +98,7 @@ func (v *ruleVisit) visit(n *ruleNode, path *field.Path, value any) {
 	}
 	if len(n.rules.XValidations) > 0 {
 		var errs field.ErrorList
-		errs, v.budget = n.validator().Validate(v.ctx, path, nil, value, nil, v.budget)
+		errs, v.budget = n.validator().Validate(context.Background(), path, nil, value, nil, v.budget)
 		v.errs = append(v.errs, errs...)
 	}
 	switch value := value.(type) {

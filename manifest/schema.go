@@ -2,7 +2,6 @@ package manifest
 
 import (
 	"compress/gzip"
-	"context"
 	"embed"
 	"encoding/json"
 	"fmt"
@@ -97,7 +96,7 @@ func (s *schema) check(obj map[string]any) field.ErrorList {
 	if blocksRules(errs) {
 		return errs
 	}
-	v := ruleVisit{ctx: context.Background(), budget: celconfig.RuntimeCELCostBudget}
+	v := ruleVisit{budget: celconfig.RuntimeCELCostBudget}
 	v.visit(s.rules, nil, obj)
 	return append(errs, v.errs...)
 }

@@ -26,13 +26,11 @@ type fieldFault struct{ field, message string }
 
 type shapeCheck struct{ faults []fieldFault }
 
-var unmarshalerType = reflect.TypeFor[json.Unmarshaler]()
-
 func (c *shapeCheck) value(v any, t reflect.Type, path *field.Path) {
 	if v == nil {
 		return // null leaves a field as it is
 	}
-	if reflect.PointerTo(t).Implements(unmarshalerType) {
+	if reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]()) {
 		c.opaque(v, t, path)
 		return
 	}

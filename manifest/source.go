@@ -99,11 +99,11 @@ func (s *Source) EndpointSlices(service types.NamespacedName) []*discoveryv1.End
 	return s.endpoints[service]
 }
 
-// Problems returns what is wrong now, by file and line.
+// Problems returns what is wrong now, by file and line. The slice is the caller's.
 func (s *Source) Problems() []Problem {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.problems
+	return slices.Clone(s.problems)
 }
 
 // Locate returns where a field of an object is written, or else its nearest

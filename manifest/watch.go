@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"time"
 
@@ -75,10 +76,14 @@ func (w *watch) follow(l listing) (listing, error) {
 			if watched[folder] {
 				continue
 			}
-			// One that vanished is no mistake, and one that may not be watched still
-			// serves what was read from it.
-			if w.watcher.Add(folder) == nil {
+			switch err := w.watcher.Add(folder); {
+			case err == nil:
 				added = true
+			case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+				// One that vanished is no mistake, and the folder around the path may
+				// well be closed to us.
+			default:
+				return listing{}, fmt.Errorf("watch folder %s: %w", folder, err)
 			}
 		}
 		if !added {

@@ -133,6 +133,9 @@ func strip(s *apiextensionsv1.JSONSchemaProps) {
 	}
 	for _, list := range [][]apiextensionsv1.JSONSchemaProps{s.AllOf, s.AnyOf, s.OneOf} {
 		for i := range list {
+			if len(list[i].XValidations) > 0 {
+				panic("a rule inside of allOf, anyOf or oneOf, which package manifest does not look for")
+			}
 			strip(&list[i])
 		}
 	}
