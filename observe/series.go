@@ -17,24 +17,25 @@ type Attachment struct {
 type seriesKey struct {
 	Attachment
 	protocol string
+	class    int // of the status code; 0 is aborted
 }
 
-// series are the counters of one Attachment and protocol, ready to be used: to
-// find them by their labels costs more than to count.
+// series are what one kind of exchange counts in, ready to be used: to find them
+// by their labels costs more than to count.
 type series struct {
-	requests [6]prometheus.Counter // by class of the status code; [0] is aborted
+	requests prometheus.Counter
 	duration prometheus.Observer
 }
 
-// ObserveExchange counts one exchange. It neither locks nor allocates once the
-// exchange's listener, route and protocol were seen before.
+// ObserveExchange counts one exchange. It neither locks nor allocates once an
+// exchange of that listener, route, protocol and class was seen before.
 func (m *Metrics) ObserveExchange(e *Exchange) {
-	key := seriesKey{Attachment{e.Listener, e.Route}, protocolLabel(e.Protocol)}
+	key := seriesKey{Attachment{e.Listener, e.Route}, protocolLabel(e.Protocol), codeClass(e.Status)}
 	s := (*m.series.Load())[key]
 	if s == nil {
 		s = m.addSeries(key)
 	}
-	s.requests[codeClass(e.Status)].Inc()
+	s.requests.Inc()
 	s.duration.Observe(e.Duration.Seconds())
 }
 
@@ -48,9 +49,9 @@ func (m *Metrics) addSeries(key seriesKey) *series {
 		return s
 	}
 	key.Listener, key.Route = strings.Clone(key.Listener), strings.Clone(key.Route)
-	s := &series{duration: m.durations.WithLabelValues(key.Listener, key.Route)}
-	for class := range s.requests {
-		s.requests[class] = m.requests.WithLabelValues(classLabel(class), key.Listener, key.Route, key.protocol)
+	s := &series{
+		requests: m.requests.WithLabelValues(classLabel(key.class), key.Listener, key.Route, key.protocol),
+		duration: m.durations.WithLabelValues(key.Listener, key.Route),
 	}
 	next := maps.Clone(current)
 	next[key] = s
