@@ -97,7 +97,7 @@ func (p *routeParser) rule(field string, r *gatewayv1.HTTPRouteRule) parsedRule 
 	if r.Retry != nil {
 		p.ignored(field + ".retry")
 	}
-	if r.SessionPersistence != nil {
+	if r.SessionPersistence != nil { //nolint:staticcheck // deprecated, and still served by the API
 		p.ignored(field + ".sessionPersistence")
 	}
 	for i := range r.BackendRefs {
@@ -205,7 +205,7 @@ func (p *routeParser) backendRef(field string, r *gatewayv1.HTTPBackendRef) pars
 		weight: 1,
 	}
 	if r.Port != nil {
-		ref.port = int32(*r.Port)
+		ref.port = *r.Port
 	}
 	if r.Weight != nil {
 		ref.weight = int(*r.Weight)

@@ -44,7 +44,7 @@ func (b *build) newListener(g *boundGateway, i int) *listener {
 		l.hostname = strings.ToLower(string(*spec.Hostname))
 	}
 	for _, a := range g.addresses {
-		l.sockets = append(l.sockets, socketName(a, int32(spec.Port)))
+		l.sockets = append(l.sockets, socketName(a, spec.Port))
 	}
 	b.acceptListener(l)
 	b.allowKinds(l)

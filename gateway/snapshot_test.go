@@ -3,6 +3,7 @@ package gateway
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"testing"
 
@@ -31,7 +32,7 @@ func readSnapshot(t testing.TB, input []byte) *Snapshot {
 	reader := yaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(input)))
 	for {
 		doc, err := reader.Read()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return s
 		}
 		if err != nil {

@@ -60,11 +60,12 @@ func newPathTree(paths []compiledPath) *pathTree {
 		t.rules[i] = p.rule
 	}
 	var groups []pathGroup
-	for from, to := 0, 0; from < len(paths); from = to {
-		p := paths[from]
-		for to = from + 1; to < len(paths) && p.samePath(paths[to]); to++ {
+	for from := 0; from < len(paths); {
+		p, to := paths[from], from+1
+		for ; to < len(paths) && p.samePath(paths[to]); to++ {
 		}
 		rules := t.rules[from:to:to]
+		from = to
 		switch {
 		case p.kind == PathRegex:
 			t.regexes = append(t.regexes, rules...)

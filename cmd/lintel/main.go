@@ -22,7 +22,7 @@ const (
 )
 
 // errReported ends a command that has said itself what is wrong.
-var errReported = errors.New("already reported") //nolint:gochecknoglobals // a sentinel
+var errReported = errors.New("already reported")
 
 // execute runs the command line and returns the exit code. The first SIGINT or
 // SIGTERM ends the context that commands get; the second one ends the process.

@@ -52,6 +52,7 @@ func DefaultLimits() Limits {
 // Framing says how the end of a body is found (RFC 9112 §6.3).
 type Framing uint8
 
+// The framings.
 const (
 	NoBody     Framing = iota // the message ends with its head
 	Length                    // a known number of bytes, maybe zero
