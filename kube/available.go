@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -34,8 +35,10 @@ const (
 // availability is what is known of one kind of a CRD.
 type availability struct {
 	*kind
-	said    string    // the last line logged, so that it is logged once
 	missing time.Time // since when; zero if it is there
+	said    string    // the last line logged, so that it is logged once; "" when enabled
+	line    string    // what there would be to say
+	since   time.Time // of line
 }
 
 // lookAgain makes followCRDs look soon. It never blocks.
@@ -114,15 +117,24 @@ func (s *Store) follow(ctx context.Context, g *errgroup.Group, a *availability, 
 	if opened {
 		s.end(a.kind)
 	}
+	a.sayDisabled(s.log, versions)
+	return nil
+}
+
+// sayDisabled logs, once, why the kind is disabled.
+func (a *availability) sayDisabled(log *slog.Logger, versions []string) {
 	line := "kind disabled: CRD not installed"
 	if len(versions) > 0 {
 		line = "kind disabled: CRD does not serve version v1"
 	}
-	if a.said != line {
-		a.said = line
-		s.log.Warn(line, "kind", a.name, "served", strings.Join(versions, ","))
+	if a.line != line {
+		a.line, a.since = line, time.Now()
 	}
-	return nil
+	// The versions of a new CRD appear one after another: another line has to last.
+	if a.said == "" || a.said != line && time.Since(a.since) >= goneAfter {
+		a.said = line
+		log.Warn(line, "kind", a.name, "served", strings.Join(versions, ","))
+	}
 }
 
 // servedVersions returns the versions of the Gateway API in which each plural name

@@ -151,6 +151,31 @@ func TestGatewayStatusKeepsConditionsOfOthers(t *testing.T) {
 	}
 }
 
+func TestGatewayClassStatus(t *testing.T) {
+	f := newFixture(t)
+	api := f.clients.gateway.GatewayClasses()
+	class := &gatewayv1.GatewayClass{ObjectMeta: meta(f.namespace), Spec: gatewayv1.GatewayClassSpec{ControllerName: controllerName}}
+	class = must(api.Create(t.Context(), class, metav1.CreateOptions{}))(f)
+	s, _ := f.runStore(StoreOptions{})
+	f.wait(s)
+	w := f.writer(s)
+	status := func() *gateway.Status {
+		return &gateway.Status{Object: refOf("GatewayClass", class), UID: class.UID, GatewayClass: &gatewayv1.GatewayClassStatus{
+			Conditions:        []metav1.Condition{wanted("Accepted", "True", "")},
+			SupportedFeatures: []gatewayv1.SupportedFeature{{Name: "Gateway"}, {Name: "HTTPRoute"}},
+		}}
+	}
+	f.write(w, status())
+	first := must(api.Get(t.Context(), class.Name, metav1.GetOptions{}))(f)
+	if c := first.Status.Conditions; len(c) != 1 || c[0].Status != "True" || len(first.Status.SupportedFeatures) != 2 {
+		t.Errorf("status %+v", first.Status)
+	}
+	f.write(w, status())
+	if again := must(api.Get(t.Context(), class.Name, metav1.GetOptions{}))(f); again.ResourceVersion != first.ResourceVersion {
+		t.Error("an equal status was written again")
+	}
+}
+
 func TestIngressStatusIsClearedOnRelease(t *testing.T) {
 	f := newFixture(t)
 	api := f.clients.kubernetes.NetworkingV1().Ingresses(f.namespace)

@@ -13,12 +13,11 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apiextensions "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
-
-	apiextensions "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
 
 	"github.com/lintel-dev/lintel/gateway"
 )
@@ -177,6 +176,36 @@ func TestStoreFollowsCRDs(t *testing.T) {
 	if log.count("") != 3 {
 		t.Errorf("want three lines, got:\n%s", log)
 	}
+}
+
+// TestStoreOfOldCRD has a CRD as an older release of the Gateway API would bring it.
+func TestStoreOfOldCRD(t *testing.T) {
+	f := newFixture(t)
+	crds := must(apiextensions.NewForConfig(f.plane.Config))(f).ApiextensionsV1().CustomResourceDefinitions()
+	const name = "tcproutes.gateway.networking.k8s.io"
+	serve := func(v1 bool) {
+		t.Helper()
+		crd := must(crds.Get(t.Context(), name, metav1.GetOptions{}))(f)
+		for i := range crd.Spec.Versions {
+			crd.Spec.Versions[i].Served = v1 || crd.Spec.Versions[i].Name != "v1"
+		}
+		must(crds.Update(t.Context(), crd, metav1.UpdateOptions{}))(f)
+		f.eventually("discovery knows", func() bool {
+			list, err := f.clients.kubernetes.Discovery().ServerResourcesForGroupVersion(gatewayv1.GroupVersion.String())
+			return err == nil && v1 == slices.ContainsFunc(list.APIResources, func(r metav1.APIResource) bool { return r.Kind == "TCPRoute" })
+		})
+	}
+	serve(false)
+	s, log := f.runStore(StoreOptions{})
+	f.wait(s)
+	if log.count("kind disabled: CRD does not serve version v1", "TCPRoute", "served=v1alpha2") != 1 {
+		t.Errorf("want one line that names v1alpha2, got:\n%s", log)
+	}
+	serve(true)
+	must(f.clients.gateway.TCPRoutes(f.namespace).Create(t.Context(), &gatewayv1.TCPRoute{ObjectMeta: meta("a"), Spec: gatewayv1.TCPRouteSpec{
+		CommonRouteSpec: parents("g"), Rules: []gatewayv1.TCPRouteRule{{BackendRefs: backendRefs()}},
+	}}, metav1.CreateOptions{}))(f)
+	f.waitUntil(s, "the TCPRoute", func(got *gateway.Snapshot) bool { return len(names(f.namespace, got.TCPRoutes)) == 1 })
 }
 
 func TestStoreServesWithoutForbiddenKinds(t *testing.T) {
