@@ -38,13 +38,14 @@ func examples(t *testing.T, folder string) map[string][]byte {
 
 // The Gateway API says which of its manifests are good and which are not.
 func TestOfficialExamples(t *testing.T) {
+	c := newChecker()
 	for name, text := range examples(t, "examples/standard") {
-		for _, p := range Validate(text) {
-			t.Errorf("%s%v", name, p)
+		for _, p := range c.readFile(name, text, nil).problems() {
+			t.Error(p)
 		}
 	}
 	for name, text := range examples(t, "hack/invalid-examples") {
-		if len(Validate(text)) == 0 {
+		if len(c.readFile(name, text, nil).problems()) == 0 {
 			t.Errorf("%s was not refused", name)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -108,6 +109,7 @@ func (w *watch) run(ctx context.Context) error {
 		case <-rest:
 			rest = nil
 			w.source.dropSchemas()
+			debug.FreeOSMemory()
 			continue
 		case <-doubt:
 			empty = takeEmpty
