@@ -43,9 +43,10 @@ func mayImport() map[string][]string {
 	}
 }
 
-// testsMayImport adds what only tests need: the API server.
+// testsMayImport adds what only tests need: the API server, and what is compared
+// with it.
 func testsMayImport() map[string][]string {
-	return map[string][]string{"kube": {"conformance/cluster"}, "cmd": {"conformance/cluster"}}
+	return map[string][]string{"kube": {"conformance/cluster"}, "cmd": {"conformance/cluster"}, "conformance": {"manifest"}}
 }
 
 // goPackage is what `go list -json` says of a package.
