@@ -169,7 +169,7 @@ func TestValidateAccepts(t *testing.T) {
 func TestNearest(t *testing.T) {
 	candidates := []string{"matches", "name", "filters", "backendRefs", "timeouts"}
 	for name, want := range map[string]string{
-		"matchs": "matches", "Matches": "matches", "nmae": "name", "backendRef": "backendRefs",
+		"matchs": "matches", "Matches": "matches", "nam": "name", "backendRef": "backendRefs",
 		"timeout": "timeouts", "x": "", "spec": "", "": "",
 	} {
 		if got := nearest(name, candidates); got != want {
