@@ -31,7 +31,7 @@ func startAdmin(t *testing.T, o adminOptions) (url string, stop func() error) {
 
 func fetch(t *testing.T, url string) (status int, body string) {
 	t.Helper()
-	response, err := http.Get(url) //nolint:noctx // A test on loopback.
+	response, err := http.Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestAdminServesMetricsAndNothingElse(t *testing.T) {
 // A client that holds its connection open does not hold up the end.
 func TestAdminStopsWithAClientConnected(t *testing.T) {
 	url, stop := startAdmin(t, adminOptions{Readiness: new(readiness), Metrics: http.NotFoundHandler()})
-	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://")) //nolint:noctx // A test on loopback.
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -267,7 +267,7 @@ func (v *listValue[T]) elements(text string) ([]T, error) {
 
 func objectName(s string) (string, error) {
 	if len(validation.IsDNS1123Subdomain(s)) > 0 {
-		return "", errors.New("must be the name of an object: lower-case letters, digits, - and .")
+		return "", errors.New("must be the name of an object, such as edge or edge-1.blue")
 	}
 	return s, nil
 }
