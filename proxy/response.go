@@ -57,8 +57,9 @@ func (f *flight) receiveHead() Cause {
 // may be silent.
 func (f *flight) fill(limit time.Duration) Cause {
 	up := f.up
+	// progress is just now, or else silence sets the deadline right.
+	up.readBy.wake(f.progress, earlier(f.attemptBy, f.progress.Add(limit)))
 	for {
-		up.readBy.wake(f.progress, earlier(f.attemptBy, f.progress.Add(limit)))
 		n, err := up.conn.Read(f.res.room())
 		f.res.w += n
 		if n > 0 {

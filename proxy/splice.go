@@ -10,9 +10,13 @@ import (
 const (
 	// minSplice is the rest of a body from which on splice(2) pays.
 	minSplice = 64 << 10
-	// splicePiece bounds the bytes that have the BodyTimeout to go out: with 60 s
-	// a client must take 4 KiB/s.
+	// splicePiece bounds the bytes that have spliceTimeouts times the BodyTimeout
+	// to go out: with 60 s a client must take 2 KiB/s.
 	splicePiece = 256 << 10
+	// spliceTimeouts makes the write deadline later than any read deadline, so that
+	// it is clear which one has passed: what a late write had taken from the
+	// upstream is lost, while after a late read splicing can go on.
+	spliceTimeouts = 2
 )
 
 // spliceable reports whether the rest of the response can go from socket to
@@ -33,7 +37,7 @@ func (f *flight) splice() Cause {
 	f.limited.R = up
 	for f.seen.Sent < f.response.Length {
 		now := time.Now()
-		f.c.writeBy.within(now, limit, f.deadline)
+		f.c.writeBy.within(now, spliceTimeouts*limit, f.deadline)
 		f.up.readBy.wake(now, earlier(f.attemptBy, f.progress.Add(limit)))
 		piece := min(f.response.Length-f.seen.Sent, splicePiece)
 		f.limited.N = piece
@@ -64,8 +68,8 @@ func (f *flight) spliceFailure(short bool, err error, start time.Time) Cause {
 		return CauseUpstreamReset
 	case !time.Now().Before(f.attemptBy):
 		return CauseTimeout
-	case time.Since(start) >= f.settings.BodyTimeout:
-		return CauseClientStalled // only the write deadline is that far
+	case time.Since(start) >= spliceTimeouts*f.settings.BodyTimeout:
+		return CauseClientStalled
 	default:
 		return f.silence(f.settings.BodyTimeout) // nothing was lost: the read deadline wakes us
 	}

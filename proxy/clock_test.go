@@ -1,0 +1,240 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/lintel-dev/lintel/router"
+)
+
+// pipes is a listener and an upstream made of net.Pipes, for tests in a synctest
+// bubble: minutes pass there in no time.
+type pipes struct {
+	accepted chan net.Conn
+	closed   chan struct{}
+	once     sync.Once
+	serve    func(net.Conn, *bufio.Reader)
+	served   sync.WaitGroup
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case conn := <-p.accepted:
+		return conn, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return new(net.TCPAddr) }
+
+func (p *pipes) dialUpstream(context.Context, netip.AddrPort) (net.Conn, error) {
+	near, far := net.Pipe()
+	p.served.Go(func() {
+		defer far.Close()
+		p.serve(far, bufio.NewReader(far))
+	})
+	return near, nil
+}
+
+// bubble runs test with a Server whose clock is fake and whose settings are the
+// defaults.
+func bubble(t *testing.T, serve func(net.Conn, *bufio.Reader), test func(*testing.T, *gateway, func() *raw)) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &pipes{accepted: make(chan net.Conn), closed: make(chan struct{}), serve: serve}
+		g := &gateway{t: t}
+		g.server = New(Settings{Dial: p.dialUpstream, Observe: g.note})
+		sock := g.server.newSocket(Listener{Name: socketName}, p)
+		g.server.sockets[socketName] = sock
+		backend := router.NewBackend("default/app:80")
+		backend.SetEndpoints([]netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:80")})
+		g.route("/", backend)
+		g.server.table.Store(g.table())
+
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() {
+			if err := g.server.Run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+		test(t, g, func() *raw {
+			near, far := net.Pipe()
+			p.accepted <- far
+			return &raw{t: t, conn: near, in: bufio.NewReader(near)}
+		})
+		stop()
+		running.Wait()
+		p.served.Wait()
+	})
+}
+
+// between checks how much time passed since start.
+func between(t *testing.T, what string, start time.Time, least, most time.Duration) {
+	t.Helper()
+	if took := time.Since(start); took < least || took > most {
+		t.Errorf("%s after %v, want %v to %v", what, took, least, most)
+	}
+}
+
+func TestDefaultClientTimeouts(t *testing.T) {
+	bubble(t, answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), func(t *testing.T, g *gateway, dial func() *raw) {
+		start := time.Now()
+		c := dial()
+		c.expectEnd()
+		between(t, "a connection without a request is closed", start, 10*time.Second, 10*time.Second)
+
+		c = dial()
+		c.send("GET / HTTP/1.1\r\n")
+		start = time.Now()
+		if res, _ := c.response("GET"); res.StatusCode != 408 {
+			t.Errorf("status %d", res.StatusCode)
+		}
+		between(t, "a slow head is refused", start, 10*time.Second, 10*time.Second)
+		c.conn.Close()
+
+		c = dial()
+		for range 5 {
+			c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+			if res, _ := c.response("GET"); res.StatusCode != 200 {
+				t.Fatalf("status %d", res.StatusCode)
+			}
+			time.Sleep(70 * time.Second)
+		}
+		start = time.Now().Add(-70 * time.Second)
+		c.expectEnd()
+		between(t, "an idle connection is closed", start, 75*time.Second, 94*time.Second)
+	})
+}
+
+func TestDefaultUpstreamTimeouts(t *testing.T) {
+	serve := func(conn net.Conn, in *bufio.Reader) {
+		req, err := http.ReadRequest(in)
+		if err != nil {
+			return
+		}
+		switch req.URL.Path {
+		case "/silent":
+		case "/stalls":
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
+		case "/events": // a quiet stream that lives
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 10\r\n\r\n")
+			for i := range 10 {
+				time.Sleep(55 * time.Second)
+				_, _ = fmt.Fprint(conn, i)
+			}
+		}
+		_, _ = io.Copy(io.Discard, in)
+	}
+	bubble(t, serve, func(t *testing.T, g *gateway, dial func() *raw) {
+		c := dial()
+		start := time.Now()
+		c.send("GET /silent HTTP/1.1\r\nHost: a\r\n\r\n")
+		if res, _ := c.response("GET"); res.StatusCode != 504 {
+			t.Errorf("status %d", res.StatusCode)
+		}
+		between(t, "a silent upstream is given up", start, 60*time.Second, 61*time.Second)
+
+		c.send("GET /events HTTP/1.1\r\nHost: a\r\n\r\n")
+		if res, body := c.response("GET"); res.StatusCode != 200 || body != "0123456789" {
+			t.Errorf("%d %q", res.StatusCode, body)
+		}
+
+		start = time.Now()
+		c.send("GET /stalls HTTP/1.1\r\nHost: a\r\n\r\n")
+		if body, err := io.ReadAll(c.responseHead("GET").Body); err == nil || string(body) != "hello" {
+			t.Errorf("%q, %v", body, err)
+		}
+		between(t, "a stalled response is given up", start, 60*time.Second, 61*time.Second)
+	})
+}
+
+// A slow upload takes as long as it takes; one that stalls is answered.
+func TestDefaultUploadTimeout(t *testing.T) {
+	bubble(t, answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), func(t *testing.T, g *gateway, dial func() *raw) {
+		c := dial()
+		c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")
+		for range 10 {
+			time.Sleep(55 * time.Second)
+			c.send("x")
+		}
+		if res, _ := c.response("POST"); res.StatusCode != 200 {
+			t.Errorf("status %d", res.StatusCode)
+		}
+		c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nx")
+		start := time.Now()
+		if res, _ := c.response("POST"); res.StatusCode != 408 {
+			t.Errorf("status %d", res.StatusCode)
+		}
+		between(t, "a stalled upload is given up", start, 60*time.Second, 75*time.Second)
+		c.conn.Close()
+	})
+}
+
+func TestIdleUpstreamConnectionsEnd(t *testing.T) {
+	bubble(t, answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), func(t *testing.T, g *gateway, dial func() *raw) {
+		c := dial()
+		c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		c.response("GET")
+		c.conn.Close()
+		stats := g.server.Stats()
+		time.Sleep(59 * time.Second)
+		if stats.UpstreamIdle.Load() != 1 || stats.Upstream.Load() != 1 {
+			t.Errorf("after 59 s: %d idle of %d", stats.UpstreamIdle.Load(), stats.Upstream.Load())
+		}
+		time.Sleep(10 * time.Second)
+		if stats.UpstreamIdle.Load() != 0 || stats.Upstream.Load() != 0 {
+			t.Errorf("after 69 s: %d idle of %d", stats.UpstreamIdle.Load(), stats.Upstream.Load())
+		}
+	})
+}
+
+// An upgraded connection may be silent for as long as both sides want.
+func TestUpgradedConnectionStays(t *testing.T) {
+	serve := func(conn net.Conn, in *bufio.Reader) {
+		_, _ = http.ReadRequest(in)
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: y\r\n\r\n")
+		_, _ = io.Copy(conn, in)
+	}
+	bubble(t, serve, func(t *testing.T, g *gateway, dial func() *raw) {
+		c := dial()
+		c.send(upgrading)
+		c.upgraded()
+		time.Sleep(3 * time.Hour)
+		c.send("still here")
+		c.expect("still here")
+		c.conn.Close()
+	})
+}
+
+// A client that expects 100 (Continue) waits a second, not longer.
+func TestContinueAfterASecond(t *testing.T) {
+	bubble(t, answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), func(t *testing.T, g *gateway, dial func() *raw) {
+		c := dial()
+		start := time.Now()
+		c.send(expecting)
+		if res := c.responseHead("POST"); res.StatusCode != 100 {
+			t.Fatalf("status %d", res.StatusCode)
+		}
+		between(t, "100 comes", start, time.Second, 2*time.Second)
+		c.send("abc")
+		if res, _ := c.response("POST"); res.StatusCode != 200 {
+			t.Errorf("status %d", res.StatusCode)
+		}
+		c.conn.Close()
+	})
+}
