@@ -35,8 +35,9 @@ generate: ## files that are made from others
 	go test ./cmd/lintel -count=1 -run '^TestConfigurationPageIsCurrent$$' -write-page
 
 fuzz: ## each fuzz target for $(FUZZ_TIME)
-	@set -eo pipefail; for package in $$(go list ./...); do \
-	    for target in $$(go test -list '^Fuzz' "$$package" | grep '^Fuzz' || true); do \
+	@set -e; for package in $$(go list ./...); do \
+	    listed=$$(go test -list '^Fuzz' "$$package"); \
+	    for target in $$(grep '^Fuzz' <<<"$$listed" || true); do \
 	        echo "fuzz $$package $$target"; \
 	        go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ_TIME) "$$package"; \
 	    done; \
