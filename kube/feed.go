@@ -19,6 +19,8 @@ type feed struct {
 
 	// synced: the first list is complete; from then on its objects are in Snapshots.
 	synced atomic.Bool
+	// announced: that it is synced was noted as a change.
+	announced atomic.Bool
 	// forbidden: the API server refuses; the informer keeps trying.
 	forbidden atomic.Bool
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
 
 	"github.com/lintel-dev/lintel/conformance/cluster/controlplane"
 	"github.com/lintel-dev/lintel/gateway"
@@ -47,6 +49,8 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
+	klog.LogToStderr(false)
+	klog.SetOutput(io.Discard)
 	flag.Parse()
 	code := m.Run()
 	if c, ok := started.Load(""); ok {

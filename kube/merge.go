@@ -113,8 +113,7 @@ func classConditions() []string {
 // gatewayConditions are those that belong to the controller of a Gateway.
 func gatewayConditions() []string {
 	return []string{
-		string(gatewayv1.GatewayConditionAccepted), string(gatewayv1.GatewayConditionProgrammed), string(gatewayv1.GatewayConditionReady),
-		string(gatewayv1.GatewayConditionScheduled), string(gatewayv1.GatewayConditionResolvedRefs),
+		string(gatewayv1.GatewayConditionAccepted), string(gatewayv1.GatewayConditionProgrammed), string(gatewayv1.GatewayConditionResolvedRefs),
 		string(gatewayv1.GatewayConditionInsecureFrontendValidationMode), string(gatewayv1.GatewayConditionAddressesAssigned),
 	}
 }

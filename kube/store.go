@@ -124,6 +124,7 @@ func (s *Store) start(ctx context.Context, g *errgroup.Group, k *kind) error {
 			case <-f.handled.Done():
 				f.synced.Store(true)
 				s.changes.objects()
+				f.announced.Store(true)
 				s.settle()
 			}
 			return nil
@@ -158,7 +159,7 @@ func (s *Store) settle() {
 	defer s.mu.RUnlock()
 	for _, opened := range s.open {
 		for _, f := range opened.feeds {
-			if !f.synced.Load() && !f.forbidden.Load() {
+			if !f.announced.Load() && !f.forbidden.Load() {
 				return
 			}
 		}

@@ -14,6 +14,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
@@ -95,7 +96,7 @@ func createAll(f *fixture) {
 	gw, core := f.clients.gateway, f.clients.kubernetes.CoreV1()
 	created := func(_ any, err error) {
 		f.Helper()
-		if err != nil {
+		if err != nil && !apierrors.IsAlreadyExists(err) { // as cluster-wide ones do with -count
 			f.Error(err)
 		}
 	}
@@ -210,6 +211,7 @@ func TestStoreOfOldCRD(t *testing.T) {
 
 func TestStoreServesWithoutForbiddenKinds(t *testing.T) {
 	f := newFixture(t)
+	user := "limited-" + f.namespace
 	rbac := f.clients.kubernetes.RbacV1()
 	role := &rbacv1.ClusterRole{ObjectMeta: meta(f.namespace), Rules: []rbacv1.PolicyRule{
 		{APIGroups: []string{gatewayv1.GroupName, "networking.k8s.io", "discovery.k8s.io"}, Resources: []string{"*"}, Verbs: []string{"get", "list", "watch"}},
@@ -219,17 +221,17 @@ func TestStoreServesWithoutForbiddenKinds(t *testing.T) {
 	role = must(rbac.ClusterRoles().Create(t.Context(), role, metav1.CreateOptions{}))(f)
 	must(rbac.ClusterRoleBindings().Create(t.Context(), &rbacv1.ClusterRoleBinding{
 		ObjectMeta: meta(f.namespace), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
-		Subjects: []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "limited"}},
+		Subjects: []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: user}},
 	}, metav1.CreateOptions{}))(f)
 	f.eventually("the permission", func() bool {
-		c := must(newClients(f.as("limited")))(f)
+		c := must(newClients(f.as(user)))(f)
 		_, err := c.gateway.HTTPRoutes("").List(t.Context(), metav1.ListOptions{})
 		return err == nil
 	})
 	must(f.clients.gateway.HTTPRoutes(f.namespace).Create(t.Context(), httpRoute("a"), metav1.CreateOptions{}))(f)
 	must(f.clients.kubernetes.CoreV1().Secrets(f.namespace).Create(t.Context(), tlsSecret("a"), metav1.CreateOptions{}))(f)
 
-	s, log := f.runStore(StoreOptions{Config: f.as("limited")})
+	s, log := f.runStore(StoreOptions{Config: f.as(user)})
 	f.wait(s)
 	if got := names(f.namespace, s.Snapshot().HTTPRoutes); len(got) != 1 {
 		t.Errorf("HTTPRoutes = %q, want one", got)

@@ -116,7 +116,7 @@ func startOnce(ctx context.Context, o Options, p programs) (*ControlPlane, error
 }
 
 func (c *ControlPlane) start(ctx context.Context, p programs, attach attachment) error {
-	ports, err := freePorts(3)
+	ports, err := freePorts(ctx, 3)
 	if err != nil {
 		return err
 	}
@@ -193,10 +193,11 @@ func (c *ControlPlane) Stop() error {
 }
 
 // freePorts returns n different ports that nobody listens on now.
-func freePorts(n int) ([]string, error) {
+func freePorts(ctx context.Context, n int) ([]string, error) {
 	var ports []string
+	var config net.ListenConfig
 	for range n {
-		l, err := net.Listen("tcp4", "127.0.0.1:0")
+		l, err := config.Listen(ctx, "tcp4", "127.0.0.1:0")
 		if err != nil {
 			return nil, fmt.Errorf("find free port: %w", err)
 		}

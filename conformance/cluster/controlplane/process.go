@@ -24,7 +24,7 @@ func start(name, path, log string, attach attachment, args ...string) (*process,
 		return nil, fmt.Errorf("create log of %s: %w", name, err)
 	}
 	defer out.Close()
-	cmd := exec.Command(path, args...)
+	cmd := exec.Command(path, args...) //nolint:noctx // it outlives its start, and ends with stop
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = attach.attributes()
 	if err := cmd.Start(); err != nil {
