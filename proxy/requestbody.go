@@ -32,6 +32,7 @@ type requestBody struct {
 	done     chan struct{}
 	touched  bool  // it read something
 	halted   bool  // it was stopped before the end
+	refused  bool  // the upstream did not take all of it
 	cause    Cause // why it ended; CauseNone too when the upstream does not read on
 	left     []byte
 }
@@ -39,7 +40,7 @@ type requestBody struct {
 // reset readies b for the next request.
 func (b *requestBody) reset() {
 	b.begun, b.used = false, 0
-	b.running, b.touched, b.halted, b.cause = false, false, false, CauseNone
+	b.running, b.touched, b.halted, b.refused, b.cause = false, false, false, false, CauseNone
 	b.received.Store(0)
 	b.ended.Store(false)
 	b.stopping.Store(false)
@@ -121,11 +122,11 @@ func (b *requestBody) pump(up *upstream) {
 // forward is the goroutine that pump starts; halt waits for it.
 func (b *requestBody) forward(up *upstream) {
 	buf, out := b.f.c.server.bodies.get(), b.f.c.server.outputs.get()
-	cause, broken := b.copy(up, *buf, (*out)[:0])
+	cause := b.copy(up, *buf, (*out)[:0])
 	b.f.c.server.bodies.put(buf)
 	b.f.c.server.outputs.put(out)
 	b.cause = cause
-	if cause != CauseNone && !broken {
+	if cause != CauseNone {
 		// The upstream cannot get the rest. This also ends the wait for its response.
 		up.conn.Close()
 	}
@@ -133,38 +134,39 @@ func (b *requestBody) forward(up *upstream) {
 	b.done <- struct{}{}
 }
 
-// copy forwards until the body ends. It reports broken when the upstream does
-// not take it: the response may still come, and it decides.
-func (b *requestBody) copy(up *upstream, buf, out []byte) (cause Cause, broken bool) {
+// copy forwards until the body ends, or the upstream does not take it: then the
+// response may still come, and decides.
+func (b *requestBody) copy(up *upstream, buf, out []byte) Cause {
 	c := b.f.c
 	limit := b.f.settings.BodyTimeout
 	for !b.decoder.Done() {
 		c.readBy.extend(time.Now(), limit)
 		if b.stopping.Load() {
-			return CauseNone, false
+			return CauseNone
 		}
 		n, err := c.conn.Read(buf)
 		if n == 0 {
 			if isTimeout(err) {
 				if b.stopping.Load() {
-					return CauseNone, false
+					return CauseNone
 				}
-				return CauseClientStalled, false
+				return CauseClientStalled
 			}
-			return CauseClientGone, false
+			return CauseClientGone
 		}
 		b.touched = true
 		encoded, used, cause := b.encode(out[:0], buf[:n])
 		if cause != CauseNone {
-			return cause, false
+			return cause
 		}
 		b.left = append(b.left, buf[used:n]...)
 		up.writeBy.extend(time.Now(), limit)
 		if _, err := up.conn.Write(encoded); err != nil {
-			return CauseNone, true
+			b.refused = true
+			return CauseNone
 		}
 	}
-	return CauseNone, false
+	return CauseNone
 }
 
 // halt ends the goroutine, if one runs, and closes the upstream unless the body

@@ -123,7 +123,7 @@ func (s *Server) Apply(table *router.Table, listeners []Listener) map[string]err
 // start lets a socket accept, if Run runs. The caller holds s.mu.
 func (s *Server) start(sock *socket) {
 	if s.phase == serving {
-		s.running.Go(sock.run)
+		sock.start(&s.running)
 	}
 }
 

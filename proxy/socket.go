@@ -17,6 +17,10 @@ const (
 	maxAcceptPause = time.Second
 )
 
+// sweepTime is how long a socket that closes still accepts: clients whose
+// connection the kernel has taken already would be reset otherwise.
+const sweepTime = 10 * time.Millisecond
+
 type getCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
 // socket is one open listening socket and the connections that came from it.
@@ -34,6 +38,7 @@ type socket struct {
 	closed      bool
 	served      sync.WaitGroup // the connections' goroutines
 	closing     chan struct{}  // closed with closed
+	accepting   sync.WaitGroup // the accept loop, once the socket was started
 }
 
 // open listens for l. The caller holds s.mu.
@@ -88,16 +93,27 @@ func (s *socket) setCertificates(get getCertificate) {
 	}
 }
 
-// close stops accepting; run then drains the connections.
+// close stops accepting; run then drains the connections. When it returns, the
+// address can be listened on again.
 func (s *socket) close() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+	closed := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if closed {
 		return
 	}
-	s.closed = true
-	close(s.closing)
+	if l, ok := s.listener.(interface{ SetDeadline(time.Time) error }); ok {
+		_ = l.SetDeadline(time.Now().Add(sweepTime))
+		close(s.closing)
+		s.accepting.Wait()
+	} else {
+		close(s.closing)
+	}
 	s.listener.Close()
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.drain()
 }
 
@@ -108,10 +124,18 @@ func (s *socket) drain() {
 	}
 }
 
+// start lets the socket accept: run does, on a goroutine of group. Nothing else
+// may close the socket meanwhile.
+func (s *socket) start(group *sync.WaitGroup) {
+	s.accepting.Add(1)
+	group.Go(s.run)
+}
+
 // run accepts until close, then waits for the connections, and closes those
 // that are left after the DrainTimeout.
 func (s *socket) run() {
 	s.accept()
+	s.accepting.Done()
 	done := make(chan struct{})
 	go func() {
 		s.served.Wait()
@@ -141,7 +165,7 @@ func (s *socket) accept() {
 			s.serve(conn)
 			continue
 		}
-		if errors.Is(err, net.ErrClosed) {
+		if errors.Is(err, net.ErrClosed) || isTimeout(err) {
 			return
 		}
 		s.server.settings.Log.Warn("accept failed", "socket", s.name, "error", err, "pause", pause)
