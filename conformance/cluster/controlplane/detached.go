@@ -9,10 +9,17 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // pidFile lists the processes of a detached control plane, one "PID NAME" a line.
 const pidFile = "pids"
+
+// A killed process is gone soon; its files are removed after it.
+const (
+	endTimeout = 10 * time.Second
+	endPoll    = 10 * time.Millisecond
+)
 
 func writePids(dir string, processes []*process) error {
 	var b strings.Builder
@@ -60,6 +67,11 @@ func endProcess(dir, line string) error {
 	}
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("end %s: %w", line, err)
+	}
+	for deadline := time.Now().Add(endTimeout); syscall.Kill(pid, 0) == nil; time.Sleep(endPoll) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("end %s: still there", line)
+		}
 	}
 	return nil
 }
