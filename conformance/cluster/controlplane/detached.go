@@ -61,14 +61,17 @@ func endProcess(dir, line string) error {
 	if err != nil {
 		return fmt.Errorf("read process id %q: %w", line, err)
 	}
-	args, err := os.ReadFile(filepath.Join("/proc", id, "cmdline"))
-	if err != nil || !strings.Contains(string(args), dir) {
+	running := func() bool { // a process that ended, but was not waited for, has no arguments
+		args, err := os.ReadFile(filepath.Join("/proc", id, "cmdline"))
+		return err == nil && strings.Contains(string(args), dir)
+	}
+	if !running() {
 		return nil
 	}
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("end %s: %w", line, err)
 	}
-	for deadline := time.Now().Add(endTimeout); syscall.Kill(pid, 0) == nil; time.Sleep(endPoll) {
+	for deadline := time.Now().Add(endTimeout); running(); time.Sleep(endPoll) {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("end %s: still there", line)
 		}
