@@ -6,11 +6,11 @@ import (
 	"sync"
 )
 
-// readiness says whether traffic may come: once the objects were read and every
-// wanted socket was tried, and until the program drains. A socket that can't be
-// opened does not make the others useless, and after an update may still be held
-// by the process before us, so it does not count against readiness. The zero
-// readiness waits for the first sync. Its methods are safe for concurrent use.
+// readiness says whether traffic may come: once the objects were read and the
+// wanted sockets opened, and until the program drains. One socket that can't be
+// opened does not make the others useless, so it counts only when no other is
+// open. The zero readiness waits for the first sync. Its methods are safe for
+// concurrent use.
 type readiness struct {
 	mu       sync.Mutex
 	synced   bool
@@ -44,11 +44,16 @@ func (r *readiness) state() (ready bool, text string) {
 	case !r.synced:
 		return false, "waiting for the first sync\n"
 	}
-	text = "ok\n"
+	open := 0
 	for _, name := range slices.Sorted(maps.Keys(r.sockets)) {
 		if reason := r.sockets[name]; reason != "" {
 			text += "socket " + name + ": " + reason + "\n"
+		} else {
+			open++
 		}
 	}
-	return true, text
+	if open == 0 && len(r.sockets) > 0 {
+		return false, "no socket could be opened\n" + text
+	}
+	return true, "ok\n" + text
 }

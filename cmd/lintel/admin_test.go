@@ -57,6 +57,9 @@ func TestReadinessFollowsSyncAndDrain(t *testing.T) {
 		{"one socket fails", func() {
 			ready.set(map[string]string{":80": "", ":443": "open socket: address already in use"})
 		}, 200, "ok\nsocket :443: open socket: address already in use\n"},
+		{"every socket fails", func() {
+			ready.set(map[string]string{":80": "open socket: permission denied"})
+		}, 503, "no socket could be opened\nsocket :80: open socket: permission denied\n"},
 		{"drain", ready.drain, 503, "draining\n"},
 		{"a late sync does not end the drain", func() { ready.set(nil) }, 503, "draining\n"},
 	} {

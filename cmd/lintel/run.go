@@ -61,11 +61,12 @@ func run(ctx context.Context, s Settings, log *slog.Logger) error {
 // process is what runs: some parts until the signal, the rest until the data plane
 // has drained.
 type process struct {
-	settings Settings
-	log      *slog.Logger
-	metrics  *observe.Metrics
-	server   *proxy.Server
-	loop     *loop
+	settings  Settings
+	log       *slog.Logger
+	metrics   *observe.Metrics
+	accessLog *observe.AccessLog // nil when it is off
+	server    *proxy.Server
+	loop      *loop
 
 	early []func(context.Context) error // end with the signal
 	late  []func(context.Context) error // end when the data plane has drained
@@ -74,13 +75,11 @@ type process struct {
 func newProcess(s Settings, log *slog.Logger) *process {
 	v := thisVersion()
 	p := &process{settings: s, log: log, metrics: observe.NewMetrics(observe.Build{Version: v.Version, Commit: v.Commit, GoVersion: v.Go})}
-	observers := []func(*observe.Exchange){p.metrics.ObserveExchange}
 	if s.AccessLog {
-		accessLog := observe.NewAccessLog(observe.AccessLogOptions{Writer: os.Stdout, Sample: s.AccessLogSample, Metrics: p.metrics})
-		observers = append(observers, accessLog.ObserveExchange)
-		p.late = append(p.late, accessLog.Run)
+		p.accessLog = observe.NewAccessLog(observe.AccessLogOptions{Writer: os.Stdout, Sample: s.AccessLogSample, Metrics: p.metrics})
+		p.late = append(p.late, p.accessLog.Run)
 	}
-	p.server = proxy.New(proxySettings(&s, log, observers))
+	p.server = proxy.New(p.proxySettings())
 	stats := p.server.Stats()
 	p.metrics.ObserveConnections(observe.Connections{
 		Downstream: stats.Downstream.Load, Upstream: stats.Upstream.Load, UpstreamIdle: stats.UpstreamIdle.Load, Upgraded: stats.Upgraded.Load,
@@ -176,7 +175,8 @@ func gatewaySettings(s *Settings) gateway.Settings {
 	}
 }
 
-func proxySettings(s *Settings, log *slog.Logger, observers []func(*observe.Exchange)) proxy.Settings {
+func (p *process) proxySettings() proxy.Settings {
+	s := &p.settings
 	limits := h1.DefaultLimits()
 	limits.Head = int(s.MaxHeaderBytes)
 	return proxy.Settings{
@@ -190,13 +190,18 @@ func proxySettings(s *Settings, log *slog.Logger, observers []func(*observe.Exch
 		MaxBody:               s.MaxBodyBytes,
 		Limits:                &limits,
 		TrustedProxies:        s.TrustedProxies,
-		Log:                   log,
-		Observe: func(e *proxy.Exchange) {
-			exchange := observedExchange(e)
-			for _, observe := range observers {
-				observe(&exchange)
-			}
-		},
+		Log:                   p.log,
+		Observe:               p.observe,
+	}
+}
+
+// observe is called after every exchange. The calls are direct, so that the record
+// stays on the stack.
+func (p *process) observe(e *proxy.Exchange) {
+	exchange := observedExchange(e)
+	p.metrics.ObserveExchange(&exchange)
+	if p.accessLog != nil {
+		p.accessLog.ObserveExchange(&exchange)
 	}
 }
 
