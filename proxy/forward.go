@@ -172,7 +172,7 @@ func (f *flight) conclude(cause Cause) Cause {
 	}
 	if f.reusable() {
 		f.up.endpoint.Release()
-		f.c.server.pool.put(f.up, time.Now())
+		f.c.server.pool.put(f.up, f.progress)
 		f.up = nil
 		return CauseNone
 	}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"net"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,6 +33,7 @@ func hungUp(conn net.Conn) bool {
 type peek struct {
 	raw   syscall.RawConn
 	look  func(fd uintptr)
+	first byte
 	ready bool
 }
 
@@ -47,9 +49,10 @@ func newPeek(conn net.Conn) *peek {
 	}
 	p := &peek{raw: raw}
 	p.look = func(fd uintptr) {
-		fds := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}}
-		n, err := unix.Poll(fds[:], 0)
-		p.ready = err == nil && n > 0
+		// A raw call, as it cannot block; cheaper than poll(2).
+		_, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&p.first)), 1,
+			unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)
+		p.ready = errno != unix.EAGAIN
 	}
 	return p
 }
