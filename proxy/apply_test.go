@@ -234,9 +234,20 @@ func TestDrain(t *testing.T) {
 		chatting.upgraded()
 		chatting.expect("hello")
 
+		sock := g.server.sockets[socketName]
 		start := time.Now()
 		g.stop()
 		idle.expectEnd()
+		eventually(t, "every connection drains", func() bool {
+			sock.mu.Lock()
+			defer sock.mu.Unlock()
+			for c := range sock.connections {
+				if !c.draining.Load() {
+					return false
+				}
+			}
+			return true
+		})
 		chatting.send("still")
 		chatting.expect("still")
 		close(answer)

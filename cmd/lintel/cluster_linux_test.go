@@ -1,13 +1,17 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,9 +20,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/clientcmd"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	gatewayclient "sigs.k8s.io/gateway-api/pkg/client/clientset/versioned"
 
@@ -40,6 +48,7 @@ func TestCluster(t *testing.T) {
 		return
 	}
 	c := newCluster(t)
+	c.createPermissions("../../deploy/rbac.yaml")
 	c.createBackends("blue", "green")
 	c.createObjects()
 	stop := c.startLintel()
@@ -85,6 +94,49 @@ func newCluster(t *testing.T) *cluster {
 		gateway: gatewayclient.NewForConfigOrDie(plane.Config),
 		http:    &http.Client{Transport: transport},
 	}
+}
+
+// createPermissions applies the manifest that people apply before they run Lintel.
+func (c *cluster) createPermissions(path string) {
+	file, err := os.Open(path)
+	c.must(err)
+	defer file.Close()
+	ctx, create, rbac := c.Context(), metav1.CreateOptions{}, c.core.RbacV1()
+	for documents := yaml.NewYAMLReader(bufio.NewReader(file)); ; {
+		document, err := documents.Read()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		c.must(err)
+		object, _, err := scheme.Codecs.UniversalDeserializer().Decode(document, nil, nil)
+		c.must(err)
+		switch o := object.(type) {
+		case *corev1.Namespace:
+			_, err = c.core.CoreV1().Namespaces().Create(ctx, o, create)
+		case *corev1.ServiceAccount:
+			_, err = c.core.CoreV1().ServiceAccounts(o.Namespace).Create(ctx, o, create)
+		case *rbacv1.ClusterRole:
+			_, err = rbac.ClusterRoles().Create(ctx, o, create)
+		case *rbacv1.ClusterRoleBinding:
+			_, err = rbac.ClusterRoleBindings().Create(ctx, o, create)
+		default:
+			c.Fatalf("%s holds a %T, which this test does not apply", path, o)
+		}
+		c.must(err)
+	}
+}
+
+// kubeconfig is that of Lintel's service account: it may do what deploy/rbac.yaml
+// grants, and no more.
+func (c *cluster) kubeconfig() string {
+	config, err := clientcmd.LoadFromFile(c.plane.Kubeconfig)
+	c.must(err)
+	for _, user := range config.AuthInfos {
+		user.Impersonate = "system:serviceaccount:lintel:lintel"
+	}
+	path := filepath.Join(c.TempDir(), "kubeconfig")
+	c.must(clientcmd.WriteToFile(*config, path))
+	return path
 }
 
 // createBackends starts a server for each name, which answers with it, and makes
@@ -186,7 +238,7 @@ func (c *cluster) certificate() *corev1.Secret {
 func (c *cluster) startLintel() (stop func()) {
 	reader := newSettingsReader()
 	c.must(reader.Flags().Parse([]string{
-		"--kubeconfig=" + c.plane.Kubeconfig, "--admin-address=", "--access-log=off", "--publish-address=192.0.2.7", "--drain-timeout=5s",
+		"--kubeconfig=" + c.kubeconfig(), "--admin-address=", "--access-log=off", "--publish-address=192.0.2.7", "--drain-timeout=5s",
 	}))
 	settings, err := reader.Read(nil)
 	c.must(err)
