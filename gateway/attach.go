@@ -33,9 +33,11 @@ func (b *build) bindHTTPRoutes() []*boundRoute {
 	slices.SortFunc(routes, func(x, y *gatewayv1.HTTPRoute) int {
 		return cmp.Or(cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name))
 	})
-	var bound []*boundRoute
-	for _, r := range routes {
-		route := &boundRoute{HTTPRoute: r, ref: ObjectRef{Kind: kindHTTPRoute, Namespace: r.Namespace, Name: r.Name}}
+	all := make([]boundRoute, len(routes))
+	bound := make([]*boundRoute, 0, len(routes))
+	for i, r := range routes {
+		route := &all[i]
+		*route = boundRoute{HTTPRoute: r, ref: ObjectRef{Kind: kindHTTPRoute, Namespace: r.Namespace, Name: r.Name}}
 		route.memo = b.routeMemo(r)
 		b.attach(route)
 		if len(route.parents) == 0 {
@@ -98,32 +100,39 @@ func (b *build) attachTo(r *boundRoute, i int, g *boundGateway) (condition, []*l
 		b.report(p)
 		return fault(gatewayv1.RouteConditionAccepted, p), nil
 	}
-	named := filter(g.listeners, func(l *listener) bool {
-		return (ref.SectionName == nil || *ref.SectionName == l.Name) && (ref.Port == nil || *ref.Port == l.Port)
-	})
-	if len(named) == 0 {
-		return no(gatewayv1.RouteReasonNoMatchingParent, fmt.Sprintf("%s has no Listener%s", g.ref, wantedListener(ref)))
+	var named, allowed int
+	var matched []*listener
+	for _, l := range g.listeners {
+		if ref.SectionName != nil && *ref.SectionName != l.Name || ref.Port != nil && *ref.Port != l.Port {
+			continue
+		}
+		named++
+		if !l.allows(b.index, r.Namespace) {
+			continue
+		}
+		allowed++
+		if slices.ContainsFunc(r.memo.parsed.hostnames, func(h string) bool { return intersects(l.hostname, h) }) {
+			matched = append(matched, l)
+		}
 	}
-	allowed := filter(named, func(l *listener) bool { return l.allows(b.index, r.Namespace) })
-	if len(allowed) == 0 {
+	switch {
+	case named == 0:
+		return no(gatewayv1.RouteReasonNoMatchingParent, fmt.Sprintf("%s has no Listener%s", g.ref, wantedListener(ref)))
+	case allowed == 0:
 		return no(gatewayv1.RouteReasonNotAllowedByListeners,
 			fmt.Sprintf("allowedRoutes of %s%s lets in no HTTPRoute of namespace %q", g.ref, wantedListener(ref), r.Namespace))
-	}
-	listeners := filter(allowed, func(l *listener) bool {
-		return slices.ContainsFunc(r.memo.parsed.hostnames, func(h string) bool { return intersects(l.hostname, h) })
-	})
-	if len(listeners) == 0 {
+	case len(matched) == 0:
 		return no(gatewayv1.RouteReasonNoMatchingListenerHostname,
-			fmt.Sprintf("none of the hostnames %s is one of %s%s (%s)", quoted(r.memo.parsed.hostnames), g.ref, wantedListener(ref), quoted(hostnamesOf(allowed))))
+			fmt.Sprintf("no Listener of %s%s takes any of the hostnames %s", g.ref, wantedListener(ref), quoted(r.memo.parsed.hostnames)))
 	}
 	if p := r.memo.parsed; len(p.invalid) > 0 && !slices.ContainsFunc(p.rules, func(r parsedRule) bool { return !r.invalid }) {
 		return fault(gatewayv1.RouteConditionAccepted, p.invalid[0]), nil
 	}
-	message := "attached to " + listenerNames(listeners)
+	message := attachedTo(matched)
 	if ignored := r.memo.parsed.ignored; len(ignored) > 0 {
 		message += "; without effect in this version: " + strings.Join(ignored, ", ")
 	}
-	return truth(gatewayv1.RouteConditionAccepted, gatewayv1.RouteReasonAccepted, message), listeners
+	return truth(gatewayv1.RouteConditionAccepted, gatewayv1.RouteReasonAccepted, message), matched
 }
 
 // intersects reports whether there is a host that both hostnames match. Each is ""
@@ -174,16 +183,6 @@ func (b *build) reportUnserved() {
 	}
 }
 
-func filter(listeners []*listener, keep func(*listener) bool) []*listener {
-	var kept []*listener
-	for _, l := range listeners {
-		if keep(l) {
-			kept = append(kept, l)
-		}
-	}
-	return kept
-}
-
 // wantedListener repeats what a parentRef asks of a Listener, for messages.
 func wantedListener(ref *gatewayv1.ParentReference) string {
 	var s string
@@ -196,24 +195,16 @@ func wantedListener(ref *gatewayv1.ParentReference) string {
 	return s
 }
 
-func listenerNames(listeners []*listener) string {
+// attachedTo names Listeners in the message of an Accepted condition.
+func attachedTo(listeners []*listener) string {
+	if len(listeners) == 1 {
+		return listeners[0].attachedMessage
+	}
 	names := make([]string, len(listeners))
 	for i, l := range listeners {
 		names[i] = string(l.Name)
 	}
-	if len(names) == 1 {
-		return "Listener " + names[0]
-	}
-	return "Listeners " + strings.Join(names, ", ")
-}
-
-func hostnamesOf(listeners []*listener) []string {
-	var names []string
-	for _, l := range listeners {
-		names = append(names, l.hostname)
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
+	return "attached to Listeners " + strings.Join(names, ", ")
 }
 
 func quoted(names []string) string {

@@ -18,6 +18,8 @@ type listener struct {
 	label    string // as Rules carry it
 	hostname string // "" for any
 	sockets  []string
+	// attachedMessage is that of a Route which attaches to this Listener alone.
+	attachedMessage string
 
 	kinds        []gatewayv1.RouteGroupKind
 	selector     labels.Selector // of namespaces, when allowedRoutes has one
@@ -39,6 +41,8 @@ func (b *build) newListener(g *boundGateway, i int) *listener {
 		gateway:  g,
 		field:    fmt.Sprintf("spec.listeners[%d]", i),
 		label:    g.ref.String() + "/" + string(spec.Name),
+
+		attachedMessage: "attached to Listener " + string(spec.Name),
 	}
 	if spec.Hostname != nil {
 		l.hostname = strings.ToLower(string(*spec.Hostname))
