@@ -15,23 +15,23 @@ import (
 const (
 	// A browser sends a head in one packet; 10 s forgives a bad mobile link and
 	// still ends a slow-head attack soon.
-	defaultReadHeaderTimeout = 10 * time.Second
+	DefaultReadHeaderTimeout = 10 * time.Second
 	// The keep-alive of nginx, and longer than the 60 s that load balancers in
 	// front keep idle connections, so that they close first.
-	defaultIdleTimeout = 75 * time.Second
+	DefaultIdleTimeout = 75 * time.Second
 	// A TCP handshake inside a cluster takes a millisecond; 5 s covers two lost
 	// SYNs (retransmitted after 1 and 3 s).
-	defaultConnectTimeout = 5 * time.Second
+	DefaultConnectTimeout = 5 * time.Second
 	// The proxy_read_timeout of nginx.
-	defaultResponseHeaderTimeout = 60 * time.Second
+	DefaultResponseHeaderTimeout = 60 * time.Second
 	// The proxy_read_timeout and send_timeout of nginx.
-	defaultBodyTimeout = 60 * time.Second
+	DefaultBodyTimeout = 60 * time.Second
 	// Shorter than the 75 s of most servers' keep-alive, so that we close first.
-	defaultUpstreamIdleTimeout = 60 * time.Second
+	DefaultUpstreamIdleTimeout = 60 * time.Second
 	// Bounds file descriptors: 50 busy endpoints keep 12,800 at the most.
-	defaultMaxIdlePerEndpoint = 256
-	// The grace period of a Pod is 30 s; half of it leaves time to exit.
-	defaultDrainTimeout = 15 * time.Second
+	DefaultMaxIdlePerEndpoint = 256
+	// Pods get 30 s from SIGTERM to SIGKILL by default: this leaves time to exit.
+	DefaultDrainTimeout = 25 * time.Second
 )
 
 // Timings that nobody needs to set.
@@ -76,7 +76,7 @@ type Settings struct {
 	// Negative keeps none.
 	MaxIdlePerEndpoint int
 	// DrainTimeout bounds how long exchanges and upgraded connections go on after
-	// their socket was removed or Run's context ended: 15 s.
+	// their socket was removed or Run's context ended: 25 s.
 	DrainTimeout time.Duration
 	// MaxBody bounds request bodies in bytes, and beyond it the answer is 413.
 	// Zero and negative mean no limit.
@@ -103,14 +103,14 @@ type Settings struct {
 
 // withDefaults returns s with every zero field filled.
 func (s Settings) withDefaults() Settings {
-	s.ReadHeaderTimeout = duration(s.ReadHeaderTimeout, defaultReadHeaderTimeout)
-	s.IdleTimeout = duration(s.IdleTimeout, defaultIdleTimeout)
-	s.ConnectTimeout = duration(s.ConnectTimeout, defaultConnectTimeout)
-	s.ResponseHeaderTimeout = duration(s.ResponseHeaderTimeout, defaultResponseHeaderTimeout)
-	s.BodyTimeout = duration(s.BodyTimeout, defaultBodyTimeout)
-	s.UpstreamIdleTimeout = duration(s.UpstreamIdleTimeout, defaultUpstreamIdleTimeout)
-	s.DrainTimeout = duration(s.DrainTimeout, defaultDrainTimeout)
-	s.MaxIdlePerEndpoint = cmp.Or(s.MaxIdlePerEndpoint, defaultMaxIdlePerEndpoint)
+	s.ReadHeaderTimeout = duration(s.ReadHeaderTimeout, DefaultReadHeaderTimeout)
+	s.IdleTimeout = duration(s.IdleTimeout, DefaultIdleTimeout)
+	s.ConnectTimeout = duration(s.ConnectTimeout, DefaultConnectTimeout)
+	s.ResponseHeaderTimeout = duration(s.ResponseHeaderTimeout, DefaultResponseHeaderTimeout)
+	s.BodyTimeout = duration(s.BodyTimeout, DefaultBodyTimeout)
+	s.UpstreamIdleTimeout = duration(s.UpstreamIdleTimeout, DefaultUpstreamIdleTimeout)
+	s.DrainTimeout = duration(s.DrainTimeout, DefaultDrainTimeout)
+	s.MaxIdlePerEndpoint = cmp.Or(s.MaxIdlePerEndpoint, DefaultMaxIdlePerEndpoint)
 	if s.Limits == nil {
 		limits := h1.DefaultLimits()
 		s.Limits = &limits

@@ -1,31 +1,14 @@
 package main
 
-import "time"
+import (
+	"github.com/lintel-dev/lintel/proxy"
+	"github.com/lintel-dev/lintel/proxy/h1"
+)
 
 // The one setting that the configuration file itself can't hold.
 const (
 	configName  = "config"
 	configUsage = "`file` of settings in YAML; its keys are the flags' names in camelCase"
-)
-
-// Defaults that a person is likely to ask the reasons of.
-const (
-	// Pods get 30 s from SIGTERM to SIGKILL by default.
-	defaultDrainTimeout = 30 * time.Second
-	// A browser sends a head in one packet; a bad mobile link may take seconds.
-	defaultReadHeaderTimeout = 10 * time.Second
-	// Longer than the 60 s that load balancers in front keep idle connections, so
-	// that they close first.
-	defaultIdleTimeout = 75 * time.Second
-	// Covers two lost SYNs, which are sent again after 1 and 3 s.
-	defaultConnectTimeout = 5 * time.Second
-	// What people know from nginx.
-	defaultResponseHeaderTimeout = 60 * time.Second
-	defaultBodyStallTimeout      = 60 * time.Second
-	// Shorter than the 75 s that most servers keep idle connections.
-	defaultUpstreamIdleTimeout = 60 * time.Second
-	// Room for large cookies and Kerberos tickets.
-	defaultMaxHeaderBytes = 64 << 10
 )
 
 // setting is one row of the table that flags, environment variables, the
@@ -109,21 +92,21 @@ func trafficSettings(s *Settings) []setting {
 	return []setting{
 		{name: "trusted-proxies", value: list(&s.TrustedProxies, network),
 			usage: "`networks` (CIDR or address) whose X-Forwarded-* fields are believed"},
-		{name: "drain-timeout", value: positive(timeout(&s.DrainTimeout, defaultDrainTimeout)),
+		{name: "drain-timeout", value: positive(timeout(&s.DrainTimeout, proxy.DefaultDrainTimeout)),
 			usage: "`time` that exchanges in flight get to finish after SIGTERM, or after their socket was removed"},
-		{name: "read-header-timeout", value: timeout(&s.ReadHeaderTimeout, defaultReadHeaderTimeout),
+		{name: "read-header-timeout", value: timeout(&s.ReadHeaderTimeout, proxy.DefaultReadHeaderTimeout),
 			usage: "`time` that a client gets for a TLS handshake, and for a request head from its first byte; 0 means no limit"},
-		{name: "idle-timeout", value: timeout(&s.IdleTimeout, defaultIdleTimeout),
+		{name: "idle-timeout", value: timeout(&s.IdleTimeout, proxy.DefaultIdleTimeout),
 			usage: "`time` that a client's connection is kept between two requests; 0 means no limit"},
-		{name: "connect-timeout", value: timeout(&s.ConnectTimeout, defaultConnectTimeout),
+		{name: "connect-timeout", value: timeout(&s.ConnectTimeout, proxy.DefaultConnectTimeout),
 			usage: "`time` for connecting to one endpoint; 0 means no limit"},
-		{name: "response-header-timeout", value: timeout(&s.ResponseHeaderTimeout, defaultResponseHeaderTimeout),
+		{name: "response-header-timeout", value: timeout(&s.ResponseHeaderTimeout, proxy.DefaultResponseHeaderTimeout),
 			usage: "`time` that a backend gets from the end of a request to the head of its response; 0 means no limit"},
-		{name: "body-stall-timeout", value: timeout(&s.BodyStallTimeout, defaultBodyStallTimeout),
+		{name: "body-stall-timeout", value: timeout(&s.BodyStallTimeout, proxy.DefaultBodyTimeout),
 			usage: "`time` between two pieces of a body, from and to either side; 0 means no limit"},
-		{name: "upstream-idle-timeout", value: timeout(&s.UpstreamIdleTimeout, defaultUpstreamIdleTimeout),
+		{name: "upstream-idle-timeout", value: timeout(&s.UpstreamIdleTimeout, proxy.DefaultUpstreamIdleTimeout),
 			usage: "`time` that an idle connection to an endpoint is kept; 0 means no limit"},
-		{name: "max-header-bytes", value: positive(size(&s.MaxHeaderBytes, defaultMaxHeaderBytes)),
+		{name: "max-header-bytes", value: positive(size(&s.MaxHeaderBytes, int64(h1.DefaultLimits().Head))),
 			usage: "`size` of a request or response head, beyond which it is refused"},
 		{name: "max-body-bytes", value: size(&s.MaxBodyBytes, 0),
 			usage: "`size` of a request body, beyond which the answer is 413; 0 means no limit"},

@@ -40,7 +40,7 @@ func TestSettingsDefaults(t *testing.T) {
 		ControllerName: "lintel.dev/gateway-controller", IngressControllerName: "lintel.dev/ingress-controller",
 		HTTPPort: 80, HTTPSPort: 443, AdminAddress: "127.0.0.1:9180",
 		LogLevel: "info", LogFormat: "json", AccessLog: true, AccessLogSample: 1,
-		DrainTimeout: 30 * time.Second, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 75 * time.Second,
+		DrainTimeout: 25 * time.Second, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 75 * time.Second,
 		ConnectTimeout: 5 * time.Second, ResponseHeaderTimeout: 60 * time.Second, BodyStallTimeout: 60 * time.Second,
 		UpstreamIdleTimeout: 60 * time.Second, MaxHeaderBytes: 65536,
 	}
