@@ -186,12 +186,17 @@ func FuzzValidate(f *testing.F) {
 		service + "spec: {ports: [{port: 80}]}\n", ingress + "spec: {rules: [{http: {paths: [{}]}}]}\n",
 		secret + "stringData: {a: b}\n", endpoints + "addressType: IPv4\nendpoints: [{addresses: [127.0.0.1]}]\n",
 		"apiVersion: v1\nkind: List\nitems: [1, null, {}, [a]]\n", "a: &a [*a]\n", "? [a]\n: b\n", "<<: [{a: b}, 3]\n",
-		"---\n---\n%YAML 1.2\n---\n...\n", strings.Repeat("[", 300), "\xff\xfe", "!!binary a",
+		"---\n---\n%YAML 1.2\n---\n...\n", strings.Repeat("[", 300), "\xff\xfe", "!!binary a", "\r0",
 	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		lines := strings.Count(string(text), "\n") + 1
+		lines := 1
+		for _, r := range string(text) {
+			if strings.ContainsRune("\n\r\u0085\u2028\u2029", r) { // what ends a line for YAML
+				lines++
+			}
+		}
 		for _, p := range Validate(text) {
 			if p.Line < 1 || p.Line > lines || p.Message == "" {
 				t.Errorf("problem without a place: %+v", p)

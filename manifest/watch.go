@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -67,16 +68,15 @@ type watch struct {
 // follow watches the folders of a listing, and those that appeared meanwhile: it
 // returns the listing that was made after the last was watched.
 func (w *watch) follow(l listing) (listing, error) {
+	tried := make(map[string]bool) // once each, so that this ends whatever the folders do
 	for {
-		watched := make(map[string]bool)
-		for _, folder := range w.watcher.WatchList() {
-			watched[folder] = true
-		}
+		watched := w.forgetOthers(l.folders)
 		added := false
 		for _, folder := range l.folders {
-			if watched[folder] {
+			if watched[folder] || tried[folder] {
 				continue
 			}
+			tried[folder] = true
 			switch err := w.watcher.Add(folder); {
 			case err == nil:
 				added = true
@@ -95,6 +95,21 @@ func (w *watch) follow(l listing) (listing, error) {
 			return listing{}, err
 		}
 	}
+}
+
+// forgetOthers ends the watches of other folders, and returns those that are left.
+// A folder that was renamed keeps the watch of its old name, under which its events
+// would come, until that is ended.
+func (w *watch) forgetOthers(folders []string) map[string]bool {
+	watched := make(map[string]bool)
+	for _, folder := range w.watcher.WatchList() {
+		if slices.Contains(folders, folder) {
+			watched[folder] = true
+			continue
+		}
+		_ = w.watcher.Remove(folder) // the folder may be gone, and its watch with it
+	}
+	return watched
 }
 
 // run reads again whatever changes until ctx ends.

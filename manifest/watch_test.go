@@ -96,6 +96,28 @@ func TestRunFollowsEdits(t *testing.T) {
 	w.until("b=back")
 }
 
+// A renamed folder keeps its inode, and with it the kernel's watch.
+func TestRunFollowsRenamedFolders(t *testing.T) {
+	f := newFolder(t)
+	f.write("x/y/a.yaml", configMap("a", "one"))
+	w := watchPath(t, f.path)
+	w.until("a=one")
+	for i, name := range []string{"z", "x", "z"} {
+		old := []string{"x", "z", "x"}[i]
+		if err := os.Rename(filepath.Join(f.path, old), filepath.Join(f.path, name)); err != nil {
+			t.Fatal(err)
+		}
+		f.write(name+"/y/a.yaml", configMap("a", name))
+		w.until("a=" + name)
+		f.write(name+"/y/b.yaml", configMap("b", name))
+		w.until("a=" + name + " b=" + name)
+		if err := os.Remove(filepath.Join(f.path, name, "y", "b.yaml")); err != nil {
+			t.Fatal(err)
+		}
+		w.until("a=" + name)
+	}
+}
+
 func TestRunReportsAndForgetsProblems(t *testing.T) {
 	f := newFolder(t)
 	f.write("a.yaml", configMap("a", "one"))
