@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"slices"
 
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
@@ -10,29 +11,70 @@ import (
 // them are conflicted (GatewaySpec.Listeners); between Gateways that share an
 // address the older one keeps what it has.
 func (b *build) findConflicts() {
-	type hostAt struct{ socket, hostname string }
-	protocols := make(map[string]*listener)
-	hostnames := make(map[hostAt]*listener)
+	var older []*listener
 	for _, g := range b.orderedGateways() {
-		for _, l := range g.listeners {
-			if l.refused != nil || g.refused != nil {
-				continue
+		if g.refused != nil {
+			continue
+		}
+		accepted := slices.DeleteFunc(slices.Clone(g.listeners), func(l *listener) bool { return l.refused != nil })
+		for i, l := range accepted {
+			for _, other := range accepted[:i] {
+				b.conflictWithin(l, other)
 			}
-			for _, socket := range l.sockets {
-				if other := protocols[socket]; other != nil && other.Protocol != l.Protocol {
-					b.conflict(l, other, gatewayv1.ListenerReasonProtocolConflict, fmt.Sprintf("%s and %s cannot share port %d, which is taken", l.Protocol, other.Protocol, l.Port))
-					continue
-				} else if other == nil {
-					protocols[socket] = l
-				}
-				at := hostAt{socket, l.hostname}
-				if other := hostnames[at]; other != nil && other != l {
-					b.conflict(l, other, gatewayv1.ListenerReasonHostnameConflict, fmt.Sprintf("%s on port %d is taken", l.hosts(), l.Port))
-				} else {
-					hostnames[at] = l
+		}
+		for _, l := range accepted {
+			for _, other := range older {
+				if l.conflict == nil && l.refused == nil {
+					b.conflictBetween(l, other)
 				}
 			}
 		}
+		for _, l := range accepted {
+			if l.conflict == nil && l.refused == nil {
+				older = append(older, l)
+			}
+		}
+	}
+}
+
+// conflictWithin compares two Listeners of one Gateway, which have its addresses in
+// common.
+func (b *build) conflictWithin(l, other *listener) {
+	if reason, what := l.indistinct(other); reason != "" {
+		b.conflict(l, other, reason, what)
+	}
+}
+
+// conflictBetween compares a Listener with one of an older Gateway. Where one
+// listens on every address and the other on some, the kernel gives the port to one
+// of them alone.
+func (b *build) conflictBetween(l, older *listener) {
+	if l.Port != older.Port {
+		return
+	}
+	same := slices.ContainsFunc(l.sockets, func(s string) bool { return slices.Contains(older.sockets, s) })
+	if same {
+		b.conflictWithin(l, older)
+		return
+	}
+	if l.gateway.addresses[0] == "" || older.gateway.addresses[0] == "" {
+		b.refuse(l, l.problem(".port", string(gatewayv1.ListenerReasonPortUnavailable),
+			fmt.Sprintf("port %d of overlapping addresses is taken by Listener %q of %s", l.Port, older.Name, older.gateway.ref)))
+	}
+}
+
+// indistinct says why traffic could not be assigned to one of two Listeners that
+// share an address; the reason is "" if it can.
+func (l *listener) indistinct(other *listener) (reason gatewayv1.ListenerConditionReason, what string) {
+	switch {
+	case l.Port != other.Port:
+		return "", ""
+	case l.Protocol != other.Protocol:
+		return gatewayv1.ListenerReasonProtocolConflict, fmt.Sprintf("%s and %s cannot share port %d, which is taken", l.Protocol, other.Protocol, l.Port)
+	case l.hostname == other.hostname:
+		return gatewayv1.ListenerReasonHostnameConflict, fmt.Sprintf("%s on port %d is taken", l.hosts(), l.Port)
+	default:
+		return "", ""
 	}
 }
 

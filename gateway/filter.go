@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -43,6 +44,9 @@ func (p *routeParser) headerFilter(field string, f *gatewayv1.HTTPHeaderFilter) 
 func (p *routeParser) headerFields(field string, headers []gatewayv1.HTTPHeader) []router.Field {
 	var fields []router.Field
 	for i, h := range headers {
+		if repeatsName(headers[:i], h.Name, func(h gatewayv1.HTTPHeader) gatewayv1.HTTPHeaderName { return h.Name }) {
+			continue
+		}
 		if !httpguts.ValidHeaderFieldName(string(h.Name)) {
 			p.invalid(fmt.Sprintf("%s[%d].name", field, i), fmt.Sprintf("%q is not a header name", h.Name))
 		}
@@ -52,6 +56,12 @@ func (p *routeParser) headerFields(field string, headers []gatewayv1.HTTPHeader)
 		fields = append(fields, router.Field{Name: string(h.Name), Value: h.Value})
 	}
 	return fields
+}
+
+// repeatsName reports whether an earlier entry has the same header name in another
+// case: of equivalent names only the first counts (HTTPHeader.name).
+func repeatsName[T any](earlier []T, name gatewayv1.HTTPHeaderName, nameOf func(T) gatewayv1.HTTPHeaderName) bool {
+	return slices.ContainsFunc(earlier, func(e T) bool { return strings.EqualFold(string(nameOf(e)), string(name)) })
 }
 
 // redirect parses a RequestRedirect; what it leaves to the Listener is completed

@@ -68,9 +68,13 @@ func (b *build) acceptGateway(g *boundGateway, classAccepted bool) {
 				fmt.Sprintf("%q is not supported; give an IP address of the node, with type IPAddress", a.Value))
 			continue
 		}
+		if address = address.Unmap(); address.IsUnspecified() {
+			g.addresses = append(g.addresses, "")
+			continue
+		}
 		g.addresses = append(g.addresses, address.String())
 	}
-	if len(g.addresses) == 0 {
+	if len(g.addresses) == 0 || slices.Contains(g.addresses, "") {
 		g.addresses = []string{""}
 	}
 }

@@ -114,6 +114,9 @@ func (p *routeParser) match(field string, m *gatewayv1.HTTPRouteMatch) (router.M
 		match.Method = string(*m.Method)
 	}
 	for i, h := range m.Headers {
+		if repeatsName(m.Headers[:i], h.Name, func(h gatewayv1.HTTPHeaderMatch) gatewayv1.HTTPHeaderName { return h.Name }) {
+			continue
+		}
 		match.Headers = append(match.Headers, p.value(valueMatch{
 			field: fmt.Sprintf("%s.headers[%d]", field, i), kind: valueOr(h.Type, string(gatewayv1.HeaderMatchExact)),
 			name: string(h.Name), value: h.Value,

@@ -3,6 +3,8 @@ package gateway
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -80,31 +82,29 @@ func (b *build) openIngressSockets(ingresses []*networkingv1.Ingress) (secured m
 }
 
 // openIngressSocket asks for one of the two sockets, unless it is turned off (port
-// 0) or a Gateway has it for the other protocol.
+// 0) or a Gateway has the port for the other protocol or for some addresses alone.
 func (b *build) openIngressSocket(first *networkingv1.Ingress, want Socket) {
-	has := b.sockets[want.Name]
-	switch {
-	case want.Name == ":0":
-	case has != nil && has.TLS != want.TLS:
-		b.report(Problem{
-			ingressRef(first), "", string(gatewayv1.ListenerReasonProtocolConflict),
-			fmt.Sprintf("a Gateway listens on %s with the other protocol; Ingress is not served there", want.Name),
-		})
-	default:
-		b.openSocket(want)
+	if want.Name == ":0" {
+		return
 	}
+	for _, name := range slices.Sorted(maps.Keys(b.sockets)) {
+		has := b.sockets[name]
+		if strings.HasSuffix(name, want.Name) && (name != want.Name || has.TLS != want.TLS) {
+			b.report(Problem{
+				ingressRef(first), "", string(gatewayv1.ListenerReasonPortUnavailable),
+				fmt.Sprintf("a Gateway listens on %s; Ingress is not served on %s", name, want.Name),
+			})
+			return
+		}
+	}
+	b.openSocket(want)
 }
 
 // ingressCertificates reads spec.tls[j] and marks its hosts as secured.
 func (b *build) ingressCertificates(i *networkingv1.Ingress, j int, secured map[string]bool) []Certificate {
 	t := &i.Spec.TLS[j]
 	field := fmt.Sprintf("spec.tls[%d].secretName", j)
-	secret := b.secrets[types.NamespacedName{Namespace: i.Namespace, Name: t.SecretName}]
-	if secret == nil {
-		b.report(Problem{ingressRef(i), field, string(gatewayv1.ListenerReasonInvalidCertificateRef), fmt.Sprintf("Secret %s/%s not found", i.Namespace, t.SecretName)})
-		return nil
-	}
-	k := b.keyPair(secret)
+	k := b.ingressKeyPair(types.NamespacedName{Namespace: i.Namespace, Name: t.SecretName})
 	if k.fault != "" {
 		b.report(Problem{ingressRef(i), field, string(gatewayv1.ListenerReasonInvalidCertificateRef), k.fault})
 		return nil
@@ -125,6 +125,18 @@ func (b *build) ingressCertificates(i *networkingv1.Ingress, j int, secured map[
 		certificates = append(certificates, Certificate{ServerName: h, Certificate: k.certificate})
 	}
 	return certificates
+}
+
+// ingressKeyPair reads the Secret of a spec.tls entry.
+func (b *build) ingressKeyPair(name types.NamespacedName) *keyPair {
+	switch secret := b.secrets[name]; {
+	case name.Name == "":
+		return &keyPair{fault: "no Secret is named, and there is no default certificate"}
+	case secret == nil:
+		return &keyPair{fault: fmt.Sprintf("Secret %s not found", name)}
+	default:
+		return b.keyPair(secret)
+	}
 }
 
 // placeIngress resolves the backends of an Ingress and puts its Rules in place.
@@ -157,7 +169,7 @@ func (b *build) placeIngressOn(i *networkingv1.Ingress, m *ingressMemo, e entry,
 	rules := m.rulesFor(i, e)
 	b.plan.Attachments = append(b.plan.Attachments, Attachment{e.label, ingressRef(i).String()})
 	for j, p := range m.paths {
-		if only != nil && !coversHost(only, p.host) {
+		if only != nil && p.host != "" && !coversHost(only, p.host) {
 			continue
 		}
 		b.addRules(hostKey{
@@ -208,7 +220,7 @@ func (m *ingressMemo) parse(i *networkingv1.Ingress) {
 		}
 	}
 	if i.Spec.DefaultBackend != nil {
-		m.add("", "spec.defaultBackend", router.PathMatch{Value: "/"}, i.Spec.DefaultBackend)
+		m.add("", fieldDefaultBackend, router.PathMatch{Value: "/"}, i.Spec.DefaultBackend)
 	}
 }
 
@@ -235,11 +247,15 @@ func (m *ingressMemo) rulesFor(i *networkingv1.Ingress, e entry) []*router.Rule 
 	}
 	rules := make([]*router.Rule, len(m.paths))
 	for j, p := range m.paths {
+		order := router.Order{Created: i.CreationTimestamp.UnixNano(), Name: i.Namespace + "/" + i.Name, Index: j}
+		if m.fields[j] == fieldDefaultBackend {
+			order.Created = createdLast
+		}
 		rules[j] = &router.Rule{
 			Listener: e.label,
 			Route:    ingressRef(i).String(),
 			Match:    p.match,
-			Order:    router.Order{Created: i.CreationTimestamp.UnixNano(), Name: i.Namespace + "/" + i.Name, Index: j},
+			Order:    order,
 			Action:   router.Action{Backends: []router.WeightedBackend{{Backend: m.backends[j], Weight: 1}}},
 		}
 	}
@@ -266,3 +282,10 @@ func (b *build) resolveIngressBackend(i *networkingv1.Ingress, field string, r *
 	}
 	return backend
 }
+
+const (
+	fieldDefaultBackend = "spec.defaultBackend"
+	// createdLast lets a default backend come after every rule with the same match,
+	// however old the rule is.
+	createdLast = math.MaxInt64
+)

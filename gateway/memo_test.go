@@ -54,6 +54,7 @@ type world struct {
 	services map[int]*corev1.Service
 	gateway  *gatewayv1.Gateway
 	open     bool
+	gone     bool   // the Gateway
 	last     string // what the last edit did
 }
 
@@ -71,7 +72,7 @@ func newWorld(seed uint64) *world {
 // edit makes one change, by new objects as informers do.
 func (w *world) edit() {
 	n := w.random.IntN(6)
-	switch w.random.IntN(6) {
+	switch w.random.IntN(8) {
 	case 0, 1:
 		w.last = fmt.Sprintf("route %d written", n)
 		generation := int64(1)
@@ -92,6 +93,15 @@ func (w *world) edit() {
 		w.last = fmt.Sprintf("service %d deleted", n)
 		delete(w.services, n)
 	case 5:
+		w.last = "gateway deleted, or there again"
+		w.gone = !w.gone
+	case 6:
+		w.last = "status written"
+		for name, r := range w.routes { // as the status writer does: no new generation
+			w.routes[name] = r.DeepCopy()
+			w.routes[name].Status.Parents = []gatewayv1.RouteParentStatus{{ControllerName: gatewayv1.GatewayController(testSettings().ControllerName)}}
+		}
+	case 7:
 		w.last = "gateway written"
 		w.gateway = w.gateway.DeepCopy()
 		w.gateway.Generation++
@@ -127,7 +137,9 @@ func (w *world) snapshot() *Snapshot {
 	class := &gatewayv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "lintel"}}
 	class.Spec.ControllerName = gatewayv1.GatewayController(s.Settings.ControllerName)
 	s.GatewayClasses = []*gatewayv1.GatewayClass{class}
-	s.Gateways = []*gatewayv1.Gateway{w.gateway}
+	if !w.gone {
+		s.Gateways = []*gatewayv1.Gateway{w.gateway}
+	}
 	for _, r := range w.routes {
 		s.HTTPRoutes = append(s.HTTPRoutes, r)
 	}

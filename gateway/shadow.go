@@ -42,6 +42,9 @@ func shadowedIn(rules []*router.Rule, winners map[*router.Rule]*router.Rule) {
 	seen := make(map[string]*router.Rule, len(rules))
 	for _, r := range rules {
 		key := matchKey(&r.Match)
+		if r.Order.Created == createdLast {
+			key = "default " + key // it is there for what no rule takes
+		}
 		first := seen[key]
 		switch {
 		case first == nil:

@@ -117,6 +117,7 @@ func (b *build) releaseRoutes(bound []*boundRoute) {
 	for _, r := range b.HTTPRoutes {
 		if !served[nameOf(r)] && slices.ContainsFunc(r.Status.Parents, isOurs) {
 			ref := ObjectRef{Kind: kindHTTPRoute, Namespace: r.Namespace, Name: r.Name}
+			b.memo.routes[nameOf(r)].outcome = routeOutcome{} // no Status is made from it any more
 			b.addStatus(&Status{Object: ref, UID: r.UID, Generation: r.Generation, Route: &RouteStatus{}})
 		}
 	}
@@ -129,7 +130,7 @@ func (b *build) gatewayStatus(g *boundGateway, nodes []string) {
 		status.Listeners = append(status.Listeners, b.listenerStatus(l, &summary))
 	}
 	status.Conditions = conditionsAt(g.Generation, g.accepted(&summary), g.programmed(&summary))
-	if len(g.Spec.Addresses) > 0 && g.refused == nil {
+	if g.refused == nil && g.addresses[0] != "" {
 		nodes = g.addresses
 	}
 	for _, a := range nodes {
@@ -183,10 +184,31 @@ func (b *build) listenerStatus(l *listener, summary *listenerSummary) gatewayv1.
 	if programmed.status != metav1.ConditionTrue {
 		summary.fault = cmp.Or(summary.fault, fmt.Sprintf("Listener %q: %s", l.Name, programmed.message))
 	}
+	conditions := []condition{accepted, conflicted, resolved, programmed}
+	if overlapping, ok := b.overlappingTLS(l); ok {
+		conditions = append(conditions, overlapping)
+	}
 	return gatewayv1.ListenerStatus{
 		Name: l.Name, SupportedKinds: l.kinds, AttachedRoutes: l.attached,
-		Conditions: conditionsAt(l.gateway.Generation, accepted, conflicted, resolved, programmed),
+		Conditions: conditionsAt(l.gateway.Generation, conditions...),
 	}
+}
+
+// overlappingTLS is the condition of an HTTPS Listener whose hostnames are partly
+// another's too: a client that reuses a connection for both sees one's certificate
+// for the other. There is no condition where there is no overlap.
+func (b *build) overlappingTLS(l *listener) (condition, bool) {
+	if !l.isTLS() || !l.usable() {
+		return condition{}, false
+	}
+	for _, other := range b.listeners {
+		sharesSocket := slices.ContainsFunc(l.sockets, func(s string) bool { return slices.Contains(other.sockets, s) })
+		if other != l && other.isTLS() && other.usable() && sharesSocket && intersects(l.hostname, other.hostname) {
+			return truth(gatewayv1.ListenerConditionOverlappingTLSConfig, gatewayv1.ListenerReasonOverlappingHostnames,
+				fmt.Sprintf("hostnames overlap with those of Listener %q of %s", other.Name, other.gateway.ref)), true
+		}
+	}
+	return condition{}, false
 }
 
 func (g *boundGateway) accepted(s *listenerSummary) condition {
@@ -218,8 +240,8 @@ func (g *boundGateway) programmed(s *listenerSummary) condition {
 // nodeAddresses are the addresses under which the node or nodes are reached:
 // those of the settings, or the external ones, or else the internal ones.
 func (b *build) nodeAddresses() []string {
-	if len(b.Settings.Addresses) > 0 {
-		return b.Settings.Addresses
+	if n := len(b.Settings.Addresses); n > 0 {
+		return b.Settings.Addresses[:min(n, maxStatusAddresses)]
 	}
 	var external, internal []string
 	for _, n := range b.Nodes {

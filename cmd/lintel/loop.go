@@ -20,6 +20,9 @@ const (
 	// changing: after a build the loop rests for three times as long.
 	restFactor = 3
 	maxRest    = 100 * time.Millisecond
+	// maxApplies is enough for a socket to open in the place of another: one that
+	// fails, one that succeeds, and one that finds nothing new.
+	maxApplies = 3
 	// bindRetry is how often a socket that could not be opened is tried again.
 	bindRetry = time.Second
 )
@@ -48,6 +51,8 @@ type loop struct {
 	memo     gateway.Memo
 	plan     *gateway.Plan
 	observed gateway.Observed
+	// unsettled says that the sockets answered otherwise than the Plan assumes.
+	unsettled bool
 }
 
 // Run follows the source until ctx ends.
@@ -72,7 +77,7 @@ func (l *loop) Run(ctx context.Context) error {
 // wait returns the next change. While a socket could not be opened it asks for a
 // rebuild now and then, which tries the socket again.
 func (l *loop) wait(ctx context.Context) (gateway.Change, error) {
-	if !l.bindFailed() {
+	if !l.unsettled && !l.bindFailed() {
 		return l.source.Wait(ctx)
 	}
 	bounded, cancel := context.WithTimeout(ctx, bindRetry)
@@ -94,10 +99,12 @@ func (l *loop) bindFailed() bool {
 }
 
 // rebuild makes the Plan of now and applies it. What the sockets answer may change
-// statuses: then the Plan is made once more.
+// statuses: then the Plan is made once more. A socket may also open only after
+// another one, which the Plan wants no more, was closed.
 func (l *loop) rebuild() {
-	if l.apply(l.build()) {
-		l.apply(l.build())
+	l.unsettled = true
+	for attempt := 0; l.unsettled && attempt < maxApplies; attempt++ {
+		l.unsettled = l.apply(l.build())
 	}
 	l.writeStatus(l.plan.Statuses)
 	l.metrics.SetObjects(objectConditions(l.plan.Statuses))

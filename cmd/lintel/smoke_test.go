@@ -350,16 +350,6 @@ func numbers(text, pattern string) []int {
 	return found
 }
 
-// freeAddress returns a loopback address that nobody listened on a moment ago.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
-}
 
 func portOf(address string) string {
 	_, p, _ := net.SplitHostPort(address)
