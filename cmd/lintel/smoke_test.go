@@ -350,7 +350,6 @@ func numbers(text, pattern string) []int {
 	return found
 }
 
-
 func portOf(address string) string {
 	_, p, _ := net.SplitHostPort(address)
 	return p
