@@ -23,16 +23,18 @@ func (f statusFields) set(name string, current, want any) {
 	}
 }
 
-// merger puts our part into the status of an object. now becomes the transition
-// time of conditions whose status changed.
+// merger puts our part into the status of an object.
 type merger struct {
 	controller gatewayv1.GatewayController
-	now        metav1.Time
+	// now becomes the transition time of conditions whose status changed.
+	now metav1.Time
+	// generation is that of the object which the wanted status was made from.
+	generation int64
 }
 
 func (m merger) gatewayClass(current *gatewayv1.GatewayClass, want *gatewayv1.GatewayClassStatus) statusFields {
 	f := statusFields{}
-	f.set("conditions", current.Status.Conditions, m.ownConditions(current.Status.Conditions, want.Conditions, classConditions()))
+	f.set("conditions", current.Status.Conditions, m.conditions(current.Status.Conditions, want.Conditions, classConditions()))
 	f.set("supportedFeatures", current.Status.SupportedFeatures, want.SupportedFeatures)
 	return f
 }
@@ -47,10 +49,10 @@ func (m merger) gateway(current *gatewayv1.Gateway, want *gatewayv1.GatewayStatu
 				was = c.Conditions
 			}
 		}
-		listeners[i].Conditions = m.conditions(was, l.Conditions)
+		listeners[i].Conditions = m.conditions(was, l.Conditions, listenerConditions())
 	}
 	f := statusFields{}
-	f.set("conditions", current.Status.Conditions, m.ownConditions(current.Status.Conditions, want.Conditions, gatewayConditions()))
+	f.set("conditions", current.Status.Conditions, m.conditions(current.Status.Conditions, want.Conditions, gatewayConditions()))
 	f.set("listeners", current.Status.Listeners, listeners)
 	f.set("addresses", current.Status.Addresses, want.Addresses)
 	if want.AttachedListenerSets != nil {
@@ -79,7 +81,7 @@ func (m merger) httpRoute(current *gatewayv1.HTTPRoute, want *gateway.RouteStatu
 				was = c.Conditions
 			}
 		}
-		p.Conditions = m.conditions(was, p.Conditions)
+		p.Conditions = m.conditions(was, p.Conditions, routeConditions())
 		wanted[i] = p
 	}
 	if equality.Semantic.DeepEqual(ours, wanted) { // wherever they stand among the others
@@ -104,59 +106,33 @@ func withDefaults(ref gatewayv1.ParentReference) gatewayv1.ParentReference {
 	return ref
 }
 
-// classConditions are the types of condition that belong to the controller of a
-// GatewayClass, whether it writes them or not.
-func classConditions() []string {
-	return []string{string(gatewayv1.GatewayClassConditionStatusAccepted), string(gatewayv1.GatewayClassConditionStatusSupportedVersion)}
-}
-
-// gatewayConditions are those that belong to the controller of a Gateway.
-func gatewayConditions() []string {
-	return []string{
-		string(gatewayv1.GatewayConditionAccepted), string(gatewayv1.GatewayConditionProgrammed), string(gatewayv1.GatewayConditionResolvedRefs),
-		string(gatewayv1.GatewayConditionInsecureFrontendValidationMode), string(gatewayv1.GatewayConditionAddressesAssigned),
-	}
-}
-
-// ownConditions returns want, and of current those whose type is neither wanted nor
-// in own: somebody else's.
-func (m merger) ownConditions(current, want []metav1.Condition, own []string) []metav1.Condition {
-	all := m.conditions(current, want)
+// conditions puts want in the place of the conditions of the same type. Of the others
+// in current, those whose type is not in own are somebody else's and stay, in their
+// order. A condition that keeps its status keeps its time. One that was observed at
+// a later generation than ours stays until we have seen that generation too.
+func (m merger) conditions(current, want []metav1.Condition, own []string) []metav1.Condition {
+	merged := make([]metav1.Condition, 0, len(current)+len(want))
 	for _, c := range current {
-		wanted := slices.ContainsFunc(want, func(w metav1.Condition) bool { return w.Type == c.Type })
-		if !wanted && !slices.Contains(own, c.Type) {
-			all = append(slices.Clip(all), c)
-		}
-	}
-	if sameSet(all, current) {
-		return current
-	}
-	return all
-}
-
-// conditions returns want with transition times: a condition that keeps its status
-// keeps its time.
-func (m merger) conditions(current, want []metav1.Condition) []metav1.Condition {
-	merged := slices.Clone(want)
-	for i := range merged {
-		w := &merged[i]
-		w.LastTransitionTime = m.now
-		for _, c := range current {
-			if c.Type == w.Type && c.Status == w.Status {
+		i := slices.IndexFunc(want, func(w metav1.Condition) bool { return w.Type == c.Type })
+		switch {
+		case c.ObservedGeneration > m.generation:
+			merged = append(merged, c)
+		case i >= 0:
+			w := want[i]
+			w.LastTransitionTime = m.now
+			if w.Status == c.Status {
 				w.LastTransitionTime = c.LastTransitionTime
 			}
+			merged = append(merged, w)
+		case !slices.Contains(own, c.Type):
+			merged = append(merged, c)
 		}
 	}
-	if sameSet(merged, current) {
-		return current
+	for _, w := range want {
+		if !slices.ContainsFunc(current, func(c metav1.Condition) bool { return c.Type == w.Type }) {
+			w.LastTransitionTime = m.now
+			merged = append(merged, w)
+		}
 	}
 	return merged
-}
-
-// sameSet compares conditions in any order: they are a map by type.
-func sameSet(x, y []metav1.Condition) bool {
-	sorted := func(c []metav1.Condition) []metav1.Condition {
-		return slices.SortedFunc(slices.Values(c), func(a, b metav1.Condition) int { return cmp.Compare(a.Type, b.Type) })
-	}
-	return equality.Semantic.DeepEqual(sorted(x), sorted(y))
 }

@@ -8,42 +8,116 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/lintel-dev/lintel/gateway"
 )
 
-func TestConditionTimes(t *testing.T) {
+func TestConditions(t *testing.T) {
 	before, now := metav1.Unix(1_700_000_000, 0), metav1.Unix(1_800_000_000, 0)
 	at := func(c metav1.Condition, when metav1.Time) metav1.Condition {
 		c.LastTransitionTime = when
 		return c
 	}
-	current := []metav1.Condition{at(wanted("A", "True", "x"), before), at(wanted("B", "True", "x"), before)}
+	later := func(c metav1.Condition) metav1.Condition {
+		c.ObservedGeneration = 3
+		return c
+	}
+	a, b, theirs := at(wanted("A", "True", "x"), before), at(wanted("B", "True", "x"), before), at(wanted("theirs.example/C", "True", ""), before)
+	laterA := later(at(wanted("A", "False", "later"), before))
+	type conditions = []metav1.Condition
 	for _, test := range []struct {
-		name       string
-		want, then []metav1.Condition
+		name                string
+		current, want, then conditions
 	}{
-		{"equal, in another order", []metav1.Condition{wanted("B", "True", "x"), wanted("A", "True", "x")}, current},
+		{"equal, in another order", conditions{a, b}, conditions{wanted("B", "True", "x"), wanted("A", "True", "x")}, conditions{a, b}},
 		{
 			"another message keeps the time",
-			[]metav1.Condition{wanted("A", "True", "y"), wanted("B", "True", "x")},
-			[]metav1.Condition{at(wanted("A", "True", "y"), before), at(wanted("B", "True", "x"), before)},
+			conditions{a, b}, conditions{wanted("A", "True", "y"), wanted("B", "True", "x")},
+			conditions{at(wanted("A", "True", "y"), before), b},
 		},
 		{
 			"another status has a new time",
-			[]metav1.Condition{wanted("A", "False", "x"), wanted("B", "True", "x")},
-			[]metav1.Condition{at(wanted("A", "False", "x"), now), at(wanted("B", "True", "x"), before)},
+			conditions{a, b}, conditions{wanted("A", "False", "x"), wanted("B", "True", "x")},
+			conditions{at(wanted("A", "False", "x"), now), b},
 		},
 		{
-			"a new type has a new time, an old one goes",
-			[]metav1.Condition{wanted("C", "True", "x")},
-			[]metav1.Condition{at(wanted("C", "True", "x"), now)},
+			"a new type has a new time, an old one of ours goes",
+			conditions{a, b}, conditions{wanted("B", "True", "x"), wanted("D", "True", "x")},
+			conditions{b, at(wanted("D", "True", "x"), now)},
+		},
+		{
+			"somebody else's stays in its place",
+			conditions{theirs, a}, conditions{wanted("A", "False", "x"), wanted("B", "True", "x")},
+			conditions{theirs, at(wanted("A", "False", "x"), now), at(wanted("B", "True", "x"), now)},
+		},
+		{
+			"one of a later generation stays, the rest does not wait",
+			conditions{laterA, b}, conditions{wanted("A", "True", "x"), wanted("B", "False", "x")},
+			conditions{laterA, at(wanted("B", "False", "x"), now)},
+		},
+		{"one of ours of a later generation is not removed", conditions{laterA, b}, conditions{wanted("B", "True", "x")}, conditions{laterA, b}},
+		{
+			"one of an earlier generation is replaced",
+			conditions{a}, conditions{later(wanted("A", "True", "x"))}, conditions{at(later(wanted("A", "True", "x")), before)},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got := merger{now: now}.conditions(current, test.want)
+			m := merger{now: now, generation: test.want[0].ObservedGeneration}
+			got := m.conditions(test.current, test.want, []string{"A", "B"})
 			if diff := cmp.Diff(test.then, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestForeignConditionsStay puts a condition of somebody else next to one of ours
+// that is wanted no longer, wherever an object has conditions.
+func TestForeignConditionsStay(t *testing.T) {
+	const theirs = "theirs.example/Field"
+	kept := func(f statusFields, field string, of func(any) []metav1.Condition) []string {
+		var types []string
+		for _, c := range of(f[field]) {
+			types = append(types, c.Type)
+		}
+		return types
+	}
+	m := merger{controller: controllerName, now: metav1.Unix(1_800_000_000, 0), generation: 1}
+	plain := func(v any) []metav1.Condition { return v.([]metav1.Condition) }
+	current := func(types ...string) []metav1.Condition {
+		var all []metav1.Condition
+		for _, kind := range types {
+			all = append(all, wanted(kind, "True", ""))
+		}
+		return all
+	}
+	want := current("Accepted")
+	class := &gatewayv1.GatewayClass{Status: gatewayv1.GatewayClassStatus{Conditions: current(theirs, "SupportedVersion")}}
+	g := &gatewayv1.Gateway{Status: gatewayv1.GatewayStatus{
+		Conditions: current(theirs, "Programmed"),
+		Listeners:  []gatewayv1.ListenerStatus{{Name: "http", Conditions: current(theirs, "Conflicted", "OverlappingTLSConfig")}},
+	}}
+	gatewayFields := m.gateway(g, &gatewayv1.GatewayStatus{Conditions: want, Listeners: []gatewayv1.ListenerStatus{{Name: "http", Conditions: want}}})
+	route := httpRoute("a")
+	entry := gatewayv1.RouteParentStatus{ParentRef: route.Spec.ParentRefs[0], ControllerName: controllerName, Conditions: want}
+	was := entry
+	was.Conditions = current(theirs, "PartiallyInvalid", "lintel.dev/Shadowed", "ResolvedRefs")
+	route.Status.Parents = []gatewayv1.RouteParentStatus{was}
+	for _, test := range []struct {
+		name string
+		got  []string
+		want []string
+	}{
+		{"GatewayClass", kept(m.gatewayClass(class, &gatewayv1.GatewayClassStatus{Conditions: want}), "conditions", plain), []string{theirs, "SupportedVersion", "Accepted"}},
+		{"Gateway", kept(gatewayFields, "conditions", plain), []string{theirs, "Accepted"}},
+		{"Listener", kept(gatewayFields, "listeners", func(v any) []metav1.Condition { return v.([]gatewayv1.ListenerStatus)[0].Conditions }), []string{theirs, "Accepted"}},
+		{"HTTPRoute", kept(m.httpRoute(route, &gateway.RouteStatus{Parents: []gatewayv1.RouteParentStatus{entry}}), "parents", func(v any) []metav1.Condition {
+			return v.([]gatewayv1.RouteParentStatus)[0].Conditions
+		}), []string{theirs, "Accepted"}},
+	} {
+		if diff := cmp.Diff(test.want, test.got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", test.name, diff)
+		}
 	}
 }
 

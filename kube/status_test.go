@@ -115,7 +115,7 @@ func TestGatewayStatusKeepsConditionsOfOthers(t *testing.T) {
 	f.wait(s)
 	w := f.writer(s)
 	status := func() *gateway.Status {
-		return &gateway.Status{Object: refOf("Gateway", g), UID: g.UID, Gateway: &gatewayv1.GatewayStatus{
+		return &gateway.Status{Object: refOf("Gateway", g), UID: g.UID, Generation: g.Generation, Gateway: &gatewayv1.GatewayStatus{
 			Addresses:  []gatewayv1.GatewayStatusAddress{{Type: new(gatewayv1.IPAddressType), Value: "192.0.2.1"}},
 			Conditions: []metav1.Condition{wanted("Accepted", "True", ""), wanted("Programmed", "False", "")},
 			Listeners: []gatewayv1.ListenerStatus{{
@@ -160,7 +160,7 @@ func TestGatewayClassStatus(t *testing.T) {
 	f.wait(s)
 	w := f.writer(s)
 	status := func() *gateway.Status {
-		return &gateway.Status{Object: refOf("GatewayClass", class), UID: class.UID, GatewayClass: &gatewayv1.GatewayClassStatus{
+		return &gateway.Status{Object: refOf("GatewayClass", class), UID: class.UID, Generation: class.Generation, GatewayClass: &gatewayv1.GatewayClassStatus{
 			Conditions:        []metav1.Condition{wanted("Accepted", "True", "")},
 			SupportedFeatures: []gatewayv1.SupportedFeature{{Name: "Gateway"}, {Name: "HTTPRoute"}},
 		}}

@@ -55,8 +55,8 @@ func statusKinds(c clients) map[string]statusKind {
 		func(m merger, o *gatewayv1.HTTPRoute, want *gateway.Status) statusFields {
 			return m.httpRoute(o, want.Route)
 		})
-	route.released = func(_ metav1.Object, was *gateway.Status) *gateway.Status {
-		return &gateway.Status{Object: was.Object, UID: was.UID, Route: &gateway.RouteStatus{}}
+	route.released = func(current metav1.Object, was *gateway.Status) *gateway.Status {
+		return &gateway.Status{Object: was.Object, UID: was.UID, Generation: current.GetGeneration(), Route: &gateway.RouteStatus{}}
 	}
 	ingress := newStatusKind(
 		func(ns string) statusClient[*networkingv1.Ingress] { return c.kubernetes.NetworkingV1().Ingresses(ns) },

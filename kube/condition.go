@@ -1,0 +1,29 @@
+package kube
+
+import gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+// The types of condition that we are responsible for: one that is not wanted is
+// removed. Every other type belongs to somebody else and stays as it is.
+
+func classConditions() []string {
+	return []string{string(gatewayv1.GatewayClassConditionStatusAccepted)}
+}
+
+func gatewayConditions() []string {
+	return []string{string(gatewayv1.GatewayConditionAccepted), string(gatewayv1.GatewayConditionProgrammed)}
+}
+
+func listenerConditions() []string {
+	return []string{
+		string(gatewayv1.ListenerConditionAccepted), string(gatewayv1.ListenerConditionConflicted), string(gatewayv1.ListenerConditionResolvedRefs),
+		string(gatewayv1.ListenerConditionProgrammed), string(gatewayv1.ListenerConditionOverlappingTLSConfig),
+	}
+}
+
+// routeConditions are those of a Route's entries under our controller name.
+func routeConditions() []string {
+	return []string{
+		string(gatewayv1.RouteConditionAccepted), string(gatewayv1.RouteConditionResolvedRefs), string(gatewayv1.RouteConditionPartiallyInvalid),
+		"lintel.dev/Shadowed",
+	}
+}
