@@ -17,6 +17,8 @@ type file struct {
 	path string
 	docs []*document
 	err  error // why it could not be read; docs are then those of before
+	// folder: it is one, which could not be listed.
+	folder bool
 }
 
 // unread tells whether the file may hold objects that nobody can see now.
@@ -28,7 +30,11 @@ func (f *file) unread() bool {
 func (f *file) problems() []Problem {
 	var problems []Problem
 	if f.err != nil {
-		problems = append(problems, Problem{File: f.path, Message: "read file: " + reason(f.err)})
+		what := "read file: "
+		if f.folder {
+			what = "read folder: "
+		}
+		problems = append(problems, Problem{File: f.path, Message: what + reason(f.err)})
 	}
 	for _, doc := range f.docs {
 		add := func(list []Problem) {
@@ -86,6 +92,8 @@ type listing struct {
 	files []string // sorted
 	// folders are those whose changes matter, those that links lead to included.
 	folders []string
+	// closed are folders that cannot be listed, and why.
+	closed map[string]error
 }
 
 // parent returns the folder that the path lies in; it is not ok for a path that
@@ -99,8 +107,8 @@ func (t tree) parent() (string, bool) {
 	return filepath.Dir(path), true
 }
 
-// list finds the files. The error is that of the path itself; what cannot be read
-// below it is passed over, for it may vanish while it is being listed.
+// list finds the files. The error is that of the path itself; what vanishes while it
+// is being listed is passed over.
 func (t tree) list() (listing, error) {
 	info, err := os.Stat(t.path)
 	if err != nil {
@@ -139,15 +147,30 @@ func (l *listing) addFolder(path string, entries []fs.DirEntry) {
 		switch {
 		case isHidden(entry.Name()):
 		case entry.IsDir():
-			if below, err := os.ReadDir(at); err == nil {
+			below, err := os.ReadDir(at)
+			switch {
+			case err == nil:
 				l.addFolder(at, below)
+			case !errors.Is(err, fs.ErrNotExist):
+				l.close(at, err)
 			}
 		case isManifest(entry.Name()):
-			if info, err := os.Stat(at); err == nil && info.Mode().IsRegular() {
-				l.addFile(at)
+			info, err := os.Stat(at)
+			if err == nil && info.Mode().IsRegular() || err != nil && !errors.Is(err, fs.ErrNotExist) {
+				l.addFile(at) // reading it will tell what is wrong
 			}
 		}
 	}
+}
+
+// close notes a folder that cannot be listed. It may be readable again one day, so
+// it is watched too.
+func (l *listing) close(path string, err error) {
+	if l.closed == nil {
+		l.closed = make(map[string]error)
+	}
+	l.closed[path] = err
+	l.folders = append(l.folders, path)
 }
 
 func (l *listing) addFile(path string) {

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -195,6 +197,14 @@ func (s *Source) reload(l listing, empty emptiness) (doubts bool) {
 			next[path] = before
 		default:
 			next[path] = s.checker.readFile(path, content, before)
+		}
+	}
+	for folder, err := range l.closed {
+		next[folder] = &file{path: folder, err: err, folder: true}
+		for path, before := range s.files {
+			if strings.HasPrefix(path, folder+string(filepath.Separator)) {
+				next[path] = before
+			}
 		}
 	}
 	s.files = next

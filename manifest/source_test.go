@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -97,6 +98,29 @@ func TestLoadReadsAFolder(t *testing.T) {
 	}
 	if p := f.problems(s); len(p) > 0 {
 		t.Error(p)
+	}
+}
+
+// What cannot be listed is said, and what was there before goes on being served.
+func TestReloadReportsClosedFolders(t *testing.T) {
+	f := newFolder(t)
+	f.write("a.yaml", configMap("a", "one"))
+	f.write("sub/b.yaml", configMap("b", "one"))
+	s := f.load()
+	l, err := s.tree.list()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// As for a user without rights: root could list any folder.
+	sub := filepath.Join(f.path, "sub")
+	l.files = []string{filepath.Join(f.path, "a.yaml")}
+	l.close(sub, fs.ErrPermission)
+	s.reload(l, takeEmpty)
+	if got := values(s); got != "a=one b=one" {
+		t.Errorf("while closed, %q serves", got)
+	}
+	if got := s.Problems(); len(got) != 1 || got[0].String() != sub+": read folder: permission denied" {
+		t.Errorf("problems: %v", got)
 	}
 }
 

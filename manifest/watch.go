@@ -33,11 +33,7 @@ const (
 // system's notifications. Standard input is read once.
 func (s *Source) Run(ctx context.Context) error {
 	if s.tree.path == Stdin {
-		if err := s.Load(); err != nil {
-			return err
-		}
-		<-ctx.Done()
-		return nil
+		return s.runStdin(ctx)
 	}
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -59,6 +55,24 @@ func (s *Source) Run(ctx context.Context) error {
 	return w.run(ctx)
 }
 
+// runStdin reads standard input, and then waits for the end of ctx. Nothing ends a
+// read from it but its other end: when that stays open, the goroutine stays behind
+// until the process ends.
+func (s *Source) runStdin(ctx context.Context) error {
+	loaded := make(chan error, 1)
+	go func() { loaded <- s.Load() }()
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-loaded:
+		if err != nil {
+			return err
+		}
+	}
+	<-ctx.Done()
+	return nil
+}
+
 // watch follows the changes of a Source's files.
 type watch struct {
 	source  *Source
@@ -70,9 +84,10 @@ type watch struct {
 func (w *watch) follow(l listing) (listing, error) {
 	tried := make(map[string]bool) // once each, so that this ends whatever the folders do
 	for {
-		watched := w.forgetOthers(l.folders)
+		folders := watchNames(l.folders)
+		watched := w.forgetOthers(folders)
 		added := false
-		for _, folder := range l.folders {
+		for _, folder := range folders {
 			if watched[folder] || tried[folder] {
 				continue
 			}
@@ -95,6 +110,29 @@ func (w *watch) follow(l listing) (listing, error) {
 			return listing{}, err
 		}
 	}
+}
+
+// watchNames gives every folder one name: the kernel knows one watch a folder, and
+// fsnotify reports its events under the name that came first.
+func watchNames(folders []string) []string {
+	names := make([]string, len(folders))
+	for i, folder := range folders {
+		names[i] = watchName(folder)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// watchName is a folder's absolute path without links, or what comes nearest.
+func watchName(folder string) string {
+	absolute, err := filepath.Abs(folder)
+	if err != nil {
+		return folder
+	}
+	if resolved, err := filepath.EvalSymlinks(absolute); err == nil {
+		return resolved
+	}
+	return absolute
 }
 
 // forgetOthers ends the watches of other folders, and returns those that are left.
@@ -189,8 +227,8 @@ func (w *watch) matters(event fsnotify.Event) bool {
 	if name == "..data" {
 		return true
 	}
-	if parent, ok := w.source.tree.parent(); ok && filepath.Dir(event.Name) == parent {
-		return name == filepath.Base(w.source.tree.path)
+	if parent, ok := w.source.tree.parent(); ok && filepath.Dir(event.Name) == watchName(parent) {
+		return name == filepath.Base(w.source.tree.path) || isManifest(name) // a link may lead there
 	}
 	return !isHidden(name) && (isManifest(name) || filepath.Ext(name) == "" || event.Has(fsnotify.Remove|fsnotify.Rename|fsnotify.Create))
 }

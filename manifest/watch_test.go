@@ -118,6 +118,28 @@ func TestRunFollowsRenamedFolders(t *testing.T) {
 	}
 }
 
+// A folder that is reached by two names is watched under one.
+func TestRunFollowsLinksIntoWatchedFolders(t *testing.T) {
+	f := newFolder(t)
+	t.Chdir(f.path)
+	f.write("shared.yaml", configMap("a", "one"))
+	f.write("m/b/real.yaml", configMap("b", "one"))
+	for link, target := range map[string]string{"m/r.yaml": "shared.yaml", "m/a/r.yml": "m/b/real.yaml"} {
+		if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(filepath.Join(f.path, target), link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := watchPath(t, "m")
+	w.until("a=one b=one")
+	f.write("shared.yaml", configMap("a", "two"))
+	w.until("a=two b=one")
+	f.write("m/b/real.yaml", configMap("b", "two"))
+	w.until("a=two b=two")
+}
+
 func TestRunReportsAndForgetsProblems(t *testing.T) {
 	f := newFolder(t)
 	f.write("a.yaml", configMap("a", "one"))
