@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
@@ -16,7 +17,7 @@ type boundRoute struct {
 	ref       ObjectRef
 	memo      *routeMemo
 	parents   []boundParent
-	listeners []*listener // each once, in the order of the parents
+	listeners []*listener // that its Rules are placed in, each once
 
 	resolved condition
 }
@@ -51,6 +52,9 @@ func (b *build) bindHTTPRoutes() []*boundRoute {
 
 // attach decides every parentRef of a Route.
 func (b *build) attach(r *boundRoute) {
+	if len(r.Spec.ParentRefs) == 0 {
+		b.report(Problem{r.ref, "spec", ReasonUnclaimed, "there are no parentRefs: name the Gateway that is to serve the Route"})
+	}
 	for i := range r.Spec.ParentRefs {
 		ref := &r.Spec.ParentRefs[i]
 		g := b.parent(r, i, ref)
@@ -60,8 +64,11 @@ func (b *build) attach(r *boundRoute) {
 		accepted, listeners := b.attachTo(r, i, g)
 		r.parents = append(r.parents, boundParent{i, accepted})
 		for _, l := range listeners {
-			if !slices.Contains(r.listeners, l) {
-				r.listeners = append(r.listeners, l)
+			if slices.Contains(r.listeners, l) {
+				continue
+			}
+			r.listeners = append(r.listeners, l)
+			if accepted.status == metav1.ConditionTrue {
 				l.attached++
 			}
 		}
@@ -126,7 +133,8 @@ func (b *build) attachTo(r *boundRoute, i int, g *boundGateway) (condition, []*l
 			fmt.Sprintf("no Listener of %s%s takes any of the hostnames %s", g.ref, wantedListener(ref), quoted(r.memo.parsed.hostnames)))
 	}
 	if p := r.memo.parsed; len(p.invalid) > 0 && !slices.ContainsFunc(p.rules, func(r parsedRule) bool { return !r.invalid }) {
-		return fault(gatewayv1.RouteConditionAccepted, p.invalid[0]), nil
+		// Its Rules still stand, and answer 500 (docs/adr/0003).
+		return fault(gatewayv1.RouteConditionAccepted, p.invalid[0]), matched
 	}
 	message := attachedTo(matched)
 	if ignored := r.memo.parsed.ignored; len(ignored) > 0 {

@@ -120,8 +120,12 @@ func (r ObjectRef) compare(o ObjectRef) int {
 	return cmp.Or(cmp.Compare(r.Kind, o.Kind), cmp.Compare(r.Namespace, o.Namespace), cmp.Compare(r.Name, o.Name))
 }
 
-// String returns "Kind namespace/name", or "Kind name" for cluster-scoped kinds.
+// String returns "Kind namespace/name", "Kind name" for cluster-scoped kinds, and ""
+// for no object.
 func (r ObjectRef) String() string {
+	if r == (ObjectRef{}) {
+		return ""
+	}
 	if r.Namespace == "" {
 		return r.Kind + " " + r.Name
 	}

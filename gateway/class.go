@@ -113,6 +113,8 @@ func (b *build) classMessage(kind, class string) string {
 		}
 	}
 	switch {
+	case owner == controller:
+		return fmt.Sprintf("%s %q is not among those that the settings limit this instance to", classKind, class)
 	case class == "":
 		return fmt.Sprintf("no class is named, and no %s of %s is the default", classKind, controller)
 	case owner != "":

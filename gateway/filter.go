@@ -104,12 +104,22 @@ func (p *routeParser) pathModifier(field string, m *gatewayv1.HTTPPathModifier) 
 	}
 }
 
-// pathText refuses what cannot stand in a request line or a Location as it is.
+// pathText returns a path as it may stand in a request line or a Location: it is held
+// to what requests are held to.
 func (p *routeParser) pathText(field, path string) string {
-	if strings.ContainsFunc(path, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+	if strings.ContainsFunc(path, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '?' || r == '#' }) {
 		p.invalid(field, fmt.Sprintf("%q has characters that a path cannot have; write them percent-encoded", path))
+		return path
 	}
-	return path
+	trimmed := strings.TrimPrefix(path, "/")
+	normal, ok := router.NormalizePath("/" + trimmed)
+	if !ok {
+		p.invalid(field, fmt.Sprintf("%q has a percent sign that two hexadecimal digits do not follow", path))
+	}
+	if trimmed == path { // a prefix may be replaced by nothing, or without a slash
+		return strings.TrimPrefix(normal, "/")
+	}
+	return normal
 }
 
 const (

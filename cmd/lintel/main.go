@@ -24,10 +24,12 @@ const (
 // errReported ends a command that has said itself what is wrong.
 var errReported = errors.New("already reported")
 
-// execute runs the command line and returns the exit code. The first SIGINT or
-// SIGTERM ends the context that commands get; the second one ends the process.
+// execute runs the command line and returns the exit code. The first SIGINT,
+// SIGTERM or SIGHUP ends the context that commands get; the second one ends the
+// process. Whoever reads our output may go away without ending us.
 func execute() int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	context.AfterFunc(ctx, stop)
 

@@ -107,7 +107,7 @@ func trafficSettings(s *Settings) []setting {
 		{name: "upstream-idle-timeout", value: timeout(&s.UpstreamIdleTimeout, proxy.DefaultUpstreamIdleTimeout),
 			usage: "`time` that an idle connection to an endpoint is kept; 0 means no limit"},
 		{name: "max-header-bytes", value: positive(size(&s.MaxHeaderBytes, int64(h1.DefaultLimits().Head))),
-			usage: "`size` of a request or response head, beyond which it is refused"},
+			usage: "`size` of a request or response head, beyond which it is refused; its first line may have 8 KiB, and a head 128 fields"},
 		{name: "max-body-bytes", value: size(&s.MaxBodyBytes, 0),
 			usage: "`size` of a request body, beyond which the answer is 413; 0 means no limit"},
 	}
