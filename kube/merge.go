@@ -64,7 +64,8 @@ func (m merger) gateway(current *gatewayv1.Gateway, want *gatewayv1.GatewayStatu
 // httpRoute replaces the entries of our controller. Those of others keep their
 // place and content.
 func (m merger) httpRoute(current *gatewayv1.HTTPRoute, want *gateway.RouteStatus) statusFields {
-	var others, ours []gatewayv1.RouteParentStatus
+	var ours []gatewayv1.RouteParentStatus
+	others := []gatewayv1.RouteParentStatus{} // parents may be empty, but not null
 	for _, p := range current.Status.Parents {
 		if p.ControllerName == m.controller {
 			ours = append(ours, p)

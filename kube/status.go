@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -51,6 +53,7 @@ type StatusWriter struct {
 	log        *slog.Logger
 	kinds      map[string]statusKind
 	newest     *latest.Box[[]*gateway.Status]
+	denials    *denials
 
 	mu sync.Mutex // guards the following
 	// want is the newest, by object.
@@ -73,6 +76,7 @@ func NewStatusWriter(o StatusWriterOptions) (*StatusWriter, error) {
 		log:        o.Log,
 		kinds:      statusKinds(c),
 		newest:     latest.New[[]*gateway.Status](),
+		denials:    newDenials(),
 		want:       make(map[gateway.ObjectRef]*gateway.Status),
 		released:   make(map[gateway.ObjectRef]*gateway.Status),
 		written:    make(map[gateway.ObjectRef]string),
@@ -108,7 +112,8 @@ func (w *StatusWriter) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// distribute queues objects whose wanted status changed, and at times all.
+// distribute queues objects whose wanted status changed, and at times all: those of
+// released that are left could not be cleaned up.
 func (w *StatusWriter) distribute(ctx context.Context, queue workqueue.TypedInterface[gateway.ObjectRef]) {
 	drift := time.NewTicker(driftInterval)
 	defer drift.Stop()
@@ -154,11 +159,7 @@ func (w *StatusWriter) replace(statuses []*gateway.Status) []gateway.ObjectRef {
 func (w *StatusWriter) all() []gateway.ObjectRef {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	refs := make([]gateway.ObjectRef, 0, len(w.want))
-	for ref := range w.want {
-		refs = append(refs, ref)
-	}
-	return refs
+	return slices.AppendSeq(slices.Collect(maps.Keys(w.want)), maps.Keys(w.released))
 }
 
 // work reconciles the next object of the queue; false when there will be none.
@@ -173,6 +174,10 @@ func (w *StatusWriter) work(ctx context.Context, queue workqueue.TypedRateLimiti
 	case ctx.Err() != nil:
 	case err == nil:
 		queue.Forget(ref)
+		w.denials.end(w.log, ref)
+	case isDenied(err):
+		w.denials.begin(w.log, ref, err)
+		queue.AddRateLimited(ref)
 	case isRefusal(err): // the same write would be refused again
 		queue.Forget(ref)
 		w.log.Warn("status refused", "kind", ref.Kind, "namespace", ref.Namespace, "name", ref.Name, "err", err)
@@ -184,8 +189,7 @@ func (w *StatusWriter) work(ctx context.Context, queue workqueue.TypedRateLimiti
 
 // isRefusal reports an answer that another try does not change.
 func isRefusal(err error) bool {
-	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) ||
-		apierrors.IsMethodNotSupported(err) || apierrors.IsRequestEntityTooLargeError(err)
+	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsMethodNotSupported(err) || apierrors.IsRequestEntityTooLargeError(err)
 }
 
 // reconcile makes the status of one object what is wanted. Whatever needs another
@@ -195,6 +199,9 @@ func (w *StatusWriter) reconcile(ctx context.Context, ref gateway.ObjectRef) err
 	if !ok {
 		return nil
 	}
+	w.mu.Lock()
+	released := w.released[ref]
+	w.mu.Unlock()
 	current, err := w.current(ctx, kind, ref)
 	for attempt := 1; err == nil; attempt++ {
 		err = w.write(ctx, kind, ref, current)
@@ -210,8 +217,10 @@ func (w *StatusWriter) reconcile(ctx context.Context, ref gateway.ObjectRef) err
 		return fmt.Errorf("write status: %w", err)
 	}
 	w.mu.Lock()
-	delete(w.released, ref)
-	w.mu.Unlock()
+	defer w.mu.Unlock()
+	if w.released[ref] == released { // not one that was released during the write
+		delete(w.released, ref)
+	}
 	return nil
 }
 

@@ -1,13 +1,18 @@
 package kube
 
 import (
+	"context"
+	"log/slog"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/lintel-dev/lintel/gateway"
@@ -264,5 +269,100 @@ func TestOwnStatusIsNotAChange(t *testing.T) {
 	must(f.clients.gateway.HTTPRoutes(f.namespace).Patch(t.Context(), "b", types.MergePatchType, label, metav1.PatchOptions{}))(f)
 	if change := f.wait(s); !change.Objects || s.object(refOf("HTTPRoute", b)).GetLabels()["x"] != "y" {
 		t.Errorf("change %+v before the label was there", change)
+	}
+}
+
+// TestDeniedStatusIsTriedAgain applies permissions after the writer has started, for
+// a write and then for a clean-up.
+func TestDeniedStatusIsTriedAgain(t *testing.T) {
+	f := newFixture(t)
+	a, b := f.createHTTPRoute("a", "g"), f.createHTTPRoute("b", "g")
+	s, _ := f.runStore(StoreOptions{})
+	f.wait(s)
+	log := &lines{}
+	user := "writer-" + f.namespace
+	w := must(NewStatusWriter(StatusWriterOptions{
+		Config: f.as(user), Store: s, ControllerName: controllerName, Log: slog.New(slog.NewTextHandler(log, nil)),
+	}))(f)
+	f.background(w.Run)
+	entries := func() int {
+		return len(f.httpRoute("a").Status.Parents) + len(f.httpRoute("b").Status.Parents)
+	}
+	rbac := f.clients.kubernetes.RbacV1()
+	role := &rbacv1.Role{ObjectMeta: meta(user), Rules: []rbacv1.PolicyRule{
+		{APIGroups: []string{gatewayv1.GroupName}, Resources: []string{"httproutes", "httproutes/status"}, Verbs: []string{"get", "patch"}},
+	}}
+	binding := &rbacv1.RoleBinding{
+		ObjectMeta: meta(user), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: user},
+		Subjects: []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: user}},
+	}
+	must(rbac.Roles(f.namespace).Create(t.Context(), role, metav1.CreateOptions{}))(f)
+	allow := func() { must(rbac.RoleBindings(f.namespace).Create(t.Context(), binding, metav1.CreateOptions{}))(f) }
+	for i, step := range []struct {
+		want    []*gateway.Status
+		entries int
+	}{
+		{[]*gateway.Status{routeStatus(a, ""), routeStatus(b, "")}, 2},
+		{nil, 0},
+	} {
+		w.Apply(step.want)
+		f.eventually("both Routes denied", func() bool {
+			w.denials.mu.Lock()
+			defer w.denials.mu.Unlock()
+			return len(w.denials.objects["HTTPRoute"]) == 2
+		})
+		allow()
+		f.eventually("both statuses written", func() bool { return entries() == step.entries })
+		f.eventually("one line a change of permissions", func() bool { return log.count("status writable again") == i+1 })
+		if got := log.count("status not writable", "kind=HTTPRoute", "is forbidden"); got != i+1 {
+			t.Errorf("%d lines on %d times without permission:\n%s", got, i+1, log)
+		}
+		if err := rbac.RoleBindings(f.namespace).Delete(t.Context(), user, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		f.eventually("no permission", func() bool {
+			c := must(newClients(f.as(user)))(f)
+			_, err := c.gateway.HTTPRoutes(f.namespace).Get(t.Context(), "a", metav1.GetOptions{})
+			return apierrors.IsForbidden(err)
+		})
+	}
+}
+
+// TestDriftPassHasReleased wants what was released and could not be cleaned up among
+// the objects that are compared at times.
+func TestDriftPassHasReleased(t *testing.T) {
+	w := must(NewStatusWriter(StatusWriterOptions{Config: &rest.Config{Host: "http://127.0.0.1"}}))(&fixture{T: t})
+	a, b := routeStatus(httpRoute("a"), ""), routeStatus(httpRoute("b"), "")
+	w.replace([]*gateway.Status{a, b})
+	w.replace([]*gateway.Status{b})
+	if got := w.all(); len(got) != 2 || !slices.Contains(got, a.Object) || !slices.Contains(got, b.Object) {
+		t.Errorf("compared at times: %v, want the wanted and the released Route", got)
+	}
+}
+
+// TestReleaseDuringAWrite releases a Route while its status is being written: the
+// end of that write must not forget the release.
+func TestReleaseDuringAWrite(t *testing.T) {
+	f := newFixture(t)
+	route := f.createHTTPRoute("a", "g")
+	s, _ := f.runStore(StoreOptions{})
+	f.wait(s)
+	w := f.writer(s)
+	status := routeStatus(route, "")
+	w.replace([]*gateway.Status{status})
+	kind := w.kinds["HTTPRoute"]
+	slow := kind
+	slow.patch = func(ctx context.Context, ref gateway.ObjectRef, patch []byte) (metav1.Object, error) {
+		w.replace(nil)
+		return kind.patch(ctx, ref, patch)
+	}
+	w.kinds["HTTPRoute"] = slow
+	for range 2 {
+		if err := w.reconcile(t.Context(), status.Object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := f.httpRoute("a").Status.Parents; len(got) != 0 {
+		t.Errorf("status %+v, want none", got)
 	}
 }
