@@ -54,10 +54,18 @@ func (p *pipes) dialUpstream(context.Context, netip.AddrPort) (net.Conn, error) 
 // bubble runs test with a Server whose clock is fake and whose settings are the
 // defaults.
 func bubble(t *testing.T, serve func(net.Conn, *bufio.Reader), test func(*testing.T, *gateway, func() *raw)) {
+	bubbleWith(t, Settings{}, serve, test)
+}
+
+func bubbleWith(t *testing.T, settings Settings, serve func(net.Conn, *bufio.Reader), test func(*testing.T, *gateway, func() *raw)) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &pipes{accepted: make(chan net.Conn), closed: make(chan struct{}), serve: serve}
-		g := &gateway{t: t}
-		g.server = New(Settings{Dial: p.dialUpstream, Observe: g.note})
+		g := &gateway{t: t, ended: make(chan struct{})}
+		if settings.Dial == nil {
+			settings.Dial = p.dialUpstream
+		}
+		settings.Observe = g.note
+		g.server = New(settings)
 		sock := g.server.newSocket(Listener{Name: socketName}, p)
 		g.server.sockets[socketName] = sock
 		backend := router.NewBackend("default/app:80")
@@ -66,19 +74,20 @@ func bubble(t *testing.T, serve func(net.Conn, *bufio.Reader), test func(*testin
 		g.server.table.Store(g.table())
 
 		ctx, stop := context.WithCancel(t.Context())
-		var running sync.WaitGroup
-		running.Go(func() {
+		g.stop = stop
+		go func() {
+			defer close(g.ended)
 			if err := g.server.Run(ctx); err != nil {
 				t.Error(err)
 			}
-		})
+		}()
 		test(t, g, func() *raw {
 			near, far := net.Pipe()
 			p.accepted <- far
 			return &raw{t: t, conn: near, in: bufio.NewReader(near)}
 		})
 		stop()
-		running.Wait()
+		<-g.ended
 		p.served.Wait()
 	})
 }
@@ -236,5 +245,71 @@ func TestContinueAfterASecond(t *testing.T) {
 			t.Errorf("status %d", res.StatusCode)
 		}
 		c.conn.Close()
+	})
+}
+
+// Once a response has begun, no 100 (Continue) gets into its body, however long
+// the rest takes.
+func TestNoContinueInsideResponse(t *testing.T) {
+	for _, test := range []struct{ name, begin, rest string }{
+		{"length", "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc", "def"},
+		{"chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", "3\r\ndef\r\n0\r\n\r\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			serve := func(conn net.Conn, in *bufio.Reader) {
+				_, _ = http.ReadRequest(in)
+				_, _ = io.WriteString(conn, test.begin)
+				time.Sleep(10 * time.Second)
+				_, _ = io.WriteString(conn, test.rest)
+				_, _ = io.Copy(io.Discard, in)
+			}
+			bubble(t, serve, func(t *testing.T, g *gateway, dial func() *raw) {
+				c := dial()
+				c.send(expecting)
+				if res, body := c.response("POST"); res.StatusCode != 200 || body != "abcdef" {
+					t.Errorf("%d %q", res.StatusCode, body)
+				}
+				c.conn.Close()
+			})
+		})
+	}
+}
+
+// deaf switches protocols and then reads no more.
+func deaf(conn net.Conn, in *bufio.Reader) {
+	_, _ = http.ReadRequest(in)
+	_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: y\r\n\r\n")
+	time.Sleep(time.Hour)
+}
+
+// An upgraded connection whose upstream takes nothing any more ends.
+func TestUpgradedConnectionStalls(t *testing.T) {
+	for _, early := range []string{"", "early"} {
+		bubble(t, deaf, func(t *testing.T, g *gateway, dial func() *raw) {
+			c := dial()
+			c.send(upgrading + early)
+			c.upgraded()
+			if early == "" {
+				time.Sleep(3 * time.Hour / 4)
+				c.send("x")
+			}
+			start := time.Now()
+			c.expectEnd()
+			between(t, "the stalled connection is closed", start, 60*time.Second, 75*time.Second)
+		})
+	}
+}
+
+// Neither does it hold up a drain.
+func TestUpgradedConnectionStallsInDrain(t *testing.T) {
+	bubbleWith(t, Settings{BodyTimeout: -1}, deaf, func(t *testing.T, g *gateway, dial func() *raw) {
+		c := dial()
+		c.send(upgrading)
+		c.upgraded()
+		c.send("x")
+		start := time.Now()
+		g.stop()
+		<-g.ended
+		between(t, "Run ends", start, DefaultDrainTimeout, DefaultDrainTimeout)
 	})
 }

@@ -45,6 +45,10 @@ type connection struct {
 	aborted  atomic.Bool
 	state    atomic.Uint32
 	mu       sync.Mutex
+
+	// other is what the connection is relayed to after an upgrade, or nil; guarded
+	// by mu.
+	other net.Conn
 }
 
 // The states of a connection.
@@ -185,10 +189,25 @@ func (c *connection) drain() {
 }
 
 // abort closes the connection. It is called by other goroutines; the exchange in
-// flight notices within probeInterval.
+// flight notices within probeInterval, and a relay at once.
 func (c *connection) abort() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.aborted.Store(true)
 	c.wire.Close()
+	if c.other != nil {
+		c.other.Close()
+	}
+}
+
+// relaysTo makes abort close conn too: a relay does not probe.
+func (c *connection) relaysTo(conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.other = conn
+	if c.aborted.Load() {
+		conn.Close()
+	}
 }
 
 // gone reports whether the client has closed its side, without reading from it.

@@ -98,6 +98,63 @@ func TestUpstreamFailsInResponse(t *testing.T) {
 	})
 }
 
+// A body that lasts until the upstream closes has not ended when the upstream
+// resets the connection.
+func TestResetIsNoEnd(t *testing.T) {
+	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+		begun := make(chan struct{})
+		g.route("/", rawBackend(t, func(conn net.Conn, in *bufio.Reader) {
+			_, _ = http.ReadRequest(in)
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\n\r\nhalf")
+			<-begun
+			_ = conn.(*net.TCPConn).SetLinger(0)
+		}))
+		g.apply()
+		for i, version := range []string{"1.1", "1.0"} {
+			c := g.dial()
+			c.send("GET / HTTP/" + version + "\r\nHost: a\r\n\r\n")
+			res := c.responseHead("GET")
+			half := make([]byte, len("half"))
+			if _, err := io.ReadFull(res.Body, half); err != nil || string(half) != "half" {
+				t.Fatalf("HTTP/%s: %q, %v", version, half, err)
+			}
+			begun <- struct{}{}
+			if rest, err := io.ReadAll(res.Body); err == nil {
+				t.Errorf("HTTP/%s: half a response is complete, after %q", version, rest)
+			}
+			if x := g.observed(i + 1); x.Cause != CauseUpstreamReset {
+				t.Errorf("HTTP/%s: cause %q", version, x.Cause)
+			}
+		}
+	})
+}
+
+// Neither has it ended when we give the upstream up because of the request body.
+func TestBadBodyIsNoEnd(t *testing.T) {
+	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+		g.route("/", rawBackend(t, func(conn net.Conn, in *bufio.Reader) {
+			_, _ = http.ReadRequest(in)
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\n\r\nhalf")
+			_, _ = io.Copy(io.Discard, in)
+		}))
+		g.apply()
+		c := g.dial()
+		c.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+		res := c.responseHead("POST")
+		half := make([]byte, len("half"))
+		if _, err := io.ReadFull(res.Body, half); err != nil || string(half) != "half" {
+			t.Fatalf("%q, %v", half, err)
+		}
+		c.send("zz\r\n")
+		if rest, err := io.ReadAll(res.Body); err == nil {
+			t.Errorf("half a response is complete, after %q", rest)
+		}
+		if x := g.observed(1); x.Cause != CauseBadRequest {
+			t.Errorf("cause %q", x.Cause)
+		}
+	})
+}
+
 // A client that leaves ends the upstream's connection too, whatever it waits for.
 func TestClientLeaves(t *testing.T) {
 	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {

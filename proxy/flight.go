@@ -45,6 +45,7 @@ type flight struct {
 	responded bool      // the upstream sent something in this attempt
 	continued bool      // the client does not wait for 100 (Continue)
 	unsent    bool      // nothing of this attempt reached the upstream
+	closed    bool      // the upstream has finished sending, in order
 	ended     bool      // the response was sent to its end
 
 	id   [32]byte // of the request, when it is ours

@@ -123,7 +123,7 @@ func (f *flight) dial(endpoint *router.Endpoint) (*upstream, Cause) {
 
 // attempt sends the request over f.up and delivers the response.
 func (f *flight) attempt() Cause {
-	f.responded, f.unsent = false, false
+	f.responded, f.unsent, f.closed = false, false, false
 	f.body.start()
 	f.res.r, f.res.w = 0, 0
 

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"io"
 	"net/http"
 	"time"
 
@@ -66,6 +67,7 @@ func (f *flight) fill(limit time.Duration) Cause {
 			return CauseNone
 		}
 		if !isTimeout(err) {
+			f.closed = err == io.EOF
 			return CauseUpstreamReset
 		}
 		if cause := f.silence(limit); cause != CauseNone {
@@ -100,9 +102,10 @@ func (f *flight) silence(limit time.Duration) Cause {
 // or does not bother, so that the client sends its body. Passing on both the
 // expectation and the upstream's own 100 lets the upstream refuse a body before
 // it is sent (RFC 9110 §10.1.1); answering ourselves after a while helps clients
-// that would wait forever.
+// that would wait forever. Once the final response has begun it is too late: the
+// client would take the 100 for a part of it.
 func (f *flight) encourage(now time.Time) Cause {
-	if f.continued || now.Sub(f.sent) < continueTimeout {
+	if f.continued || f.answered || now.Sub(f.sent) < continueTimeout {
 		return CauseNone
 	}
 	f.continued = true
@@ -227,8 +230,9 @@ func (f *flight) deliverBody(framing h1.Framing) Cause {
 		}
 		f.res.compact()
 		cause := f.fill(f.settings.BodyTimeout)
-		if cause == CauseUpstreamReset && f.payload.EOF() == nil {
-			// The body lasted until the upstream closed.
+		if f.closed && f.payload.EOF() == nil {
+			// The body lasted until the upstream closed. A reset is no such end, and
+			// neither is that requestBody gave the connection up.
 			return f.passOn(framing)
 		}
 		if cause != CauseNone {

@@ -11,8 +11,9 @@ import (
 
 // upgrade passes a 101 on, and then bytes in both directions until both sides
 // have finished (RFC 9110 §7.8). RequestTimeout and BackendTimeout end with the
-// 101: they are about a request, not a conversation. A peer that vanished is
-// found by TCP keep-alive.
+// 101: they are about a request, not a conversation. Silence may last; a peer that
+// vanished is found by TCP keep-alive, and one that does not take what it is sent
+// within the BodyTimeout is given up.
 func (f *flight) upgrade() Cause {
 	if f.request.Upgrade == "" || f.response.Upgrade == "" || !f.body.await() {
 		return CauseUpstreamInvalid
@@ -49,67 +50,68 @@ func (f *flight) relay() {
 	c.server.stats.Upgraded.Add(1)
 	defer c.server.stats.Upgraded.Add(-1)
 
-	_ = c.conn.SetDeadline(time.Time{})
-	_ = up.conn.SetDeadline(time.Time{})
+	c.readBy.exactly(time.Time{})
+	up.readBy.exactly(time.Time{})
+	c.relaysTo(up.conn)
 	pending := append(c.in.unread()[f.body.used:], f.body.left...) // sent behind the request
 
-	r := relay{client: c.conn, upstream: up.conn, buffers: c.server.heads}
+	r := relay{client: c.conn, upstream: up.conn, limit: f.settings.BodyTimeout, buffers: c.server.heads}
+	sent := direction{to: up.conn, from: c.conn, writeBy: &up.writeBy}
+	received := direction{to: c.conn, from: up.conn, writeBy: &c.writeBy}
 	var upward sync.WaitGroup
-	upward.Go(func() {
-		r.sent.Store(int64(r.forward(pending)))
-		r.copy(up.conn, c.conn, &r.sent)
-	})
-	var received atomic.Int64
-	r.copy(c.conn, up.conn, &received)
+	upward.Go(func() { r.copy(&sent, pending) })
+	r.copy(&received, nil)
 	upward.Wait()
-	f.body.received.Add(r.sent.Load())
-	f.seen.Sent += received.Load()
+	f.body.received.Add(sent.moved)
+	f.seen.Sent += received.moved
 }
 
 // relay is an upgraded connection: two directions that end one by one.
 type relay struct {
 	client   net.Conn
 	upstream net.Conn
+	limit    time.Duration // of one write
 	buffers  *buffers
-	sent     atomic.Int64 // to the upstream
-	half     atomic.Bool  // one direction has ended
+	half     atomic.Bool // one direction has ended
 }
 
-// forward sends what the client sent before it saw the 101.
-func (r *relay) forward(pending []byte) int {
-	if len(pending) == 0 {
-		return 0
+// direction is one way of a relay. Its goroutine owns it.
+type direction struct {
+	to, from net.Conn
+	writeBy  *deadline // of to
+	moved    int64     // bytes
+}
+
+// write passes p on.
+func (r *relay) write(d *direction, p []byte) error {
+	if len(p) == 0 {
+		return nil
 	}
-	n, _ := r.upstream.Write(pending) // its error comes again with the next write
-	return n
+	d.writeBy.extend(time.Now(), r.limit)
+	n, err := d.to.Write(p)
+	d.moved += int64(n)
+	return err
 }
 
-// copy moves bytes until from ends, and passes the end on. When to cannot be
-// written, or the other direction has ended and nothing comes for
+// copy moves pending and then bytes until d.from ends, and passes the end on. When
+// d.to cannot be written, or the other direction has ended and nothing comes for
 // halfClosedTimeout, it closes both.
-func (r *relay) copy(to, from net.Conn, count *atomic.Int64) {
+func (r *relay) copy(d *direction, pending []byte) {
 	buf := r.buffers.get()
 	defer r.buffers.put(buf)
-	for {
+	for err := r.write(d, pending); err == nil; {
 		if r.half.Load() {
-			_ = from.SetReadDeadline(time.Now().Add(halfClosedTimeout))
+			_ = d.from.SetReadDeadline(time.Now().Add(halfClosedTimeout))
 		}
-		n, readErr := from.Read(*buf)
-		if n > 0 {
-			written, err := to.Write((*buf)[:n])
-			count.Add(int64(written))
-			if err != nil {
-				break
-			}
-		}
-		if readErr == nil {
+		n, readErr := d.from.Read(*buf)
+		if err = r.write(d, (*buf)[:n]); err != nil || readErr == nil {
 			continue
 		}
-		if r.half.Swap(true) || !finish(to, readErr) {
+		if r.half.Swap(true) || !finish(d.to, readErr) {
 			break
 		}
 		// The other direction may go on, but not in silence forever.
-		_ = to.SetReadDeadline(time.Now().Add(halfClosedTimeout))
+		_ = d.to.SetReadDeadline(time.Now().Add(halfClosedTimeout))
 		return
 	}
 	r.client.Close()
