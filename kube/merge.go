@@ -30,6 +30,9 @@ type merger struct {
 	now metav1.Time
 	// generation is that of the object which the wanted status was made from.
 	generation int64
+	// isSiblingsGateway reports a Gateway that may be served by another instance with
+	// our controller name, but is not by this one.
+	isSiblingsGateway func(gateway.ObjectRef) bool
 }
 
 func (m merger) gatewayClass(current *gatewayv1.GatewayClass, want *gatewayv1.GatewayClassStatus) statusFields {
@@ -61,34 +64,53 @@ func (m merger) gateway(current *gatewayv1.Gateway, want *gatewayv1.GatewayStatu
 	return f
 }
 
-// httpRoute replaces the entries of our controller. Those of others keep their
-// place and content.
+// httpRoute puts our wanted entries in the place of those with the same parentRef.
+// Entries of other controllers stay as they are, and so do those that another
+// instance of ours may have written.
 func (m merger) httpRoute(current *gatewayv1.HTTPRoute, want *gateway.RouteStatus) statusFields {
-	var ours []gatewayv1.RouteParentStatus
-	others := []gatewayv1.RouteParentStatus{} // parents may be empty, but not null
+	parents := []gatewayv1.RouteParentStatus{} // may be empty, but not null
+	done := make([]bool, len(want.Parents))
 	for _, p := range current.Status.Parents {
-		if p.ControllerName == m.controller {
-			ours = append(ours, p)
-		} else {
-			others = append(others, p)
+		i := slices.IndexFunc(want.Parents, func(w gatewayv1.RouteParentStatus) bool { return sameParent(w.ParentRef, p.ParentRef) })
+		switch {
+		case p.ControllerName != m.controller:
+			parents = append(parents, p)
+		case i < 0 && m.isSiblings(current, p):
+			parents = append(parents, p)
+		case i >= 0 && !done[i]:
+			done[i] = true
+			parents = append(parents, m.routeParent(p.Conditions, want.Parents[i]))
 		}
 	}
-	wanted := make([]gatewayv1.RouteParentStatus, len(want.Parents))
 	for i, p := range want.Parents {
-		p.ParentRef = withDefaults(p.ParentRef)
-		var was []metav1.Condition
-		for _, c := range ours {
-			if equality.Semantic.DeepEqual(withDefaults(c.ParentRef), p.ParentRef) {
-				was = c.Conditions
-			}
+		if !done[i] {
+			parents = append(parents, m.routeParent(nil, p))
 		}
-		p.Conditions = m.conditions(was, p.Conditions, routeConditions())
-		wanted[i] = p
 	}
-	if equality.Semantic.DeepEqual(ours, wanted) { // wherever they stand among the others
-		return nil
+	f := statusFields{}
+	f.set("parents", current.Status.Parents, parents)
+	return f
+}
+
+func (m merger) routeParent(current []metav1.Condition, want gatewayv1.RouteParentStatus) gatewayv1.RouteParentStatus {
+	want.ParentRef = withDefaults(want.ParentRef)
+	want.Conditions = m.conditions(current, want.Conditions, routeConditions())
+	return want
+}
+
+// isSiblings reports an entry under our controller name that is not wanted here, but
+// may be elsewhere: the Route still names that Gateway, and it is a sibling's.
+func (m merger) isSiblings(r *gatewayv1.HTTPRoute, p gatewayv1.RouteParentStatus) bool {
+	ref := withDefaults(p.ParentRef)
+	if *ref.Group != gatewayv1.GroupName || *ref.Kind != "Gateway" {
+		return false
 	}
-	return statusFields{"parents": append(slices.Clip(others), wanted...)}
+	named := slices.ContainsFunc(r.Spec.ParentRefs, func(s gatewayv1.ParentReference) bool { return sameParent(s, ref) })
+	namespace := r.Namespace
+	if ref.Namespace != nil {
+		namespace = string(*ref.Namespace)
+	}
+	return named && m.isSiblingsGateway(gateway.ObjectRef{Kind: "Gateway", Namespace: namespace, Name: string(ref.Name)})
 }
 
 func (m merger) ingress(current *networkingv1.Ingress, want *networkingv1.IngressLoadBalancerStatus) statusFields {
@@ -98,6 +120,10 @@ func (m merger) ingress(current *networkingv1.Ingress, want *networkingv1.Ingres
 		f["loadBalancer"] = map[string]any{"ingress": want.Ingress} // with null for none
 	}
 	return f
+}
+
+func sameParent(x, y gatewayv1.ParentReference) bool {
+	return equality.Semantic.DeepEqual(withDefaults(x), withDefaults(y))
 }
 
 // withDefaults is a parentRef as the API server stores it.

@@ -121,6 +121,66 @@ func TestForeignConditionsStay(t *testing.T) {
 	}
 }
 
+func TestRouteEntries(t *testing.T) {
+	ref := func(name gatewayv1.ObjectName) gatewayv1.ParentReference {
+		return withDefaults(gatewayv1.ParentReference{Name: name})
+	}
+	sectioned := func(name gatewayv1.ObjectName, section gatewayv1.SectionName) gatewayv1.ParentReference {
+		r := ref(name)
+		r.SectionName = &section
+		return r
+	}
+	entry := func(controller gatewayv1.GatewayController, r gatewayv1.ParentReference) gatewayv1.RouteParentStatus {
+		return gatewayv1.RouteParentStatus{ParentRef: r, ControllerName: controller, Conditions: []metav1.Condition{wanted("Accepted", "True", "")}}
+	}
+	ours := func(name gatewayv1.ObjectName) gatewayv1.RouteParentStatus { return entry(controllerName, ref(name)) }
+	others := func(name gatewayv1.ObjectName) gatewayv1.RouteParentStatus {
+		return entry("other.example/controller", ref(name))
+	}
+	listenerSet := ours("sibling")
+	listenerSet.ParentRef.Kind = new(gatewayv1.Kind("ListenerSet"))
+	type entries = []gatewayv1.RouteParentStatus
+	type refs = []gatewayv1.ParentReference
+	for _, test := range []struct {
+		name                string
+		spec                refs
+		current, want, then entries
+	}{
+		{"every entry keeps its place", refs{{Name: "a"}, {Name: "b"}}, entries{ours("b"), others("a"), ours("a")}, entries{ours("a"), ours("b")}, nil},
+		{"a new one comes last", refs{{Name: "a"}, {Name: "b"}}, entries{ours("a"), others("a")}, entries{ours("b"), ours("a")}, entries{ours("a"), others("a"), ours("b")}},
+		{"of equal ones, one stays", refs{{Name: "a"}}, entries{ours("a"), ours("a")}, entries{ours("a")}, entries{ours("a")}},
+		{"our own Gateway's goes", refs{{Name: "a"}, {Name: "b"}}, entries{ours("a"), ours("b")}, entries{ours("b")}, entries{ours("b")}},
+		{"the last one goes", refs{{Name: "a"}}, entries{ours("a")}, nil, entries{}},
+		{"a sibling's stays", refs{{Name: "a"}, {Name: "sibling"}}, entries{ours("sibling")}, entries{ours("a")}, entries{ours("sibling"), ours("a")}},
+		{"a sibling's stays when nothing is wanted", refs{{Name: "sibling"}}, entries{ours("sibling")}, nil, nil},
+		{"a sibling's that the Route names no longer goes", refs{{Name: "a"}}, entries{ours("sibling"), ours("a")}, entries{ours("a")}, entries{ours("a")}},
+		{
+			"a sibling's for a section that the Route names no longer goes", refs{sectioned("sibling", "y")},
+			entries{entry(controllerName, sectioned("sibling", "x")), entry(controllerName, sectioned("sibling", "y"))}, nil,
+			entries{entry(controllerName, sectioned("sibling", "y"))},
+		},
+		{"another kind of parent goes", refs{listenerSet.ParentRef}, entries{listenerSet}, nil, entries{}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			route := httpRoute("r")
+			route.Namespace = "n"
+			route.Spec.ParentRefs = test.spec
+			route.Status.Parents = test.current
+			m := merger{controller: controllerName, generation: 1, isSiblingsGateway: func(r gateway.ObjectRef) bool {
+				return r == gateway.ObjectRef{Kind: "Gateway", Namespace: "n", Name: "sibling"}
+			}}
+			want := statusFields{}
+			if test.then != nil {
+				want["parents"] = test.then
+			}
+			got := m.httpRoute(route, &gateway.RouteStatus{Parents: test.want})
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestWhatMatters(t *testing.T) {
 	named := map[string]*kind{}
 	for _, k := range kinds() {

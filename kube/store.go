@@ -228,6 +228,9 @@ func (s *Store) feedsOf(kind, namespace string) []*feed {
 	return feeds
 }
 
+// watches reports whether objects of a kind and namespace would be in the Store.
+func (s *Store) watches(kind, namespace string) bool { return len(s.feedsOf(kind, namespace)) > 0 }
+
 // object returns one object, or nil.
 func (s *Store) object(ref gateway.ObjectRef) metav1.Object {
 	key := types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}.String()
