@@ -142,7 +142,7 @@ func TestSettingsMistakes(t *testing.T) {
 		{"mapping for a value", nil, nil, "nodeName: {a: b}\n", "lintel.yaml:1: nodeName: must be a value or a list"},
 		{"no mapping", nil, nil, "- a\n", "lintel.yaml:1: must be settings, each as key: value"},
 		{"no YAML", nil, nil, "a: [\n", "read configuration file lintel.yaml: "},
-		{"two documents", nil, nil, "httpPort: 80\n---\nhttpPort: 81\n", "lintel.yaml:3: a configuration file is one document"},
+		{"two documents", nil, nil, "httpPort: 80\n---\nhttpPort: 81\n", "lintel.yaml:2: a configuration file is one document"},
 		{"no such file", []string{"--config", "/nowhere/x.yaml"}, nil, "", "read configuration file: open /nowhere/x.yaml"},
 		{"unknown variable", nil, []string{"LINTEL_HTP_PORT=80"}, "",
 			"LINTEL_HTP_PORT: unknown variable (did you mean LINTEL_HTTP_PORT?)"},
