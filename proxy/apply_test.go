@@ -310,3 +310,30 @@ func TestDrainServesFreshConnection(t *testing.T) {
 		}
 	})
 }
+
+// A client that has pipelined gets its response whole when the connection ends
+// after it, and no reset.
+func TestDrainWithPipelinedRequest(t *testing.T) {
+	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+		arrived, answer := make(chan struct{}), make(chan struct{})
+		g.route("/", httpBackend(t, func(w http.ResponseWriter, _ *http.Request) {
+			arrived <- struct{}{}
+			<-answer
+			_, _ = io.WriteString(w, "last")
+		}))
+		g.apply()
+		c := g.dial()
+		c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		<-arrived
+		c.send("GET /more HTTP/1.1\r\nHost: a\r\n\r\n")
+		g.server.Apply(g.table(), nil)
+		close(answer)
+		if res, body := c.response("GET"); res.StatusCode != 200 || body != "last" || !res.Close {
+			t.Errorf("%d %q, close %v", res.StatusCode, body, res.Close)
+		}
+		if _, err := c.in.ReadByte(); err != io.EOF {
+			t.Errorf("after the response: %v", err)
+		}
+		c.conn.Close()
+	})
+}

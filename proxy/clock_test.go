@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -311,5 +312,40 @@ func TestUpgradedConnectionStallsInDrain(t *testing.T) {
 		g.stop()
 		<-g.ended
 		between(t, "Run ends", start, DefaultDrainTimeout, DefaultDrainTimeout)
+	})
+}
+
+// Endpoints that do not answer a dial are given up after a few, and a drain does
+// not wait for all of them.
+func TestConnectTimeouts(t *testing.T) {
+	unreachable := func(ctx context.Context, _ netip.AddrPort) (net.Conn, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	bubbleWith(t, Settings{Dial: unreachable}, nil, func(t *testing.T, g *gateway, dial func() *raw) {
+		g.rules[0].Action.Backends[0].Backend.SetEndpoints(numbered(16))
+		c := dial()
+		start := time.Now()
+		c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		if res, _ := c.response("GET"); res.StatusCode != 504 {
+			t.Errorf("status %d", res.StatusCode)
+		}
+		between(t, "the backend is given up", start, maxAttempts*DefaultConnectTimeout, maxAttempts*DefaultConnectTimeout)
+		c.conn.Close()
+	})
+	// No route to a host takes some seconds to find out.
+	slow := func(context.Context, netip.AddrPort) (net.Conn, error) {
+		time.Sleep(3 * time.Second)
+		return nil, errors.New("no route to host")
+	}
+	bubbleWith(t, Settings{Dial: slow}, nil, func(t *testing.T, g *gateway, dial func() *raw) {
+		g.rules[0].Action.Backends[0].Backend.SetEndpoints(numbered(100))
+		c := dial()
+		start := time.Now()
+		c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		g.stop()
+		<-g.ended
+		between(t, "Run ends", start, DefaultDrainTimeout, DefaultDrainTimeout+3*time.Second)
+		c.expectEnd()
 	})
 }

@@ -152,7 +152,11 @@ const plainToTLS = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConn
 // come.
 func (c *connection) await() bool {
 	if len(c.in.unread()) > 0 { // pipelined
-		return !c.draining.Load()
+		if c.draining.Load() {
+			c.linger()
+			return false
+		}
+		return true
 	}
 	if c.state.Load() != fresh {
 		c.readBy.extend(time.Now(), c.server.settings.IdleTimeout)

@@ -45,6 +45,7 @@ type flight struct {
 	responded bool      // the upstream sent something in this attempt
 	continued bool      // the client does not wait for 100 (Continue)
 	unsent    bool      // nothing of this attempt reached the upstream
+	cut       bool      // only a part of what came first in this attempt did
 	closed    bool      // the upstream has finished sending, in order
 	ended     bool      // the response was sent to its end
 
@@ -194,9 +195,18 @@ func (f *flight) finish() {
 	if f.keep {
 		f.body.settle()
 	}
-	if f.ended && !f.keep && !f.body.complete() {
+	if f.ended && !f.keep && f.sendsOn() {
 		f.c.linger()
 	}
+}
+
+// sendsOn reports whether the client may still be sending: the rest of its body,
+// or requests behind this one, since it does not expect us to close.
+func (f *flight) sendsOn() bool {
+	if f.seen.Status == http.StatusSwitchingProtocols {
+		return false
+	}
+	return !f.body.complete() || f.request.KeepAlive
 }
 
 func (f *flight) observe() {

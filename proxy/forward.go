@@ -10,7 +10,8 @@ import (
 )
 
 // maxAttempts bounds the endpoints that get a request which may be repeated:
-// a request that kills its server must not kill them all.
+// a request that kills its server must not kill them all. It bounds the endpoints
+// that are waited for in vain, too.
 const maxAttempts = 3
 
 // forward sends the request to an upstream and its answer back.
@@ -50,9 +51,12 @@ func (f *flight) forward() {
 
 // connect gets a connection to an endpoint: to again, a new one, or else to any
 // that was not tried yet. When there is none, cause says why the last attempt
-// failed.
+// failed. Endpoints that refuse cost little, so all of them may be tried.
 func (f *flight) connect(again *router.Endpoint, cause Cause) Cause {
 	for {
+		if f.seen.Attempts > 0 && f.c.gone() {
+			return CauseClientGone
+		}
 		endpoint := again
 		if endpoint == nil {
 			endpoint = f.chosen.Backend.Pick(f.tried...)
@@ -72,7 +76,7 @@ func (f *flight) connect(again *router.Endpoint, cause Cause) Cause {
 			return CauseNone
 		}
 		endpoint.Release()
-		if cause == CauseTimeout || cause == CauseClientGone {
+		if cause == CauseTimeout || cause == CauseConnectTimeout && f.seen.Attempts >= maxAttempts {
 			return cause
 		}
 		// Nothing was sent, so any method may go on to the next endpoint.
@@ -123,7 +127,7 @@ func (f *flight) dial(endpoint *router.Endpoint) (*upstream, Cause) {
 
 // attempt sends the request over f.up and delivers the response.
 func (f *flight) attempt() Cause {
-	f.responded, f.unsent, f.closed = false, false, false
+	f.responded, f.unsent, f.cut, f.closed = false, false, false, false
 	f.body.start()
 	f.res.r, f.res.w = 0, 0
 
@@ -140,7 +144,8 @@ func (f *flight) attempt() Cause {
 		if f.unsent = n == 0; f.unsent {
 			return writeFailure(err)
 		}
-		// It may have answered before it closed.
+		// It may have answered before it closed, or without reading on.
+		f.cut = true
 	} else if !f.body.complete() {
 		f.body.pump(f.up)
 	}

@@ -156,3 +156,18 @@ func TestHostFilter(t *testing.T) {
 		}
 	})
 }
+
+// A filter that removes Host, which cannot be done, removes nothing else.
+func TestRemoveHost(t *testing.T) {
+	run(t, []mode{plainMode}, Settings{}, func(t *testing.T, g *gateway) {
+		backend, seen := seeing(t)
+		g.route("/", backend).Action.RequestHeaders = &router.HeaderFilter{Remove: []string{"Host"}}
+		g.apply()
+		c := g.dial()
+		c.send("GET / HTTP/1.1\r\nHost: app.test\r\nAuthorization: x\r\nX-Other: y\r\n\r\n")
+		c.response("GET")
+		if req := <-seen; req.Host != "app.test" || req.Header.Get("Authorization") != "x" || req.Header.Get("X-Other") != "y" {
+			t.Errorf("%q %v", req.Host, req.Header)
+		}
+	})
+}

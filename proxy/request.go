@@ -14,10 +14,11 @@ func (f *flight) appendRequest(dst []byte) []byte {
 	r := f.request
 	dst = h1.AppendRequestLine(dst, r.Method, f.targetUpstream())
 	dst = f.appendHost(dst)
+	// Without filters the fields are fit to send, and the first is Host.
 	checked := f.rule.Action.RequestHeaders == nil && f.chosen.RequestHeaders == nil
 	for i := range f.fields {
 		field := &f.fields[i]
-		if checked && i > 0 || i > 0 && forwardable(field) {
+		if checked && i > 0 || !checked && forwardable(field) {
 			dst = h1.AppendField(dst, field.Name, field.Value)
 		}
 	}

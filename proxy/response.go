@@ -286,5 +286,5 @@ const chunkOverhead = 16 + 2*len("\r\n")
 // reusable reports whether the upstream connection can take another request.
 func (f *flight) reusable() bool {
 	return f.response.KeepAlive && f.response.Framing != h1.UntilClose && f.payload.Done() &&
-		len(f.res.unread()) == 0 && f.body.complete() && !f.body.refused && f.response.Status != http.StatusSwitchingProtocols
+		len(f.res.unread()) == 0 && f.body.complete() && !f.body.refused && !f.cut && f.response.Status != http.StatusSwitchingProtocols
 }

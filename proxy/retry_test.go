@@ -2,10 +2,13 @@ package proxy
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -31,6 +34,134 @@ func TestConnectRefusedTriesNext(t *testing.T) {
 					t.Errorf("%s: %d %q", method, res.StatusCode, body)
 				}
 			}
+		}
+	})
+}
+
+// All endpoints may refuse before one accepts.
+func TestConnectRefusedTriesAll(t *testing.T) {
+	const refusing = 8
+	live := netip.MustParseAddrPort("192.0.2.99:80")
+	dial := func(_ context.Context, addr netip.AddrPort) (net.Conn, error) {
+		if addr != live {
+			return nil, errors.New("refused")
+		}
+		near, far := net.Pipe()
+		go func() {
+			defer far.Close()
+			answering("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")(far, bufio.NewReader(far))
+		}()
+		return near, nil
+	}
+	run(t, allModes, Settings{Dial: dial}, func(t *testing.T, g *gateway) {
+		b := router.NewBackend("default/app:80")
+		b.SetEndpoints(numbered(refusing))
+		g.route("/none", b)
+		some := router.NewBackend("default/app:80")
+		some.SetEndpoints(append(numbered(refusing), live))
+		g.route("/some", some)
+		g.apply()
+		if res, _ := g.get("/none"); res.StatusCode != 502 || g.observed(1).Attempts != refusing {
+			t.Errorf("%d after %d attempts", res.StatusCode, g.observed(1).Attempts)
+		}
+		for range 8 {
+			if res, body := g.get("/some"); res.StatusCode != 200 || body != "ok" {
+				t.Errorf("%d %q", res.StatusCode, body)
+			}
+		}
+	})
+}
+
+// numbered returns n addresses.
+func numbered(n int) []netip.AddrPort {
+	var all []netip.AddrPort
+	for i := range n {
+		all = append(all, netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)}), 80))
+	}
+	return all
+}
+
+// No endpoint is asked for a client that has left.
+func TestClientLeavesBetweenAttempts(t *testing.T) {
+	dialled, refuse := make(chan struct{}, 10), make(chan struct{})
+	dial := func(context.Context, netip.AddrPort) (net.Conn, error) {
+		dialled <- struct{}{}
+		<-refuse
+		return nil, errors.New("refused")
+	}
+	run(t, []mode{plainMode}, Settings{Dial: dial}, func(t *testing.T, g *gateway) {
+		b := router.NewBackend("default/app:80")
+		b.SetEndpoints(numbered(4))
+		g.route("/", b)
+		g.apply()
+		c := g.dial()
+		c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		<-dialled
+		sock := g.server.sockets[socketName]
+		c.conn.Close()
+		eventually(t, "the client has left", func() bool {
+			sock.mu.Lock()
+			defer sock.mu.Unlock()
+			for c := range sock.connections {
+				return c.gone()
+			}
+			return false
+		})
+		close(refuse)
+		if x := g.observed(1); x.Cause != CauseClientGone || x.Attempts != 1 {
+			t.Errorf("cause %q after %d attempts", x.Cause, x.Attempts)
+		}
+	})
+}
+
+// shortWriter takes only a part of what is written first, and is late with it.
+type shortWriter struct {
+	net.Conn
+	takes int
+}
+
+func (w *shortWriter) Write(p []byte) (int, error) {
+	if w.takes == 0 {
+		return w.Conn.Write(p)
+	}
+	n, err := w.Conn.Write(p[:w.takes])
+	if w.takes = 0; err == nil {
+		err = os.ErrDeadlineExceeded
+	}
+	return n, err
+}
+
+// An upstream that got a part of a request and answers early gets no other
+// request: it would take that for the rest of the first.
+func TestPartOfRequestEndsConnection(t *testing.T) {
+	const part = "POST /first HTTP/1.1\r\n"
+	var connections atomic.Int32
+	dial := func(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+		conn, err := dialTCP(ctx, addr)
+		if connections.Add(1) == 1 && err == nil {
+			conn = &shortWriter{Conn: conn, takes: len(part)}
+		}
+		return conn, err
+	}
+	run(t, []mode{plainMode}, Settings{Dial: dial}, func(t *testing.T, g *gateway) {
+		g.route("/", rawBackend(t, func(conn net.Conn, in *bufio.Reader) {
+			for line, _ := in.ReadString('\n'); line != ""; line, _ = in.ReadString('\n') {
+				if strings.HasSuffix(line, " HTTP/1.1\r\n") {
+					_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+				}
+			}
+		}))
+		g.apply()
+		for i, request := range []string{"POST /first HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", "GET /second HTTP/1.1\r\nHost: a\r\n\r\n"} {
+			c := g.dial()
+			c.send(request)
+			if res, body := c.response("GET"); res.StatusCode != 200 || body != "ok" {
+				t.Errorf("%d %q", res.StatusCode, body)
+			}
+			g.observed(i + 1)
+		}
+		if n := connections.Load(); n != 2 {
+			t.Errorf("%d connections for a request that was cut and another", n)
 		}
 	})
 }
