@@ -71,6 +71,9 @@ func TestValidateRefuses(t *testing.T) {
 		{"duplicate key", service + "spec:\n  ports:\n  - port: 80\n    port: 81\n", []string{
 			`7: Service default/shop: spec.ports[0].port: duplicate field`,
 		}},
+		{"no line between objects", service + "spec: {ports: [{port: 80}]}\n" + service + "spec: {ports: [{port: 81}]}\n", []string{
+			`5: Service default/shop: apiVersion: a second object begins here: put --- in front of it`,
+		}},
 		{"duplicate object", service + "spec: {ports: [{port: 80}]}\n---\n" + service + "spec: {ports: [{port: 80}]}\n", []string{
 			`6: Service default/shop: already declared at :1`,
 		}},

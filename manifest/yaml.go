@@ -173,6 +173,10 @@ func (d *decoding) mapping(m map[string]any, n *yaml.Node, path string, depth in
 		}
 		at := joinPath(path, name)
 		if own[name] {
+			if path == "" && (name == "apiVersion" || name == "kind") {
+				d.fault(key, at, "a second object begins here: put --- in front of it")
+				return // the rest would be faults of the same mistake
+			}
 			d.fault(key, at, "duplicate field")
 			continue
 		}
