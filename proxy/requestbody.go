@@ -98,6 +98,7 @@ func (b *requestBody) encode(dst, p []byte) ([]byte, int, Cause) {
 		}
 	}
 	if b.decoder.Done() && b.f.request.Framing == h1.Chunked {
+		b.f.requestTrailers(&b.decoder)
 		dst = h1.AppendLastChunk(dst, b.decoder.Trailers())
 	}
 	return dst, used, CauseNone

@@ -256,6 +256,7 @@ func (f *flight) passOn(framing h1.Framing) Cause {
 		}
 	}
 	if f.payload.Done() && framing == h1.Chunked {
+		f.responseTrailers(&f.payload)
 		f.out = h1.AppendLastChunk(f.out, f.payload.Trailers())
 	}
 	return f.write(nil)

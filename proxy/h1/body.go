@@ -82,6 +82,11 @@ func (b *Body) Done() bool { return b.state == done }
 // those that may not stand there (see [Trailing]). They are valid until Reset.
 func (b *Body) Trailers() []Field { return b.trailers }
 
+// DropTrailers takes the trailers out for which drop holds.
+func (b *Body) DropTrailers(drop func(Field) bool) {
+	b.trailers = slices.DeleteFunc(b.trailers, drop)
+}
+
 // Next consumes n bytes from the start of in; data is the part of them that is
 // payload, and aliases in. There may be more in in[n:]: the caller goes on until
 // n is 0, or the body is done. err is an [*Error] with the status for a request;

@@ -91,7 +91,7 @@ func (f fault) describe() (status int, reason string) {
 	case manyFields:
 		return 431, "too many fields"
 	case longConnection:
-		return 431, "Connection is too long"
+		return 431, "Connection lists too much"
 	default:
 		return f.describeBody()
 	}

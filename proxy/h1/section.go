@@ -2,6 +2,7 @@ package h1
 
 import (
 	"bytes"
+	"strings"
 	"unsafe"
 )
 
@@ -19,11 +20,16 @@ type section struct {
 	offer  int   // index in fields of the first Upgrade, if seen
 	length int64 // of Content-Length, if seen
 	listed int   // bytes of all Connection values
+	items  int   // elements of all Connection values, empty ones too
 }
 
-// maxConnection bounds the values of Connection, in bytes. Real ones stay below
-// 50; a forwarder searches them once for every field that it copies.
-const maxConnection = 1 << 10
+// maxConnection bounds the values of Connection in bytes, and maxOptions the
+// elements. Real ones stay below 50 and have up to three; a forwarder searches
+// them once for every field that it copies.
+const (
+	maxConnection = 1 << 10
+	maxOptions    = 16
+)
 
 // seen is a set of facts about a section.
 type seen uint16
@@ -247,6 +253,9 @@ func (s *section) noteConnection(value string) fault {
 		return longConnection
 	}
 	for rest := value; rest != ""; {
+		if s.items++; s.items > maxOptions {
+			return longConnection
+		}
 		var option string
 		option, rest = nextItem(rest)
 		switch {
@@ -276,7 +285,7 @@ func (s *section) keepAlive(minor int) bool {
 // upgrade returns the protocol that the message switches to or offers to, or "".
 // HTTP/1.0 has none (RFC 9110 §7.8), and h2c is passed over: RFC 9113 §3.1 has
 // given it up, and behind a proxy that forwards it the rest of the connection
-// escapes every rule.
+// escapes every rule. So is what is no protocol, as someone may find h2c in it.
 func (s *section) upgrade(minor int) string {
 	if s.seen&(seenUpgrade|optUpgrade) != seenUpgrade|optUpgrade || minor == 0 {
 		return ""
@@ -284,7 +293,8 @@ func (s *section) upgrade(minor int) string {
 	for rest := s.fields[s.offer].Value; rest != ""; {
 		var protocol string
 		protocol, rest = nextItem(rest)
-		if protocol != "" && !fold(protocol, "h2c") {
+		name, version, versioned := strings.Cut(protocol, "/")
+		if ValidName(name) && (!versioned || ValidName(version)) && !fold(name, "h2c") {
 			return protocol
 		}
 	}

@@ -1,0 +1,44 @@
+package proxy
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/lintel-dev/lintel/proxy/h1"
+	"github.com/lintel-dev/lintel/router"
+)
+
+// A trailer must not say what a field of the head could not: recipients may merge
+// the two (RFC 9110 §6.5.1). So those go on that the head would pass as they came:
+// ordinary ones that neither Connection nominates nor a filter sets or removes.
+
+// requestTrailers drops those trailers of the request that must not go upstream.
+func (f *flight) requestTrailers(body *h1.Body) {
+	if f.chosen == nil { // nothing goes upstream
+		return
+	}
+	outer, inner := f.rule.Action.RequestHeaders, f.chosen.RequestHeaders
+	body.DropTrailers(func(field h1.Field) bool {
+		return classify(field.Name) != ordinary || f.request.HopByHop(field.Name) ||
+			decides(outer, field.Name) || decides(inner, field.Name)
+	})
+}
+
+// responseTrailers drops those trailers of the response that must not reach the
+// client.
+func (f *flight) responseTrailers(body *h1.Body) {
+	outer, inner := f.rule.Action.ResponseHeaders, f.chosen.ResponseHeaders
+	body.DropTrailers(func(field h1.Field) bool {
+		return classify(field.Name) != ordinary || f.response.HopByHop(field.Name) ||
+			decides(outer, field.Name) || decides(inner, field.Name)
+	})
+}
+
+// decides reports whether a filter sets or removes the field called name.
+func decides(filter *router.HeaderFilter, name string) bool {
+	if filter == nil {
+		return false
+	}
+	return slices.ContainsFunc(filter.Set, func(set router.Field) bool { return strings.EqualFold(set.Name, name) }) ||
+		slices.ContainsFunc(filter.Remove, func(removed string) bool { return strings.EqualFold(removed, name) })
+}
