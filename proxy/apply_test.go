@@ -337,3 +337,22 @@ func TestDrainWithPipelinedRequest(t *testing.T) {
 		c.conn.Close()
 	})
 }
+
+// A request that is on its way to a socket while that is removed is answered by
+// the table that knew the socket.
+func TestSocketRemovedBeforeRequest(t *testing.T) {
+	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+		g.route("/", httpBackend(t, echo))
+		g.apply()
+		c := g.dial()
+		eventually(t, "the connection is accepted", func() bool { return g.server.Stats().Downstream.Load() == 1 })
+		for range 2 {
+			g.server.Apply(router.Compile(nil, nil), nil)
+		}
+		c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		if res, _ := c.response("GET"); res.StatusCode != 200 || !res.Close {
+			t.Errorf("%d, close %v", res.StatusCode, res.Close)
+		}
+		c.expectEnd()
+	})
+}

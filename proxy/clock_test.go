@@ -349,3 +349,33 @@ func TestConnectTimeouts(t *testing.T) {
 		c.expectEnd()
 	})
 }
+
+// A client that is slow with its head, and an upgraded connection, hold none of
+// the large buffers.
+func TestBuffersAreBorrowedLate(t *testing.T) {
+	serve := func(conn net.Conn, in *bufio.Reader) {
+		_, _ = http.ReadRequest(in)
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: y\r\n\r\n")
+		_, _ = io.Copy(conn, in)
+	}
+	bubble(t, serve, func(t *testing.T, g *gateway, dial func() *raw) {
+		holds := func(what string) {
+			t.Helper()
+			synctest.Wait() // the connection waits for its client
+			for c := range g.server.sockets[socketName].connections {
+				if f := &c.exchange; f.resFrom != nil || f.outFrom != nil {
+					t.Errorf("%s holds buffers", what)
+				}
+			}
+		}
+		c := dial()
+		c.send("G")
+		holds("a slow head")
+		c.send(upgrading[1:])
+		c.upgraded()
+		c.send("x")
+		c.expect("x")
+		holds("an upgraded connection")
+		c.conn.Close()
+	})
+}

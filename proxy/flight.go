@@ -65,7 +65,9 @@ func (f *flight) init(c *connection) {
 func (f *flight) run() bool {
 	f.begin()
 	defer f.releaseBuffers()
-	if err := f.c.readHead(); err != nil {
+	err := f.c.readHead()
+	f.borrowBuffers()
+	if err != nil {
 		f.refuseHead(err)
 		return false
 	}
@@ -81,10 +83,11 @@ func (f *flight) begin() {
 	f.keep, f.answered, f.responded, f.ended = false, false, false, false
 	f.tried = f.tried[:0]
 	f.body.reset()
-	f.borrowBuffers()
 	f.seen = Exchange{Socket: f.c.socket.name, Client: f.c.client, Scheme: f.c.scheme}
 }
 
+// borrowBuffers gets what the exchange reads and writes through. It does so once
+// the head is there, since a client can take its time for that.
 func (f *flight) borrowBuffers() {
 	f.resFrom = f.c.server.bodies.get()
 	f.outFrom = f.c.server.outputs.get()
@@ -92,9 +95,14 @@ func (f *flight) borrowBuffers() {
 	f.out = (*f.outFrom)[:0]
 }
 
+// releaseBuffers gives the buffers back, if that was not done before.
 func (f *flight) releaseBuffers() {
+	if f.resFrom == nil {
+		return
+	}
 	f.c.server.bodies.put(f.resFrom)
 	f.c.server.outputs.put(f.outFrom)
+	f.resFrom, f.outFrom = nil, nil
 	f.res, f.out = input{}, nil
 }
 
@@ -141,7 +149,7 @@ func (f *flight) decide() {
 		f.answerStatus(http.StatusMethodNotAllowed, CauseBadRequest)
 		return
 	}
-	f.rule = f.c.server.table.Load().Match(f.c.socket.name, &f.match)
+	f.rule = f.c.socket.table().Match(f.c.socket.name, &f.match)
 	if f.rule == nil {
 		f.answer(CauseNoRoute)
 		return
@@ -177,7 +185,7 @@ func (f *flight) normalise() Cause {
 			return CauseBadRequest
 		}
 	}
-	f.match = router.Request{Method: r.Method, Host: host, Path: path, Query: r.Query, Fields: r.Fields}
+	f.match = router.Request{Method: r.Method, Host: host, Path: path, Query: r.Query, Fields: f.believed()}
 	f.seen.Host, f.seen.Path = host, path
 	if f.settings.Observe != nil {
 		f.seen.UserAgent, _ = router.Lookup(r.Fields, "User-Agent")

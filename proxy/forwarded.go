@@ -3,6 +3,7 @@ package proxy
 import (
 	"encoding/hex"
 	"math/rand/v2"
+	"slices"
 	"unsafe"
 
 	"github.com/lintel-dev/lintel/router"
@@ -21,7 +22,7 @@ import (
 // trusted peers alone: what others send is dropped, spellings with underscores
 // included, since CGI-like servers cannot tell X_Forwarded_For from
 // X-Forwarded-For. A trusted peer's Proto, Host, Port and X-Real-Ip stay as they
-// are. Forwarded (RFC 7239) is never written. X-Request-Id is no statement of
+// are. What is dropped matches no Rule either. Forwarded (RFC 7239) is never written. X-Request-Id is no statement of
 // trust, so everybody's is kept. Via is not added: like nginx and Envoy, a
 // gateway that stands for the origin does not announce itself.
 
@@ -111,6 +112,26 @@ func folds(name, lower string) bool {
 		if c|0x20 != lower[i] {
 			return false
 		}
+	}
+	return true
+}
+
+// believed returns the client's fields that a Rule may match: all but those that
+// gather would not believe. They are valid until gather.
+func (f *flight) believed() []router.Field {
+	all := f.request.Fields
+	if f.c.trusted || !slices.ContainsFunc(all, unproven) {
+		return all
+	}
+	f.fields = slices.DeleteFunc(append(f.fields[:0], all...), unproven)
+	return f.fields
+}
+
+// unproven reports whether a field is taken from trusted peers alone.
+func unproven(field router.Field) bool {
+	switch classify(field.Name) {
+	case ordinary, isHost, isLength, isRequestID:
+		return false
 	}
 	return true
 }

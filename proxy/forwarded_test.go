@@ -171,3 +171,33 @@ func TestRemoveHost(t *testing.T) {
 		}
 	})
 }
+
+// A Rule matches what is known about the client, not what the client says.
+func TestMatchesNoForgedFields(t *testing.T) {
+	for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-User", "X-Real-Ip", "Forwarded"} {
+		for _, trusted := range []bool{false, true} {
+			settings, want := Settings{}, "public"
+			if trusted {
+				settings.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+				want = "internal"
+			}
+			run(t, []mode{plainMode}, settings, func(t *testing.T, g *gateway) {
+				g.route("/", rawBackend(t, answering("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npublic")))
+				internal := g.route("/", rawBackend(t, answering("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\ninternal")))
+				internal.Match.Headers = []router.ValueMatch{{Name: name, Value: "10.0.0.1"}}
+				other := g.route("/", rawBackend(t, answering("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nother")))
+				other.Match.Headers = []router.ValueMatch{{Name: "X-Other", Value: "1"}}
+				g.apply()
+				c := g.dial()
+				c.send("GET / HTTP/1.1\r\nHost: a\r\n" + name + ": 10.0.0.1\r\n\r\n")
+				if _, body := c.response("GET"); body != want {
+					t.Errorf("%s, trusted %v: %q", name, trusted, body)
+				}
+				c.send("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Host: b\r\nX-Other: 1\r\n\r\n")
+				if _, body := c.response("GET"); body != "other" {
+					t.Errorf("an ordinary field beside it: %q", body)
+				}
+			})
+		}
+	}
+}

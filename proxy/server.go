@@ -71,7 +71,7 @@ func (s *Server) Stats() *Stats { return &s.stats }
 // Apply makes the sockets what listeners says and routes by table from the next
 // request on. It opens sockets, swaps the table, and then closes the sockets
 // that are not wanted any more; their connections finish the exchange in
-// flight. It does not wait for them, so it is quick.
+// flight, or one that is on its way, by the table before. It does not wait for them, so it is quick.
 //
 // The answer has an entry for each Listener: nil when its socket is open, or
 // why not. Such a socket is tried again by the next Apply. Sockets accept once
@@ -99,10 +99,17 @@ func (s *Server) Apply(table *router.Table, listeners []Listener) map[string]err
 			opened = append(opened, sock)
 		}
 	}
-	s.table.Store(table)
 	wanted := make(map[string]bool, len(listeners))
 	for _, l := range listeners {
 		wanted[l.Name] = true
+	}
+	for name, sock := range s.sockets {
+		if !wanted[name] {
+			sock.last.Store(s.table.Load())
+		}
+	}
+	s.table.Store(table)
+	for _, l := range listeners {
 		if sock := s.sockets[l.Name]; sock != nil {
 			result[l.Name] = nil
 			sock.setCertificates(l.GetCertificate)

@@ -68,7 +68,8 @@ type Settings struct {
 	// head of the response: 60 s, then 504.
 	ResponseHeaderTimeout time.Duration
 	// BodyTimeout bounds the time between two pieces of a body, in either
-	// direction and on either side: 60 s.
+	// direction and on either side: 60 s. After an upgrade it bounds each write,
+	// but no silence.
 	BodyTimeout time.Duration
 	// UpstreamIdleTimeout bounds how long an idle upstream connection is kept: 60 s.
 	UpstreamIdleTimeout time.Duration

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/lintel-dev/lintel/router"
 )
 
 // Pauses after a failing accept, such as one without file descriptors left.
@@ -29,6 +31,10 @@ type socket struct {
 	server   *Server
 	listener net.Listener
 	tls      *tls.Config // used while certificates is not nil
+
+	// last is the Table that a removed socket goes on with, as the Server's knows it
+	// no longer; nil before.
+	last atomic.Pointer[router.Table]
 
 	// certificates answers handshakes; nil means plain.
 	certificates atomic.Pointer[getCertificate]
@@ -74,6 +80,15 @@ func (s *Server) newSocket(l Listener, listener net.Listener) *socket {
 		sock.certificates.Store(&l.GetCertificate)
 	}
 	return sock
+}
+
+// table returns what the socket's requests are routed by.
+func (s *socket) table() *router.Table {
+	current := s.server.table.Load()
+	if last := s.last.Load(); last != nil { // set before current takes its place
+		return last
+	}
+	return current
 }
 
 // setCertificates changes how handshakes are answered from now on. When the

@@ -39,6 +39,7 @@ func (f *flight) upgrade() Cause {
 	if cause := f.write(early); cause != CauseNone {
 		return cause
 	}
+	f.releaseBuffers() // the relay may last, and has smaller ones
 	f.relay()
 	f.ended = true
 	return CauseNone
