@@ -103,11 +103,7 @@ func (c *connection) identify() {
 	if local, err := netip.ParseAddrPort(c.wire.LocalAddr().String()); err == nil {
 		c.port = strconv.Itoa(int(local.Port()))
 	}
-	for _, prefix := range c.server.settings.TrustedProxies {
-		if prefix.Contains(c.client) {
-			c.trusted = true
-		}
-	}
+	c.trusted = c.server.settings.trusts(c.client)
 }
 
 // startClock bounds the handshake and the wait for the first request.

@@ -187,6 +187,7 @@ func (f *flight) normalise() Cause {
 	}
 	f.match = router.Request{Method: r.Method, Host: host, Path: path, Query: r.Query, Fields: f.believed()}
 	f.seen.Host, f.seen.Path = host, path
+	f.seen.Client = f.clientAddress()
 	if f.settings.Observe != nil {
 		f.seen.UserAgent, _ = router.Lookup(r.Fields, "User-Agent")
 	}

@@ -11,20 +11,21 @@ import (
 
 // What an upstream is told about the client.
 //
-//	X-Forwarded-For    the client's address; after the chain that a trusted peer sent
+//	X-Forwarded-For    the peer's address, after the chain that a trusted peer sent
 //	X-Forwarded-Proto  http or https
 //	X-Forwarded-Host   the Host that the client sent
 //	X-Forwarded-Port   the port of our socket
-//	X-Real-Ip          the client's address
+//	X-Real-Ip          the client's address, as [flight.clientAddress] finds it
 //	X-Request-Id       the client's, or else 128 random bits
 //
 // All fields called X-Forwarded-anything, X-Real-Ip and Forwarded are taken from
 // trusted peers alone: what others send is dropped, spellings with underscores
 // included, since CGI-like servers cannot tell X_Forwarded_For from
 // X-Forwarded-For. A trusted peer's Proto, Host, Port and X-Real-Ip stay as they
-// are. What is dropped matches no Rule either. Forwarded (RFC 7239) is never written. X-Request-Id is no statement of
-// trust, so everybody's is kept. Via is not added: like nginx and Envoy, a
-// gateway that stands for the origin does not announce itself.
+// are. What is dropped matches no Rule either. Forwarded (RFC 7239) is never
+// written. X-Request-Id is no statement of trust, so everybody's is kept. Via is
+// not added: like nginx and Envoy, a gateway that stands for the origin does not
+// announce itself.
 
 // maxRequestID bounds the X-Request-Id of a client in bytes: it ends up in logs.
 const maxRequestID = 128
@@ -220,7 +221,11 @@ func (f *flight) appendOrigin(fields []router.Field, sent origin) []router.Field
 		fields = append(fields, router.Field{Name: "X-Forwarded-Port", Value: c.port})
 	}
 	if sent&sentRealIP == 0 {
-		fields = append(fields, router.Field{Name: "X-Real-Ip", Value: c.address})
+		address := c.address
+		if f.seen.Client != c.client {
+			address = f.seen.Client.String()
+		}
+		fields = append(fields, router.Field{Name: "X-Real-Ip", Value: address})
 	}
 	return fields
 }

@@ -102,6 +102,42 @@ func TestForwardedFields(t *testing.T) {
 	}
 }
 
+// The client is the first address, from the end of the chain, that is not a trusted
+// proxy's; what stands before it may be forged.
+func TestClientBehindTrustedProxies(t *testing.T) {
+	settings := Settings{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}}
+	for sent, want := range map[string]string{
+		"":                               "127.0.0.1",
+		"X-Forwarded-For: 192.0.2.1\r\n": "192.0.2.1",
+		"X-Forwarded-For: 198.51.100.9, 192.0.2.1, 127.0.0.3\r\n":      "192.0.2.1",
+		"X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-For: 127.0.0.2\r\n": "192.0.2.1",
+		"X-Forwarded-For: [2001:db9::1]:4711\r\n":                      "2001:db9::1",
+		"X-Forwarded-For: ::ffff:192.0.2.1, 2001:db8::1\r\n":           "192.0.2.1",
+		"X-Forwarded-For: 192.0.2.1, unknown, 127.0.0.4\r\n":           "127.0.0.4",
+		"X-Forwarded-For: 127.0.0.5, 127.0.0.6\r\n":                    "127.0.0.5",
+		"X-Forwarded-For: \r\n":                                        "127.0.0.1",
+	} {
+		t.Run(sent, func(t *testing.T) {
+			run(t, allModes, settings, func(t *testing.T, g *gateway) {
+				backend, seen := seeing(t)
+				g.route("/", backend)
+				g.apply()
+				c := g.dial()
+				c.send("GET / HTTP/1.1\r\nHost: app.test\r\n" + sent + "\r\n")
+				if res, _ := c.response("GET"); res.StatusCode != 200 {
+					t.Fatalf("status %d", res.StatusCode)
+				}
+				if got := (<-seen).Header.Get("X-Real-Ip"); got != want {
+					t.Errorf("X-Real-Ip: %q, want %q", got, want)
+				}
+				if got := g.observed(1).Client.String(); got != want {
+					t.Errorf("observed %s, want %s", got, want)
+				}
+			})
+		})
+	}
+}
+
 func TestFilters(t *testing.T) {
 	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
 		backend, seen := seeing(t)

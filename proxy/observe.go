@@ -15,12 +15,12 @@ type Exchange struct {
 	Route    string // of the Rule, "" when none matched
 	Backend  string // "namespace/name:port", "" when none was chosen
 
-	Client    netip.Addr
-	Protocol  string // "HTTP/1.1", "HTTP/1.0"
-	Scheme    string // "http", "https"
-	Method    string // "" when the head could not be read
-	Host      string // normalised
-	Path      string // normalised, as the client sent it before any rewrite
+	Client    netip.Addr // the peer, or whom trusted proxies name
+	Protocol  string     // "HTTP/1.1", "HTTP/1.0"
+	Scheme    string     // "http", "https"
+	Method    string     // "" when the head could not be read
+	Host      string     // normalised
+	Path      string     // normalised, as the client sent it before any rewrite
 	UserAgent string
 	RequestID string
 
