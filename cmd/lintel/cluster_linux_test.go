@@ -27,6 +27,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/util/retry"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	gatewayclient "sigs.k8s.io/gateway-api/pkg/client/clientset/versioned"
 
@@ -345,13 +346,18 @@ func (c *cluster) changeUnderLoad() {
 	routes := c.gateway.GatewayV1().HTTPRoutes("default")
 	for i := range 20 {
 		backend := []string{"green", "blue"}[i%2]
-		r, err := routes.Get(ctx, "shop", metav1.GetOptions{})
-		c.must(err)
-		r.Spec = route("shop", backend).Spec
-		_, err = routes.Update(ctx, r, metav1.UpdateOptions{})
-		c.must(err)
+		// Lintel writes the Route's status at the same time.
+		c.must(retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+			r, err := routes.Get(ctx, "shop", metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			r.Spec = route("shop", backend).Spec
+			_, err = routes.Update(ctx, r, metav1.UpdateOptions{})
+			return err
+		}))
 		// Two Services trade places behind the Ingress.
-		_, err = c.core.DiscoveryV1().EndpointSlices("default").Update(ctx, endpointSlice("green", int32(9001+i%2)), metav1.UpdateOptions{})
+		_, err := c.core.DiscoveryV1().EndpointSlices("default").Update(ctx, endpointSlice("green", int32(9001+i%2)), metav1.UpdateOptions{})
 		c.must(err)
 		_, err = c.core.CoreV1().Secrets("default").Update(ctx, c.certificate(), metav1.UpdateOptions{})
 		c.must(err)
