@@ -19,7 +19,7 @@ func (b *build) findConflicts() {
 		accepted := slices.DeleteFunc(slices.Clone(g.listeners), func(l *listener) bool { return l.refused != nil })
 		for i, l := range accepted {
 			for _, other := range accepted[:i] {
-				b.conflictWithin(l, other)
+				b.conflictIndistinct(l, other)
 			}
 		}
 		for _, l := range accepted {
@@ -37,9 +37,8 @@ func (b *build) findConflicts() {
 	}
 }
 
-// conflictWithin compares two Listeners of one Gateway, which have its addresses in
-// common.
-func (b *build) conflictWithin(l, other *listener) {
+// conflictIndistinct marks two Listeners that share an address and are not distinct.
+func (b *build) conflictIndistinct(l, other *listener) {
 	if reason, what := l.indistinct(other); reason != "" {
 		b.conflict(l, other, reason, what)
 	}
@@ -54,7 +53,7 @@ func (b *build) conflictBetween(l, older *listener) {
 	}
 	same := slices.ContainsFunc(l.sockets, func(s string) bool { return slices.Contains(older.sockets, s) })
 	if same {
-		b.conflictWithin(l, older)
+		b.conflictIndistinct(l, older)
 		return
 	}
 	if l.gateway.addresses[0] == "" || older.gateway.addresses[0] == "" {

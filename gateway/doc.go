@@ -7,9 +7,10 @@
 //
 //	index   index.go                     look-ups over the Snapshot
 //	classes class.go                     which GatewayClasses and IngressClasses are ours
-//	listen  listener.go, certificate.go  Listeners, their conflicts, sockets and certificates
+//	listen  gateway.go, listener.go, conflict.go, certificate.go  Listeners, sockets and certificates
 //	parse   httproute.go, filter.go      one Route alone; remembered by UID and generation
 //	bind    attach.go, backend.go, rule.go  Routes to Listeners, BackendRefs to Backends
 //	ingress ingress.go                   the same Rules from Ingress
+//	shadow  shadow.go                    matches that never see a request
 //	status  status.go, condition.go      conditions
 package gateway

@@ -33,8 +33,7 @@ type adminOptions struct {
 	Log       *slog.Logger
 }
 
-// newAdmin opens the address; Run serves it. Whoever does not call Run gives the
-// socket back with Close.
+// newAdmin opens the address; Run serves it.
 func newAdmin(o adminOptions) (*admin, error) {
 	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", o.Address)
 	if err != nil {
@@ -50,9 +49,6 @@ func newAdmin(o adminOptions) (*admin, error) {
 // Addr returns the address that is open, with the port that the kernel chose when
 // the wanted one was 0.
 func (a *admin) Addr() net.Addr { return a.listener.Addr() }
-
-// Close gives the address back.
-func (a *admin) Close() error { return a.server.Close() }
 
 // Run serves until ctx ends, which should be after the data plane has drained, so
 // that /readyz can tell of it.

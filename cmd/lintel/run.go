@@ -24,7 +24,7 @@ func newRunCommand() *cobra.Command {
 		Use:   "run",
 		Short: "Serve what Gateway API and Ingress objects say",
 		Long: `Serve what the Gateway API and Ingress objects of a cluster, or of a folder of
-manifests (--manifests), say, and follow their changes. SIGTERM and Ctrl-C drain:
+manifests (--manifests), say, and follow their changes. SIGTERM, SIGHUP and Ctrl-C drain:
 exchanges in flight are finished, then the exit code is 0.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
