@@ -51,35 +51,54 @@ func (b *build) resolveService(name types.NamespacedName, match func(*corev1.Ser
 
 func (b *build) resolvePort(service *corev1.Service, p *corev1.ServicePort) (*router.Backend, refFault) {
 	name := nameOf(service)
-	switch {
-	case p.Protocol != "" && p.Protocol != corev1.ProtocolTCP:
-		return nil, refFault{gatewayv1.RouteReasonUnsupportedProtocol, fmt.Sprintf("port %d of Service %s has protocol %s; HTTP needs TCP", p.Port, name, p.Protocol)}
-	case p.AppProtocol != nil && !servedAppProtocols[*p.AppProtocol]:
-		return nil, refFault{gatewayv1.RouteReasonUnsupportedProtocol, fmt.Sprintf("port %d of Service %s has appProtocol %q, which is not supported by this version", p.Port, name, *p.AppProtocol)}
-	case b.tlsPolicies[name]:
-		return nil, refFault{gatewayv1.RouteReasonUnsupportedProtocol, fmt.Sprintf("a BackendTLSPolicy asks for TLS to Service %s, which is not supported by this version", name)}
+	if p.Protocol != "" && p.Protocol != corev1.ProtocolTCP {
+		return nil, unsupported("port %d of Service %s has protocol %s; HTTP needs TCP", p.Port, name, p.Protocol)
 	}
-	return b.backend(ServicePort{Service: name, Port: p.Port}, p.Name).Backend, refFault{}
+	protocol, why := appProtocol(p)
+	switch {
+	case why != "":
+		return nil, unsupported("port %d of Service %s has appProtocol %q, %s", p.Port, name, *p.AppProtocol, why)
+	case b.tlsPolicies[name]:
+		return nil, unsupported("a BackendTLSPolicy asks for TLS to Service %s, which is not supported by this version", name)
+	}
+	settings := router.BackendSettings{Protocol: protocol}
+	return b.backend(ServicePort{Service: name, Port: p.Port}, p.Name, &settings).Backend, refFault{}
 }
 
-// servedAppProtocols are the values of a Service port's appProtocol that HTTP/1.1
-// in the clear can serve (GEP-1911 and the names of IANA). Anything else would be
-// spoken to in the wrong protocol.
-//
-//nolint:gochecknoglobals // a constant table
-var servedAppProtocols = map[string]bool{
-	"": true, "http": true, "HTTP": true, "tcp": true, "ws": true, "kubernetes.io/ws": true,
+func unsupported(format string, args ...any) refFault {
+	return refFault{gatewayv1.RouteReasonUnsupportedProtocol, fmt.Sprintf(format, args...)}
 }
 
-// backend returns the Backend of a Service port, the same one as in earlier Builds.
-func (b *build) backend(port ServicePort, portName string) *Backend {
+// appProtocol reads what a Service port says it speaks (GEP-1911), or why that cannot
+// be spoken: anything else would be sent to it in the wrong protocol. Names of IANA
+// have no case (RFC 6335 §5.1). TLS without a BackendTLSPolicy would be with nobody
+// in particular, so GEP-1911 allows kubernetes.io/wss to HTTPRoutes only beside one.
+func appProtocol(p *corev1.ServicePort) (protocol router.Protocol, why string) {
+	if p.AppProtocol == nil {
+		return router.HTTP1, ""
+	}
+	switch strings.ToLower(*p.AppProtocol) {
+	case "", "http", "tcp", "ws", "kubernetes.io/ws":
+		return router.HTTP1, ""
+	case "kubernetes.io/h2c", "h2c", "grpc": // gRPC in the clear is HTTP/2 by prior knowledge
+		return router.H2C, ""
+	case "https", "wss", "kubernetes.io/wss":
+		return 0, "which needs a BackendTLSPolicy; that is not supported by this version"
+	default:
+		return 0, "which is not supported; use http, kubernetes.io/ws or kubernetes.io/h2c"
+	}
+}
+
+// backend returns the Backend of a Service port: the same one as in earlier Builds,
+// unless it must be used in another way now.
+func (b *build) backend(port ServicePort, portName string, settings *router.BackendSettings) *Backend {
 	if known := b.memo.backends[port]; known != nil {
 		return known
 	}
 	backend := b.was.backends[port]
 	switch {
-	case backend == nil:
-		backend = &Backend{Backend: router.NewBackend(port.String()), PortName: portName}
+	case backend == nil || !backend.Settings().Equal(settings):
+		backend = &Backend{Backend: router.NewBackendWith(port.String(), *settings), PortName: portName}
 	case backend.PortName != portName:
 		backend = &Backend{Backend: backend.Backend, PortName: portName}
 	}

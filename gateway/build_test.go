@@ -121,12 +121,20 @@ func renderAction(a *router.Action) string {
 	for _, w := range a.Backends {
 		name := "invalid"
 		if w.Backend != nil {
-			name = w.Backend.Name
+			name = renderBackend(w.Backend)
 		}
 		parts = append(parts, fmt.Sprintf("%s*%d", name, w.Weight))
 		parts = append(parts, renderHeaders("request", w.RequestHeaders)...)
 	}
 	return strings.Join(parts, ", ")
+}
+
+// renderBackend names a Backend, and what it speaks unless that is HTTP/1.1.
+func renderBackend(b *router.Backend) string {
+	if b.Protocol() == router.HTTP1 {
+		return b.Name
+	}
+	return b.Protocol().String() + " " + b.Name
 }
 
 func renderHeaders(side string, f *router.HeaderFilter) []string {
@@ -198,8 +206,8 @@ func renderProblems(problems []Problem) string {
 // backendNames lists the Backends of a Plan.
 func backendNames(p *Plan) []string {
 	var names []string
-	for port := range maps.Keys(p.Backends) {
-		names = append(names, port.String())
+	for backend := range maps.Values(p.Backends) {
+		names = append(names, renderBackend(backend.Backend))
 	}
 	slices.Sort(names)
 	return names

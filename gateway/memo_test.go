@@ -11,6 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/lintel-dev/lintel/router"
 )
 
 // TestMemoIsInvisible builds a long series of randomly edited Snapshots with one
@@ -34,6 +36,43 @@ func TestMemoIsInvisible(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestBackendStaysUntilItsProtocolChanges: endpoints and connections belong to a
+// Backend, and must not outlive what was spoken to them.
+func TestBackendStaysUntilItsProtocolChanges(t *testing.T) {
+	s := benchSnapshot(2)
+	var memo Memo
+	port := func(n int) ServicePort { return ServicePort{Service: nameOf(s.Services[n]), Port: 80} }
+	before := Build(s, &memo)
+	speak := func(protocol string) *Plan {
+		changed := s.Services[0].DeepCopy()
+		changed.Spec.Ports[0].AppProtocol = &protocol
+		s.Services[0] = changed
+		return Build(s, &memo)
+	}
+
+	if plan := speak("http"); plan.Backends[port(0)] != before.Backends[port(0)] {
+		t.Error("a new Backend, though the protocol is the same")
+	}
+	after := speak("kubernetes.io/h2c")
+	was, now := before.Backends[port(0)], after.Backends[port(0)]
+	if now == was || now.Backend == was.Backend {
+		t.Error("the Backend stayed, though the protocol changed")
+	}
+	if was.Protocol() != router.HTTP1 || now.Protocol() != router.H2C {
+		t.Errorf("it speaks %v after %v", now.Protocol(), was.Protocol())
+	}
+	if now.Name != was.Name {
+		t.Errorf("it is called %q after %q", now.Name, was.Name)
+	}
+	if after.Backends[port(1)] != before.Backends[port(1)] {
+		t.Error("the Backend of another Service changed")
+	}
+	rule := after.Table.Match(":80", &router.Request{Method: "GET", Host: "app-0.example.com", Path: "/"})
+	if rule == nil || rule.Action.Backends[0].Backend != now.Backend {
+		t.Error("the Table has not the new Backend")
 	}
 }
 
@@ -89,6 +128,8 @@ func (w *world) edit() {
 			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprintf("s%d", n)},
 			Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: int32(80 + w.random.IntN(2)), Name: fmt.Sprintf("p%d", w.random.IntN(2))}}},
 		}
+		protocol := w.pick("http", "http", "kubernetes.io/h2c", "https")
+		w.services[n].Spec.Ports[0].AppProtocol = &protocol
 	case 4:
 		w.last = fmt.Sprintf("service %d deleted", n)
 		delete(w.services, n)

@@ -18,8 +18,8 @@ type Plan struct {
 	Table *router.Table
 	// Sockets are the listening sockets to hold open, sorted by name.
 	Sockets []Socket
-	// Backends are those that the Table uses. A Backend keeps its pointer from
-	// Plan to Plan; its endpoints are set by SetEndpoints.
+	// Backends are those that the Table uses. A Backend keeps its pointer from Plan to
+	// Plan as long as it is used in the same way; its endpoints are set by SetEndpoints.
 	Backends map[ServicePort]*Backend
 	// Statuses are the wanted statuses of every object that is ours. An object
 	// whose status did not change keeps the pointer of its Status.

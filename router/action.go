@@ -28,3 +28,16 @@ func (a *Action) at(point int) *WeightedBackend {
 	}
 	return nil
 }
+
+// Plain reports whether the action asks for nothing but an answer of its own, or
+// header filters, a rewrite, weights, timeouts and HTTP/1.1 in the clear to all of its
+// Backends: what can be done without waiting for anything but the sockets of the
+// exchange.
+func (a *Action) Plain() bool {
+	for i := range a.Backends {
+		if b := a.Backends[i].Backend; b != nil && b.settings.Protocol != HTTP1 {
+			return false
+		}
+	}
+	return true
+}

@@ -3,6 +3,7 @@ package router
 import (
 	"math/rand/v2"
 	"testing"
+	"time"
 )
 
 func weighted(weights ...int) *Action {
@@ -79,5 +80,39 @@ func TestPickDoesNotAllocate(t *testing.T) {
 	a := weighted(90, 10)
 	if n := testing.AllocsPerRun(100, func() { a.Pick() }); n != 0 {
 		t.Errorf("Pick allocates %v times", n)
+	}
+}
+
+func TestPlain(t *testing.T) {
+	h2c := NewBackendWith("default/h2c:80", BackendSettings{Protocol: H2C})
+	https := NewBackendWith("default/https:443", BackendSettings{Protocol: HTTPS, TLS: &BackendTLS{ServerName: "a"}})
+	to := func(backends ...*Backend) Action {
+		var a Action
+		for _, b := range backends {
+			a.Backends = append(a.Backends, WeightedBackend{Backend: b, Weight: 1})
+		}
+		return a
+	}
+	filtered := to(backendOf(1))
+	filtered.RequestHeaders, filtered.Rewrite = &HeaderFilter{Remove: []string{"a"}}, &Rewrite{Hostname: "b"}
+	filtered.RequestTimeout, filtered.BackendTimeout = time.Second, time.Second
+	for _, tt := range []struct {
+		name   string
+		action Action
+		want   bool
+	}{
+		{"nothing", Action{}, true},
+		{"status", Action{Status: 500}, true},
+		{"redirect", Action{Redirect: &Redirect{}}, true},
+		{"filters and timeouts", filtered, true},
+		{"unresolved", to(nil), true},
+		{"two Backends", to(backendOf(1), backendOf(1)), true},
+		{"h2c", to(h2c), false},
+		{"one of two h2c", to(backendOf(1), h2c), false},
+		{"https", to(https), false},
+	} {
+		if got := tt.action.Plain(); got != tt.want {
+			t.Errorf("%s: got %t, want %t", tt.name, got, tt.want)
+		}
 	}
 }

@@ -14,12 +14,29 @@ import (
 type Backend struct {
 	Name string // "namespace/name:port"
 
+	settings  BackendSettings
 	setting   sync.Mutex // held while endpoints is replaced; readers never take it
 	endpoints atomic.Pointer[[]*Endpoint]
 }
 
-// NewBackend returns a Backend with no endpoints.
-func NewBackend(name string) *Backend { return &Backend{Name: name} }
+// NewBackend returns a Backend with the zero settings and no endpoints.
+func NewBackend(name string) *Backend { return NewBackendWith(name, BackendSettings{}) }
+
+// NewBackendWith returns a Backend with no endpoints. It panics if the settings
+// contradict each other.
+func NewBackendWith(name string, settings BackendSettings) *Backend {
+	settings.check()
+	return &Backend{Name: name, settings: settings}
+}
+
+// Settings are those that b was made with: read only.
+func (b *Backend) Settings() *BackendSettings { return &b.settings }
+
+// Protocol is what is spoken to b's endpoints.
+func (b *Backend) Protocol() Protocol { return b.settings.Protocol }
+
+// TLS is how b's endpoints are recognised; nil unless the Protocol is HTTPS.
+func (b *Backend) TLS() *BackendTLS { return b.settings.TLS }
 
 // SetEndpoints replaces the ready endpoints. An address that stays keeps its
 // Endpoint, and with it its counters; one that is given twice counts once.

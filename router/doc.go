@@ -7,4 +7,5 @@
 //	tree     tree.go, precedence.go, condition.go  path, method, headers, query → Rule
 //	filters  fields.go, redirect.go         what a Rule changes
 //	choice   action.go, backend.go, endpoint.go    weighted Backend, least busy Endpoint
+//	upstream settings.go, transport.go      how a Backend is used
 package router
