@@ -1,0 +1,107 @@
+package tls13
+
+import (
+	"crypto/tls"
+	"encoding/binary"
+	"io"
+)
+
+// maxIdleRecords is how many records without data a peer may send in a row, such
+// as empty ones and key updates: work for us that is next to free for the peer.
+// It is the limit of crypto/tls.
+const maxIdleRecords = 16
+
+// Open reads the record at the beginning of p. It returns how many bytes that
+// took, 0 as long as the record has not come whole (then the record's beginning
+// must stand in p again, and a p of [MaxRecord] bytes is always enough), and the
+// data, if it carried any. The data was decrypted in place: it lies within p[:n],
+// and is valid as long as that is left alone.
+//
+// An error means that nothing more can be read, and comes again on every later
+// call: io.EOF when the peer has closed its side properly, a [*ReceivedAlert] or
+// a [*ProtocolError]. The end of the stream without an io.EOF before means that
+// an attacker may have cut something off (RFC 8446 §6.1).
+func (s *Session) Open(p []byte) (data []byte, n int, err error) {
+	if s.err != nil {
+		return nil, 0, s.err
+	}
+	if len(p) < headerSize {
+		return nil, 0, nil
+	}
+	// The version is to be ignored (RFC 8446 §5.1), but is authenticated.
+	if p[0] != typeApplicationData {
+		return nil, 0, s.fail(alertUnexpectedMessage, "record without protection")
+	}
+	size := int(binary.BigEndian.Uint16(p[3:]))
+	if size > maxCiphertext {
+		return nil, 0, s.fail(alertRecordOverflow, "record too long")
+	}
+	n = headerSize + size
+	if len(p) < n {
+		return nil, 0, nil
+	}
+	inner, err := s.in.open(p[:n])
+	if err != nil {
+		return nil, 0, s.fail(alertBadRecordMAC, "record not authentic")
+	}
+	if len(inner) > MaxPlaintext+1 {
+		return nil, 0, s.fail(alertRecordOverflow, "plaintext too long")
+	}
+	data, err = s.openInner(inner)
+	return data, n, err
+}
+
+// openInner takes a TLSInnerPlaintext (RFC 8446 §5.2): content, type, zeros.
+func (s *Session) openInner(inner []byte) ([]byte, error) {
+	end := len(inner)
+	for end > 0 && inner[end-1] == 0 {
+		end--
+	}
+	if end == 0 {
+		return nil, s.fail(alertUnexpectedMessage, "record without a content type")
+	}
+	contentType, content := inner[end-1], inner[:end-1]
+	if s.messageSize > 0 && contentType != typeHandshake {
+		return nil, s.fail(alertUnexpectedMessage, "record inside a handshake message")
+	}
+	if contentType == typeApplicationData && len(content) > 0 {
+		s.idle = 0
+		return content, nil
+	}
+	s.idle++
+	if s.idle > maxIdleRecords {
+		return nil, s.fail(alertUnexpectedMessage, "too many records without data")
+	}
+	switch contentType {
+	case typeApplicationData:
+		return nil, nil
+	case typeHandshake:
+		return nil, s.openHandshake(content)
+	case typeAlert:
+		return nil, s.openAlert(content)
+	default:
+		return nil, s.fail(alertUnexpectedMessage, "unknown content type")
+	}
+}
+
+// openAlert takes the content of an alert record: one whole alert (RFC 8446 §5.1).
+func (s *Session) openAlert(content []byte) error {
+	if len(content) != 2 {
+		return s.fail(alertDecodeError, "alert of a wrong length")
+	}
+	switch alert := tls.AlertError(content[1]); alert {
+	case alertCloseNotify:
+		s.err = io.EOF
+	case alertUserCanceled:
+		// A close_notify follows, or nothing: Java sends it for no reason.
+	default:
+		s.err = &ReceivedAlert{Alert: alert}
+	}
+	return s.err
+}
+
+// fail ends what can be read.
+func (s *Session) fail(alert tls.AlertError, reason string) error {
+	s.err = &ProtocolError{Alert: alert, Reason: reason}
+	return s.err
+}
