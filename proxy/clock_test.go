@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/router"
 )
 
@@ -311,7 +312,7 @@ func TestUpgradedConnectionStallsInDrain(t *testing.T) {
 		start := time.Now()
 		g.stop()
 		<-g.ended
-		between(t, "Run ends", start, DefaultDrainTimeout, DefaultDrainTimeout)
+		between(t, "Run ends", start, exchange.DefaultDrainTimeout, exchange.DefaultDrainTimeout)
 	})
 }
 
@@ -330,7 +331,7 @@ func TestConnectTimeouts(t *testing.T) {
 		if res, _ := c.response("GET"); res.StatusCode != 504 {
 			t.Errorf("status %d", res.StatusCode)
 		}
-		between(t, "the backend is given up", start, maxAttempts*DefaultConnectTimeout, maxAttempts*DefaultConnectTimeout)
+		between(t, "the backend is given up", start, maxAttempts*exchange.DefaultConnectTimeout, maxAttempts*exchange.DefaultConnectTimeout)
 		c.conn.Close()
 	})
 	// No route to a host takes some seconds to find out.
@@ -345,7 +346,7 @@ func TestConnectTimeouts(t *testing.T) {
 		c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 		g.stop()
 		<-g.ended
-		between(t, "Run ends", start, DefaultDrainTimeout, DefaultDrainTimeout+3*time.Second)
+		between(t, "Run ends", start, exchange.DefaultDrainTimeout, exchange.DefaultDrainTimeout+3*time.Second)
 		c.expectEnd()
 	})
 }

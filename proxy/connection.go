@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/proxy/h1"
 )
 
@@ -23,12 +24,7 @@ type connection struct {
 	conn   net.Conn
 	wire   net.Conn // conn, or what lies below its TLS
 
-	// What every exchange tells its upstream about the client.
-	client  netip.Addr
-	address string // client as text
-	port    string // the local port
-	scheme  string
-	trusted bool // the peer is one of the TrustedProxies
+	client exchange.Client // what every exchange tells its upstream
 
 	in       input
 	head     *[]byte // in's pooled buffer
@@ -59,10 +55,11 @@ const (
 )
 
 func newConnection(s *socket, wire net.Conn, config *tls.Config) *connection {
-	c := &connection{server: s.server, socket: s, conn: wire, wire: wire, scheme: "http"}
+	c := &connection{server: s.server, socket: s, conn: wire, wire: wire}
+	c.client = exchange.Client{Socket: s.name, Scheme: "http"}
 	if config != nil {
 		c.conn = tls.Server(wire, config)
-		c.scheme = "https"
+		c.client.Scheme = "https"
 	}
 	c.readBy = readDeadline(c.conn)
 	c.writeBy = writeDeadline(c.conn)
@@ -97,13 +94,13 @@ func (c *connection) run() {
 // identify fills what the addresses of the connection tell.
 func (c *connection) identify() {
 	if peer, err := netip.ParseAddrPort(c.wire.RemoteAddr().String()); err == nil {
-		c.client = peer.Addr().Unmap().WithZone("")
-		c.address = c.client.String()
+		c.client.Addr = peer.Addr().Unmap().WithZone("")
+		c.client.Address = c.client.Addr.String()
 	}
 	if local, err := netip.ParseAddrPort(c.wire.LocalAddr().String()); err == nil {
-		c.port = strconv.Itoa(int(local.Port()))
+		c.client.Port = strconv.Itoa(int(local.Port()))
 	}
-	c.trusted = c.server.settings.trusts(c.client)
+	c.client.Trusted = c.server.settings.Trusts(c.client.Addr)
 }
 
 // startClock bounds the handshake and the wait for the first request.
@@ -112,7 +109,7 @@ func (c *connection) startClock() {
 	defer c.mu.Unlock()
 	limit := c.server.settings.ReadHeaderTimeout
 	if c.draining.Load() {
-		limit = freshGrace
+		limit = exchange.FreshGrace
 	}
 	c.readBy.exactly(time.Now().Add(limit))
 }
@@ -184,12 +181,12 @@ func (c *connection) drain() {
 	case unused:
 		_ = c.conn.SetReadDeadline(past)
 	case fresh:
-		_ = c.conn.SetReadDeadline(time.Now().Add(freshGrace))
+		_ = c.conn.SetReadDeadline(time.Now().Add(exchange.FreshGrace))
 	}
 }
 
 // abort closes the connection. It is called by other goroutines; the exchange in
-// flight notices within probeInterval, and a relay at once.
+// flight notices within exchange.ProbeInterval, and a relay at once.
 func (c *connection) abort() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -255,7 +252,7 @@ func (c *connection) linger() {
 	if !finish(c.conn, io.EOF) {
 		return
 	}
-	c.readBy.exactly(time.Now().Add(lingerTimeout))
+	c.readBy.exactly(time.Now().Add(exchange.LingerTimeout))
 	for total := 0; total < maxSettle*4; {
 		n, err := c.conn.Read(*c.head)
 		if err != nil {

@@ -5,6 +5,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"github.com/lintel-dev/lintel/proxy/exchange"
 )
 
 // deadline is the read or the write deadline of a connection. Setting one costs
@@ -39,12 +41,12 @@ func (d *deadline) within(now time.Time, limit time.Duration, latest time.Time) 
 }
 
 // wake makes a read return before latest and, unless that is sooner, within
-// probeInterval. It may return earlier: the caller looks at the clock.
+// exchange.ProbeInterval. It may return earlier: the caller looks at the clock.
 func (d *deadline) wake(now, latest time.Time) {
-	if d.at.After(now) && !d.at.After(latest) && d.at.Sub(now) <= probeInterval {
+	if d.at.After(now) && !d.at.After(latest) && d.at.Sub(now) <= exchange.ProbeInterval {
 		return
 	}
-	at := now.Add(probeInterval)
+	at := now.Add(exchange.ProbeInterval)
 	if latest.Before(at) {
 		at = latest
 	}

@@ -8,8 +8,7 @@
 //
 // An exchange goes through the files in this order: socket.go accepts,
 // connection.go reads the head, flight.go decides, forward.go attempts
-// upstreams, request.go and requestbody.go write there, response.go brings the
-// answer back, upgrade.go relays what follows a 101, observe.go tells.
-//
-// What is forwarded follows RFC 9110 §7.6; forwarded.go says what is added.
+// upstreams, requestbody.go writes there, response.go brings the answer back,
+// upgrade.go relays what follows a 101. What all of it means, and what is forwarded
+// and told, is package exchange's.
 package proxy

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/router"
 )
 
@@ -56,17 +57,17 @@ func TestAnswersWithoutUpstream(t *testing.T) {
 		for _, test := range []struct {
 			path, body string
 			status     int
-			cause      Cause
+			cause      exchange.Cause
 		}{
-			{"/nothing", "", 404, CauseNoRoute},
-			{"/status", "", 418, CauseNone},
-			{"/empty", "", 500, CauseNoBackend},
-			{"/invalid", "", 500, CauseNoBackend},
-			{"/none", "", 503, CauseNoEndpoint},
-			{"/dead", "", 502, CauseConnectRefused},
-			{"/ok", "12345678901", 413, CauseBodyTooLarge},
-			{"/ok", "1234567890", 200, CauseNone},
-			{"/redirect/x?y=z", "", 302, CauseNone},
+			{"/nothing", "", 404, exchange.CauseNoRoute},
+			{"/status", "", 418, exchange.CauseNone},
+			{"/empty", "", 500, exchange.CauseNoBackend},
+			{"/invalid", "", 500, exchange.CauseNoBackend},
+			{"/none", "", 503, exchange.CauseNoEndpoint},
+			{"/dead", "", 502, exchange.CauseConnectRefused},
+			{"/ok", "12345678901", 413, exchange.CauseBodyTooLarge},
+			{"/ok", "1234567890", 200, exchange.CauseNone},
+			{"/redirect/x?y=z", "", 302, exchange.CauseNone},
 		} {
 			n := g.count()
 			req, _ := http.NewRequest("POST", g.url(test.path), strings.NewReader(test.body))

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/router"
 )
 
@@ -23,15 +24,15 @@ func TestUpstreamFailsBeforeResponse(t *testing.T) {
 		for _, test := range []struct {
 			name, path, bytes string
 			reset             bool
-			cause             Cause
+			cause             exchange.Cause
 		}{
-			{"closes", "/closes", "", false, CauseUpstreamReset},
-			{"resets", "/resets", "", true, CauseUpstreamReset},
-			{"closes in its head", "/head", "HTTP/1.1 200 OK\r\nConte", false, CauseUpstreamReset},
-			{"sends garbage", "/garbage", "SSH-2.0-OpenSSH_9.2p1\r\n", false, CauseUpstreamInvalid},
-			{"frames twice", "/twice", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", false, CauseUpstreamInvalid},
-			{"folds", "/folds", "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n", false, CauseUpstreamInvalid},
-			{"sends a huge head", "/huge", "HTTP/1.1 200 OK\r\nA: " + strings.Repeat("a", 100<<10) + "\r\n\r\n", false, CauseUpstreamInvalid},
+			{"closes", "/closes", "", false, exchange.CauseUpstreamReset},
+			{"resets", "/resets", "", true, exchange.CauseUpstreamReset},
+			{"closes in its head", "/head", "HTTP/1.1 200 OK\r\nConte", false, exchange.CauseUpstreamReset},
+			{"sends garbage", "/garbage", "SSH-2.0-OpenSSH_9.2p1\r\n", false, exchange.CauseUpstreamInvalid},
+			{"frames twice", "/twice", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", false, exchange.CauseUpstreamInvalid},
+			{"folds", "/folds", "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n", false, exchange.CauseUpstreamInvalid},
+			{"sends a huge head", "/huge", "HTTP/1.1 200 OK\r\nA: " + strings.Repeat("a", 100<<10) + "\r\n\r\n", false, exchange.CauseUpstreamInvalid},
 		} {
 			var requests atomic.Int32
 			g.route(test.path, rawBackend(t, func(conn net.Conn, in *bufio.Reader) {
@@ -65,13 +66,13 @@ func TestUpstreamFailsInResponse(t *testing.T) {
 	run(t, allModes, Settings{BodyTimeout: 300 * time.Millisecond}, func(t *testing.T, g *gateway) {
 		for _, test := range []struct {
 			name, path, bytes string
-			cause             Cause
+			cause             exchange.Cause
 			stalls            bool
 		}{
-			{"short", "/short", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", CauseUpstreamReset, false},
-			{"short chunks", "/chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", CauseUpstreamReset, false},
-			{"bad chunk", "/bad", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nxyz\r\n", CauseUpstreamInvalid, false},
-			{"stall", "/stall", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", CauseTimeout, true},
+			{"short", "/short", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", exchange.CauseUpstreamReset, false},
+			{"short chunks", "/chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", exchange.CauseUpstreamReset, false},
+			{"bad chunk", "/bad", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nxyz\r\n", exchange.CauseUpstreamInvalid, false},
+			{"stall", "/stall", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", exchange.CauseTimeout, true},
 		} {
 			g.route(test.path, rawBackend(t, func(conn net.Conn, in *bufio.Reader) {
 				_, _ = http.ReadRequest(in)
@@ -122,7 +123,7 @@ func TestResetIsNoEnd(t *testing.T) {
 			if rest, err := io.ReadAll(res.Body); err == nil {
 				t.Errorf("HTTP/%s: half a response is complete, after %q", version, rest)
 			}
-			if x := g.observed(i + 1); x.Cause != CauseUpstreamReset {
+			if x := g.observed(i + 1); x.Cause != exchange.CauseUpstreamReset {
 				t.Errorf("HTTP/%s: cause %q", version, x.Cause)
 			}
 		}
@@ -149,7 +150,7 @@ func TestBadBodyIsNoEnd(t *testing.T) {
 		if rest, err := io.ReadAll(res.Body); err == nil {
 			t.Errorf("half a response is complete, after %q", rest)
 		}
-		if x := g.observed(1); x.Cause != CauseBadRequest {
+		if x := g.observed(1); x.Cause != exchange.CauseBadRequest {
 			t.Errorf("cause %q", x.Cause)
 		}
 	})
@@ -193,7 +194,7 @@ func TestClientLeaves(t *testing.T) {
 			<-arrived
 			c.conn.Close()
 			<-left
-			if x := g.observed(i + 1); x.Cause != CauseClientGone {
+			if x := g.observed(i + 1); x.Cause != exchange.CauseClientGone {
 				t.Errorf("%q: cause %q", request, x.Cause)
 			}
 		}

@@ -6,18 +6,17 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/proxy/h1"
 	"github.com/lintel-dev/lintel/router"
 )
 
-// flight is the exchange in flight on a connection, used again for the next.
+// flight is the exchange in flight on a connection, used again for the next: what
+// it means is the [exchange.Exchange], and the rest is what moving its bytes needs.
 type flight struct {
-	c        *connection
-	settings *Settings
-	request  *h1.Request
-	match    router.Request
-	rule     *router.Rule
-	chosen   *router.WeightedBackend
+	exchange.Exchange
+
+	c *connection
 
 	// deadline ends the exchange, attemptBy the attempt at an upstream; far away
 	// when there is none.
@@ -25,9 +24,6 @@ type flight struct {
 	attemptBy time.Time
 
 	body     requestBody
-	fields   []router.Field // of the head that is being written
-	target   []byte         // of the request line that goes upstream
-	scratch  []byte         // values of our own fields
 	tried    []*router.Endpoint
 	up       *upstream
 	response h1.Response
@@ -40,7 +36,6 @@ type flight struct {
 
 	sent      time.Time // when the head of the attempt went upstream
 	progress  time.Time // when the upstream was last known to do something
-	keep      bool      // the connection goes on after this exchange
 	answered  bool      // a final status is decided, and maybe sent
 	responded bool      // the upstream sent something in this attempt
 	continued bool      // the client does not wait for 100 (Continue)
@@ -48,16 +43,15 @@ type flight struct {
 	cut       bool      // only a part of what came first in this attempt did
 	closed    bool      // the upstream has finished sending, in order
 	ended     bool      // the response was sent to its end
-
-	id   [32]byte // of the request, when it is ours
-	seen Exchange
 }
 
 // init readies f for the life of a connection.
 func (f *flight) init(c *connection) {
 	f.c = c
-	f.settings = &c.server.settings
-	f.request = &c.request
+	f.Settings = &c.server.settings
+	f.Client = &c.client
+	f.Dates = &c.server.dates
+	f.Request = &c.request
 	f.body.f = f
 }
 
@@ -74,16 +68,16 @@ func (f *flight) run() bool {
 	f.start()
 	f.decide()
 	f.finish()
-	return f.keep
+	return f.Keep
 }
 
 // begin forgets the exchange before.
 func (f *flight) begin() {
-	f.rule, f.chosen, f.up = nil, nil, nil
-	f.keep, f.answered, f.responded, f.ended = false, false, false, false
+	f.Forget()
+	f.up = nil
+	f.answered, f.responded, f.ended = false, false, false
 	f.tried = f.tried[:0]
 	f.body.reset()
-	f.seen = Exchange{Socket: f.c.socket.name, Client: f.c.client, Scheme: f.c.scheme}
 }
 
 // borrowBuffers gets what the exchange reads and writes through. It does so once
@@ -108,29 +102,21 @@ func (f *flight) releaseBuffers() {
 
 // start notes what the head says.
 func (f *flight) start() {
-	r := f.request
 	now := time.Now()
-	f.deadline = now.Add(forever)
+	f.Begin(now)
+	f.deadline = now.Add(exchange.Forever)
 	f.attemptBy = f.deadline
-	f.keep = r.KeepAlive && !f.c.draining.Load()
-	f.continued = !r.Expect100
+	f.continued = !f.Request.Expect100
 	f.body.start()
-
-	f.seen.Start = now
-	f.seen.Method = r.Method
-	f.seen.Protocol = "HTTP/1.1"
-	if r.Minor == 0 {
-		f.seen.Protocol = "HTTP/1.0"
-	}
 }
 
 // refuseHead answers a head that could not be read, if there is a point in it.
 func (f *flight) refuseHead(err error) {
-	f.seen.Start = time.Now()
+	f.Report.Start = time.Now()
 	if bad, ok := errors.AsType[*h1.Error](err); ok {
-		f.answerStatus(bad.Status, CauseBadRequest)
+		f.answer(exchange.Answer{Status: bad.Status, Cause: exchange.CauseBadRequest})
 	} else if isTimeout(err) && !f.c.draining.Load() {
-		f.answerStatus(http.StatusRequestTimeout, CauseClientStalled)
+		f.answer(exchange.CauseClientStalled.Answer())
 	} else {
 		return
 	}
@@ -140,71 +126,26 @@ func (f *flight) refuseHead(err error) {
 
 // decide finds the Rule and does what it says.
 func (f *flight) decide() {
-	if cause := f.normalise(); cause != CauseNone {
-		f.answer(cause)
+	answer := f.Decide(f.c.socket.table())
+	f.deadline = f.Deadline()
+	if answer.Status != 0 {
+		f.answer(answer)
 		return
 	}
-	if m := f.request.Method; m == http.MethodConnect || m == http.MethodTrace {
-		// A tunnel to anywhere and an echo of credentials are not for a gateway.
-		f.answerStatus(http.StatusMethodNotAllowed, CauseBadRequest)
-		return
-	}
-	f.rule = f.c.socket.table().Match(f.c.socket.name, &f.match)
-	if f.rule == nil {
-		f.answer(CauseNoRoute)
-		return
-	}
-	f.seen.Listener, f.seen.Route = f.rule.Listener, f.rule.Route
-
-	action := &f.rule.Action
-	if action.RequestTimeout > 0 {
-		f.deadline = f.seen.Start.Add(action.RequestTimeout)
-	}
-	switch {
-	case f.body.tooLarge():
-		f.answer(CauseBodyTooLarge)
-	case action.Status != 0:
-		f.answerStatus(action.Status, CauseNone)
-	case action.Redirect != nil:
-		f.redirect(action.Redirect)
-	default:
-		f.forward()
-	}
-}
-
-// normalise fills what the Table matches.
-func (f *flight) normalise() Cause {
-	r := f.request
-	host, ok := router.NormalizeHost(r.Host)
-	if !ok && r.Host != "" { // HTTP/1.0 may come without
-		return CauseBadRequest
-	}
-	path := "/"
-	if r.Path != "*" && r.Method != http.MethodConnect {
-		if path, ok = router.NormalizePath(r.Path); !ok {
-			return CauseBadRequest
-		}
-	}
-	f.match = router.Request{Method: r.Method, Host: host, Path: path, Query: r.Query, Fields: f.believed()}
-	f.seen.Host, f.seen.Path = host, path
-	f.seen.Client = f.clientAddress()
-	if f.settings.Observe != nil {
-		f.seen.UserAgent, _ = router.Lookup(r.Fields, "User-Agent")
-	}
-	return CauseNone
+	f.forward()
 }
 
 // finish ends the exchange on the downstream side: what is left of the request
 // body is read or given up, and the connection is ready for the next request.
 func (f *flight) finish() {
 	if !f.ended {
-		f.keep = false
+		f.Keep = false
 	}
 	f.observe()
-	if f.keep {
+	if f.Keep {
 		f.body.settle()
 	}
-	if f.ended && !f.keep && f.sendsOn() {
+	if f.ended && !f.Keep && f.sendsOn() {
 		f.c.linger()
 	}
 }
@@ -212,31 +153,22 @@ func (f *flight) finish() {
 // sendsOn reports whether the client may still be sending: the rest of its body,
 // or requests behind this one, since it does not expect us to close.
 func (f *flight) sendsOn() bool {
-	if f.seen.Status == http.StatusSwitchingProtocols {
+	if f.Report.Status == http.StatusSwitchingProtocols {
 		return false
 	}
-	return !f.body.complete() || f.request.KeepAlive
+	return !f.body.complete() || f.Request.KeepAlive
 }
 
-func (f *flight) observe() {
-	if f.settings.Observe == nil {
-		return
-	}
-	if f.seen.Duration == 0 {
-		f.seen.Duration = time.Since(f.seen.Start)
-	}
-	f.seen.Received = f.body.received.Load()
-	f.settings.Observe(&f.seen)
-}
+func (f *flight) observe() { f.Observe(f.body.received.Load(), time.Now()) }
 
 // write sends f.out and then p to the client.
-func (f *flight) write(p []byte) Cause {
+func (f *flight) write(p []byte) exchange.Cause {
 	if len(f.out) > 0 {
 		if len(p) > 0 && len(p) <= cap(f.out)-len(f.out) {
 			f.out = append(f.out, p...)
 			p = nil
 		}
-		if cause := f.send(f.out); cause != CauseNone {
+		if cause := f.send(f.out); cause != exchange.CauseNone {
 			return cause
 		}
 		f.out = f.out[:0]
@@ -244,30 +176,21 @@ func (f *flight) write(p []byte) Cause {
 	if len(p) > 0 {
 		return f.send(p)
 	}
-	return CauseNone
+	return exchange.CauseNone
 }
 
-func (f *flight) send(p []byte) Cause {
+func (f *flight) send(p []byte) exchange.Cause {
 	c := f.c
-	c.writeBy.within(time.Now(), f.settings.BodyTimeout, f.deadline)
+	c.writeBy.within(time.Now(), f.Settings.BodyTimeout, f.deadline)
 	_, err := c.conn.Write(p)
 	switch {
 	case err == nil:
-		return CauseNone
+		return exchange.CauseNone
 	case !isTimeout(err):
-		return CauseClientGone
+		return exchange.CauseClientGone
 	case time.Now().Before(f.deadline):
-		return CauseClientStalled
+		return exchange.CauseClientStalled
 	default:
-		return CauseTimeout
+		return exchange.CauseTimeout
 	}
-}
-
-// idempotent reports whether a method may be repeated (RFC 9110 §9.2.2).
-func idempotent(method string) bool {
-	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete:
-		return true
-	}
-	return false
 }

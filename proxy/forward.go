@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/router"
 )
 
@@ -14,23 +15,15 @@ import (
 // that are waited for in vain, too.
 const maxAttempts = 3
 
-// forward sends the request to an upstream and its answer back.
+// forward sends the request to an upstream and the response back.
 func (f *flight) forward() {
-	f.chosen = f.rule.Action.Pick()
-	if f.chosen == nil || f.chosen.Backend == nil {
-		f.answer(CauseNoBackend)
-		return
-	}
-	f.seen.Backend = f.chosen.Backend.Name
-	f.gather()
-
 	var again *router.Endpoint // the endpoint of a stale connection
-	cause := CauseNoEndpoint
+	cause := exchange.CauseNoEndpoint
 	for {
-		if cause = f.connect(again, cause); cause != CauseNone {
+		if cause = f.connect(again, cause); cause != exchange.CauseNone {
 			break
 		}
-		if cause = f.attempt(); cause == CauseNone {
+		if cause = f.attempt(); cause == exchange.CauseNone {
 			return
 		}
 		stale := f.mayRepeatStale(cause)
@@ -46,37 +39,37 @@ func (f *flight) forward() {
 			f.tried = append(f.tried, endpoint)
 		}
 	}
-	f.answer(cause)
+	f.fail(cause)
 }
 
 // connect gets a connection to an endpoint: to again, a new one, or else to any
 // that was not tried yet. When there is none, cause says why the last attempt
 // failed. Endpoints that refuse cost little, so all of them may be tried.
-func (f *flight) connect(again *router.Endpoint, cause Cause) Cause {
+func (f *flight) connect(again *router.Endpoint, cause exchange.Cause) exchange.Cause {
 	for {
-		if f.seen.Attempts > 0 && f.c.gone() {
-			return CauseClientGone
+		if f.Report.Attempts > 0 && f.c.gone() {
+			return exchange.CauseClientGone
 		}
 		endpoint := again
 		if endpoint == nil {
-			endpoint = f.chosen.Backend.Pick(f.tried...)
+			endpoint = f.Chosen.Backend.Pick(f.tried...)
 		}
 		if endpoint == nil {
 			return cause
 		}
 		endpoint.Acquire()
-		f.seen.Upstream = endpoint.Addr
+		f.Report.Upstream = endpoint.Addr
 		f.startAttempt()
 		if again == nil {
 			if f.up = f.pooled(endpoint); f.up != nil {
-				return CauseNone
+				return exchange.CauseNone
 			}
 		}
-		if f.up, cause = f.dial(endpoint); cause == CauseNone {
-			return CauseNone
+		if f.up, cause = f.dial(endpoint); cause == exchange.CauseNone {
+			return exchange.CauseNone
 		}
 		endpoint.Release()
-		if cause == CauseTimeout || cause == CauseConnectTimeout && f.seen.Attempts >= maxAttempts {
+		if cause == exchange.CauseTimeout || cause == exchange.CauseConnectTimeout && f.Report.Attempts >= maxAttempts {
 			return cause
 		}
 		// Nothing was sent, so any method may go on to the next endpoint.
@@ -87,9 +80,9 @@ func (f *flight) connect(again *router.Endpoint, cause Cause) Cause {
 
 // startAttempt sets the clock of one attempt.
 func (f *flight) startAttempt() {
-	f.seen.Attempts++
+	f.Report.Attempts++
 	f.attemptBy = f.deadline
-	if limit := f.rule.Action.BackendTimeout; limit > 0 {
+	if limit := f.Rule.Action.BackendTimeout; limit > 0 {
 		f.attemptBy = earlier(f.deadline, time.Now().Add(limit))
 	}
 }
@@ -106,38 +99,38 @@ func (f *flight) pooled(endpoint *router.Endpoint) *upstream {
 	}
 }
 
-func (f *flight) dial(endpoint *router.Endpoint) (*upstream, Cause) {
+func (f *flight) dial(endpoint *router.Endpoint) (*upstream, exchange.Cause) {
 	now := time.Now()
-	limit := min(f.settings.ConnectTimeout, f.attemptBy.Sub(now))
+	limit := min(f.Settings.ConnectTimeout, f.attemptBy.Sub(now))
 	up, err := f.c.server.pool.dial(endpoint, limit)
 	if err == nil {
 		endpoint.OK()
-		return up, CauseNone
+		return up, exchange.CauseNone
 	}
 	now = time.Now()
 	if !now.Before(f.attemptBy) {
-		return nil, CauseTimeout
+		return nil, exchange.CauseTimeout
 	}
 	endpoint.Fail(now)
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
-		return nil, CauseConnectTimeout
+		return nil, exchange.CauseConnectTimeout
 	}
-	return nil, CauseConnectRefused
+	return nil, exchange.CauseConnectRefused
 }
 
 // attempt sends the request over f.up and delivers the response.
-func (f *flight) attempt() Cause {
+func (f *flight) attempt() exchange.Cause {
 	f.responded, f.unsent, f.cut, f.closed = false, false, false, false
 	f.body.start()
 	f.res.r, f.res.w = 0, 0
 
-	head, cause := f.body.appendBuffered(f.appendRequest(f.out[:0]))
-	if cause != CauseNone {
+	head, cause := f.body.appendBuffered(f.AppendRequest(f.out[:0], f.up.endpoint.Addr))
+	if cause != exchange.CauseNone {
 		return cause
 	}
 	now := time.Now()
 	f.sent, f.progress = now, now
-	f.up.writeBy.within(now, f.settings.BodyTimeout, f.attemptBy)
+	f.up.writeBy.within(now, f.Settings.BodyTimeout, f.attemptBy)
 	n, err := f.up.conn.Write(head)
 	f.out = head[:0]
 	if err != nil {
@@ -153,36 +146,36 @@ func (f *flight) attempt() Cause {
 	return f.conclude(cause)
 }
 
-func writeFailure(err error) Cause {
+func writeFailure(err error) exchange.Cause {
 	if isTimeout(err) {
-		return CauseTimeout
+		return exchange.CauseTimeout
 	}
-	return CauseUpstreamReset
+	return exchange.CauseUpstreamReset
 }
 
 // conclude ends an attempt: the connection goes back to the pool, or cause says
 // what went wrong.
-func (f *flight) conclude(cause Cause) Cause {
-	if cause != CauseNone {
+func (f *flight) conclude(cause exchange.Cause) exchange.Cause {
+	if cause != exchange.CauseNone {
 		f.body.halt()
-		if f.body.cause != CauseNone {
+		if f.body.cause != exchange.CauseNone {
 			return f.body.cause // the reason behind it
 		}
 		return cause
 	}
 	if !f.body.await() {
-		f.keep = false
+		f.Keep = false
 		f.drop()
-		return CauseNone
+		return exchange.CauseNone
 	}
 	if f.reusable() {
 		f.up.endpoint.Release()
 		f.c.server.pool.put(f.up, f.progress)
 		f.up = nil
-		return CauseNone
+		return exchange.CauseNone
 	}
 	f.drop()
-	return CauseNone
+	return exchange.CauseNone
 }
 
 // drop closes the upstream connection.
@@ -198,13 +191,13 @@ func (f *flight) drop() {
 
 // mayRepeatStale reports whether the attempt failed because the pool's
 // connection had been closed meanwhile, and can be made anew.
-func (f *flight) mayRepeatStale(cause Cause) bool {
-	return cause == CauseUpstreamReset && f.up.reused && !f.responded && f.body.replayable() &&
-		(f.unsent || idempotent(f.request.Method))
+func (f *flight) mayRepeatStale(cause exchange.Cause) bool {
+	return cause == exchange.CauseUpstreamReset && f.up.reused && !f.responded && f.body.replayable() &&
+		(f.unsent || f.Idempotent())
 }
 
 // mayRepeat reports whether the request may go to another endpoint.
-func (f *flight) mayRepeat(cause Cause) bool {
-	return cause == CauseUpstreamReset && !f.responded && f.body.replayable() &&
-		idempotent(f.request.Method) && f.seen.Attempts < maxAttempts
+func (f *flight) mayRepeat(cause exchange.Cause) bool {
+	return cause == exchange.CauseUpstreamReset && !f.responded && f.body.replayable() &&
+		f.Idempotent() && f.Report.Attempts < maxAttempts
 }

@@ -65,7 +65,7 @@ type gateway struct {
 	ended  chan struct{}
 
 	mu        sync.Mutex
-	exchanges []Exchange
+	exchanges []Report
 }
 
 func newGateway(t testing.TB, m mode, settings Settings) *gateway {
@@ -75,7 +75,7 @@ func newGateway(t testing.TB, m mode, settings Settings) *gateway {
 		settings.DrainTimeout = 2 * time.Second
 	}
 	observe := settings.Observe
-	settings.Observe = func(x *Exchange) {
+	settings.Observe = func(x *Report) {
 		g.note(x)
 		if observe != nil {
 			observe(x)
@@ -120,8 +120,8 @@ func newGateway(t testing.TB, m mode, settings Settings) *gateway {
 	return g
 }
 
-// note keeps a copy of an Exchange beyond its lifetime.
-func (g *gateway) note(x *Exchange) {
+// note keeps a copy of a Report beyond its lifetime.
+func (g *gateway) note(x *Report) {
 	kept := *x
 	for _, s := range []*string{&kept.Method, &kept.Host, &kept.Path, &kept.UserAgent, &kept.RequestID} {
 		*s = strings.Clone(*s)
@@ -138,10 +138,10 @@ func (g *gateway) count() int {
 	return len(g.exchanges)
 }
 
-// observed waits for the n-th Exchange.
-func (g *gateway) observed(n int) Exchange {
+// observed waits for the n-th Report.
+func (g *gateway) observed(n int) Report {
 	g.t.Helper()
-	var x Exchange
+	var x Report
 	eventually(g.t, "an exchange is observed", func() bool {
 		g.mu.Lock()
 		defer g.mu.Unlock()

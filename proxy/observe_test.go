@@ -28,7 +28,7 @@ func TestObserve(t *testing.T) {
 			t.Errorf("start %v, latency %v, duration %v", x.Start, x.UpstreamLatency, x.Duration)
 		}
 		x.Start, x.Duration, x.UpstreamLatency = time.Time{}, 0, 0
-		want := Exchange{
+		want := Report{
 			Socket: socketName, Listener: "Gateway default/web/http", Route: "HTTPRoute default/test", Backend: "default/app:80",
 			Client: x.Client, Protocol: "HTTP/1.1", Scheme: "http", Method: "POST", Host: "app.test", Path: "/things/a",
 			UserAgent: "curl/8", RequestID: "id-1", Status: 201, Received: 3, Sent: 7, Upstream: backend.Endpoints()[0].Addr, Attempts: 1,

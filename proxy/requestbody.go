@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/proxy/h1"
 )
 
@@ -30,43 +31,34 @@ type requestBody struct {
 	ended    atomic.Bool // set before the send on done
 	stopping atomic.Bool
 	done     chan struct{}
-	touched  bool  // it read something
-	halted   bool  // it was stopped before the end
-	refused  bool  // the upstream did not take all of it
-	cause    Cause // why it ended; CauseNone too when the upstream does not read on
+	touched  bool           // it read something
+	halted   bool           // it was stopped before the end
+	refused  bool           // the upstream did not take all of it
+	cause    exchange.Cause // why it ended; exchange.CauseNone too when the upstream does not read on
 	left     []byte
 }
 
 // reset readies b for the next request.
 func (b *requestBody) reset() {
 	b.begun, b.used = false, 0
-	b.running, b.touched, b.halted, b.refused, b.cause = false, false, false, false, CauseNone
+	b.running, b.touched, b.halted, b.refused, b.cause = false, false, false, false, exchange.CauseNone
 	b.received.Store(0)
 	b.ended.Store(false)
 	b.stopping.Store(false)
 	b.left = b.left[:0]
-	b.decoder.Reset(h1.NoBody, 0, b.f.settings.Limits)
+	b.decoder.Reset(h1.NoBody, 0, b.f.Settings.Limits)
 }
 
 // start goes to the beginning of the body; it is called again for each attempt.
 func (b *requestBody) start() {
-	r := b.f.request
-	b.decoder.Reset(r.Framing, r.Length, b.f.settings.Limits)
+	r := b.f.Request
+	b.decoder.Reset(r.Framing, r.Length, b.f.Settings.Limits)
 	b.begun, b.used = false, 0
 	b.received.Store(0)
 }
 
-// tooLarge reports whether the body exceeds the limit, as far as is known.
-func (b *requestBody) tooLarge() bool {
-	limit := b.f.settings.MaxBody
-	if limit <= 0 {
-		return false
-	}
-	return b.received.Load() > limit || b.f.request.Framing == h1.Length && b.f.request.Length > limit
-}
-
 // appendBuffered appends what came with the head, as it goes upstream.
-func (b *requestBody) appendBuffered(dst []byte) ([]byte, Cause) {
+func (b *requestBody) appendBuffered(dst []byte) ([]byte, exchange.Cause) {
 	dst, n, cause := b.encode(dst, b.f.c.in.unread())
 	b.used, b.begun = n, true
 	return dst, cause
@@ -74,34 +66,34 @@ func (b *requestBody) appendBuffered(dst []byte) ([]byte, Cause) {
 
 // encode appends the payload in p with upstream framing, and returns how many
 // bytes of p belong to the body.
-func (b *requestBody) encode(dst, p []byte) ([]byte, int, Cause) {
+func (b *requestBody) encode(dst, p []byte) ([]byte, int, exchange.Cause) {
 	used := 0
 	for !b.decoder.Done() {
 		n, data, err := b.decoder.Next(p[used:])
 		if err != nil {
-			return dst, used, CauseBadRequest
+			return dst, used, exchange.CauseBadRequest
 		}
 		used += n
 		if len(data) > 0 {
 			b.received.Add(int64(len(data)))
-			if b.f.request.Framing == h1.Chunked {
+			if b.f.Request.Framing == h1.Chunked {
 				dst = h1.AppendChunk(dst, data)
 			} else {
 				dst = append(dst, data...)
 			}
 		}
-		if b.tooLarge() {
-			return dst, used, CauseBodyTooLarge
+		if b.f.TooLarge(b.received.Load()) {
+			return dst, used, exchange.CauseBodyTooLarge
 		}
 		if n == 0 || used == len(p) && !b.decoder.Done() {
 			break
 		}
 	}
-	if b.decoder.Done() && b.f.request.Framing == h1.Chunked {
-		b.f.requestTrailers(&b.decoder)
+	if b.decoder.Done() && b.f.Request.Framing == h1.Chunked {
+		b.f.DropRequestTrailers(&b.decoder)
 		dst = h1.AppendLastChunk(dst, b.decoder.Trailers())
 	}
-	return dst, used, CauseNone
+	return dst, used, exchange.CauseNone
 }
 
 // complete reports whether all of the body was read. No goroutine may run.
@@ -127,7 +119,7 @@ func (b *requestBody) forward(up *upstream) {
 	b.f.c.server.bodies.put(buf)
 	b.f.c.server.outputs.put(out)
 	b.cause = cause
-	if cause != CauseNone {
+	if cause != exchange.CauseNone {
 		// The upstream cannot get the rest. This also ends the wait for its response.
 		up.conn.Close()
 	}
@@ -137,37 +129,37 @@ func (b *requestBody) forward(up *upstream) {
 
 // copy forwards until the body ends, or the upstream does not take it: then the
 // response may still come, and decides.
-func (b *requestBody) copy(up *upstream, buf, out []byte) Cause {
+func (b *requestBody) copy(up *upstream, buf, out []byte) exchange.Cause {
 	c := b.f.c
-	limit := b.f.settings.BodyTimeout
+	limit := b.f.Settings.BodyTimeout
 	for !b.decoder.Done() {
 		c.readBy.extend(time.Now(), limit)
 		if b.stopping.Load() {
-			return CauseNone
+			return exchange.CauseNone
 		}
 		n, err := c.conn.Read(buf)
 		if n == 0 {
 			if isTimeout(err) {
 				if b.stopping.Load() {
-					return CauseNone
+					return exchange.CauseNone
 				}
-				return CauseClientStalled
+				return exchange.CauseClientStalled
 			}
-			return CauseClientGone
+			return exchange.CauseClientGone
 		}
 		b.touched = true
 		encoded, used, cause := b.encode(out[:0], buf[:n])
-		if cause != CauseNone {
+		if cause != exchange.CauseNone {
 			return cause
 		}
 		b.left = append(b.left, buf[used:n]...)
 		up.writeBy.extend(time.Now(), limit)
 		if _, err := up.conn.Write(encoded); err != nil {
 			b.refused = true
-			return CauseNone
+			return exchange.CauseNone
 		}
 	}
-	return CauseNone
+	return exchange.CauseNone
 }
 
 // halt ends the goroutine, if one runs, and closes the upstream unless the body
@@ -201,12 +193,12 @@ func (b *requestBody) await() bool {
 		b.halt()
 		return false
 	}
-	timer := time.NewTimer(lingerTimeout)
+	timer := time.NewTimer(exchange.LingerTimeout)
 	defer timer.Stop()
 	select {
 	case <-b.done:
 		b.running = false
-		return b.complete() && b.cause == CauseNone
+		return b.complete() && b.cause == exchange.CauseNone
 	case <-timer.C:
 		b.halt()
 		return false
@@ -218,7 +210,7 @@ func (b *requestBody) canSettle() bool {
 	if b.complete() {
 		return true
 	}
-	r := b.f.request
+	r := b.f.Request
 	// A client that waits for 100 (Continue) may or may not send the body after
 	// another answer (RFC 9110 §10.1.1): the connection cannot be trusted.
 	return b.f.continued && !b.halted && (r.Framing == h1.Chunked || r.Length <= maxSettle)
@@ -234,7 +226,7 @@ func (b *requestBody) settle() {
 	c.in.r += b.used
 	c.in.push(b.left)
 	if !b.decoder.Done() {
-		c.readBy.exactly(time.Now().Add(lingerTimeout))
+		c.readBy.exactly(time.Now().Add(exchange.LingerTimeout))
 	}
 	for total := 0; !b.decoder.Done() && total < maxSettle; {
 		n, err := c.conn.Read(*f.resFrom)
@@ -243,12 +235,12 @@ func (b *requestBody) settle() {
 		}
 		total += n
 		_, used, cause := b.encode(f.out[:0], (*f.resFrom)[:n])
-		if cause != CauseNone {
+		if cause != exchange.CauseNone {
 			break
 		}
 		c.in.push((*f.resFrom)[used:n])
 	}
 	if !b.decoder.Done() {
-		f.keep = false
+		f.Keep = false
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/router"
 )
 
@@ -108,7 +109,7 @@ func TestClientLeavesBetweenAttempts(t *testing.T) {
 			return false
 		})
 		close(refuse)
-		if x := g.observed(1); x.Cause != CauseClientGone || x.Attempts != 1 {
+		if x := g.observed(1); x.Cause != exchange.CauseClientGone || x.Attempts != 1 {
 			t.Errorf("cause %q after %d attempts", x.Cause, x.Attempts)
 		}
 	})
@@ -137,7 +138,7 @@ func TestPartOfRequestEndsConnection(t *testing.T) {
 	const part = "POST /first HTTP/1.1\r\n"
 	var connections atomic.Int32
 	dial := func(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
-		conn, err := dialTCP(ctx, addr)
+		conn, err := exchange.DialTCP(ctx, addr)
 		if connections.Add(1) == 1 && err == nil {
 			conn = &shortWriter{Conn: conn, takes: len(part)}
 		}

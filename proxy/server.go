@@ -7,7 +7,15 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/router"
+)
+
+// What a Server's owner deals with stands in package exchange.
+type (
+	Settings = exchange.Settings
+	Report   = exchange.Report
+	Stats    = exchange.Stats
 )
 
 // ErrStopped is the reason of every socket that is applied after Run's context
@@ -31,7 +39,7 @@ type Server struct {
 	table    atomic.Pointer[router.Table]
 	pool     *pool
 	stats    Stats
-	date     dateClock
+	dates    exchange.Dates
 
 	heads   *buffers // headSize
 	bodies  *buffers // bodySize
@@ -54,7 +62,7 @@ const (
 // New returns a Server with no sockets and an empty table.
 func New(settings Settings) *Server {
 	s := &Server{
-		settings: settings.withDefaults(),
+		settings: settings.WithDefaults(),
 		heads:    newBuffers(headSize),
 		bodies:   newBuffers(bodySize),
 		outputs:  newBuffers(outputSize),

@@ -4,6 +4,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/proxy/h1"
 )
 
@@ -22,7 +23,7 @@ const (
 // spliceable reports whether the rest of the response can go from socket to
 // socket inside the kernel, which costs less than half. f.res has been used up.
 func (f *flight) spliceable() bool {
-	if f.response.Framing != h1.Length || f.response.Length-f.seen.Sent < minSplice {
+	if f.response.Framing != h1.Length || f.response.Length-f.Report.Sent < minSplice {
 		return false
 	}
 	_, down := f.c.conn.(*net.TCPConn)
@@ -31,46 +32,46 @@ func (f *flight) spliceable() bool {
 }
 
 // splice sends the rest of the response.
-func (f *flight) splice() Cause {
+func (f *flight) splice() exchange.Cause {
 	down, up := f.c.conn.(*net.TCPConn), f.up.conn.(*net.TCPConn)
-	limit := f.settings.BodyTimeout
+	limit := f.Settings.BodyTimeout
 	f.limited.R = up
-	for f.seen.Sent < f.response.Length {
+	for f.Report.Sent < f.response.Length {
 		now := time.Now()
 		f.c.writeBy.within(now, spliceTimeouts*limit, f.deadline)
 		f.up.readBy.wake(now, earlier(f.attemptBy, f.progress.Add(limit)))
-		piece := min(f.response.Length-f.seen.Sent, splicePiece)
+		piece := min(f.response.Length-f.Report.Sent, splicePiece)
 		f.limited.N = piece
 		n, err := down.ReadFrom(&f.limited)
-		f.seen.Sent += n
+		f.Report.Sent += n
 		if n > 0 {
 			f.progress = time.Now()
 		}
-		if cause := f.spliceFailure(n < piece, err, now); cause != CauseNone {
+		if cause := f.spliceFailure(n < piece, err, now); cause != exchange.CauseNone {
 			return cause
 		}
 	}
-	f.payload.Reset(h1.NoBody, 0, f.settings.Limits) // it is done
-	return CauseNone
+	f.payload.Reset(h1.NoBody, 0, f.Settings.Limits) // it is done
+	return exchange.CauseNone
 }
 
 // spliceFailure looks at what ended a piece that began at start.
-func (f *flight) spliceFailure(short bool, err error, start time.Time) Cause {
+func (f *flight) spliceFailure(short bool, err error, start time.Time) exchange.Cause {
 	switch {
 	case err == nil && !short:
-		return CauseNone
+		return exchange.CauseNone
 	case err == nil:
-		return CauseUpstreamReset // its end
+		return exchange.CauseUpstreamReset // its end
 	case !isTimeout(err):
 		if f.c.gone() {
-			return CauseClientGone
+			return exchange.CauseClientGone
 		}
-		return CauseUpstreamReset
+		return exchange.CauseUpstreamReset
 	case !time.Now().Before(f.attemptBy):
-		return CauseTimeout
-	case time.Since(start) >= spliceTimeouts*f.settings.BodyTimeout:
-		return CauseClientStalled
+		return exchange.CauseTimeout
+	case time.Since(start) >= spliceTimeouts*f.Settings.BodyTimeout:
+		return exchange.CauseClientStalled
 	default:
-		return f.silence(f.settings.BodyTimeout) // nothing was lost: the read deadline wakes us
+		return f.silence(f.Settings.BodyTimeout) // nothing was lost: the read deadline wakes us
 	}
 }

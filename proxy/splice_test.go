@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/lintel-dev/lintel/proxy/exchange"
 )
 
 // Large bodies of known length take a way of their own (splice.go): their faults
@@ -32,8 +34,8 @@ func TestLargeResponseFaults(t *testing.T) {
 		defer close(stop)
 		for _, test := range []struct {
 			path  string
-			cause Cause
-		}{{"/closes", CauseUpstreamReset}, {"/stalls", CauseTimeout}, {"/timeout", CauseTimeout}} {
+			cause exchange.Cause
+		}{{"/closes", exchange.CauseUpstreamReset}, {"/stalls", exchange.CauseTimeout}, {"/timeout", exchange.CauseTimeout}} {
 			n := g.count()
 			c := g.dial()
 			c.send("GET " + test.path + " HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -67,7 +69,7 @@ func TestSlowReader(t *testing.T) {
 		if n := <-held; n == size {
 			t.Errorf("the upstream could send all %d bytes", n)
 		}
-		if x := g.observed(1); x.Cause != CauseClientStalled {
+		if x := g.observed(1); x.Cause != exchange.CauseClientStalled {
 			t.Errorf("cause %q", x.Cause)
 		}
 		c.conn.Close()

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/router"
 )
 
@@ -44,7 +45,7 @@ func TestTimeouts(t *testing.T) {
 					if took := time.Since(start); took < 200*time.Millisecond || took > 5*time.Second {
 						t.Errorf("took %v", took)
 					}
-					if x := g.observed(i + 1); x.Cause != CauseTimeout {
+					if x := g.observed(i + 1); x.Cause != exchange.CauseTimeout {
 						t.Errorf("cause %q", x.Cause)
 					}
 				}
@@ -91,7 +92,7 @@ func TestConnectTimeout(t *testing.T) {
 	run(t, allModes, settings, func(t *testing.T, g *gateway) {
 		g.route("/", silent(t))
 		g.apply()
-		if res, _ := g.get("/"); res.StatusCode != 504 || g.observed(1).Cause != CauseConnectTimeout {
+		if res, _ := g.get("/"); res.StatusCode != 504 || g.observed(1).Cause != exchange.CauseConnectTimeout {
 			t.Errorf("%d, cause %q", res.StatusCode, g.observed(1).Cause)
 		}
 	})

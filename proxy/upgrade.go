@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/lintel-dev/lintel/proxy/h1"
+	"github.com/lintel-dev/lintel/proxy/exchange"
 )
 
 // upgrade passes a 101 on, and then bytes in both directions until both sides
@@ -14,35 +14,26 @@ import (
 // 101: they are about a request, not a conversation. Silence may last; a peer that
 // vanished is found by TCP keep-alive, and one that does not take what it is sent
 // within the BodyTimeout is given up.
-func (f *flight) upgrade() Cause {
-	if f.request.Upgrade == "" || f.response.Upgrade == "" || !f.body.await() {
-		return CauseUpstreamInvalid
+func (f *flight) upgrade() exchange.Cause {
+	if f.Request.Upgrade == "" || f.response.Upgrade == "" || !f.body.await() {
+		return exchange.CauseUpstreamInvalid
 	}
-	f.answered, f.keep = true, false
-	f.seen.Status = f.response.Status
-	f.seen.UpstreamLatency = time.Since(f.seen.Start)
-	f.deadline = f.seen.Start.Add(forever)
+	f.answered, f.Keep = true, false
+	f.Report.Status = f.response.Status
+	f.Report.UpstreamLatency = time.Since(f.Report.Start)
+	f.deadline = f.Report.Start.Add(exchange.Forever)
 	f.attemptBy = f.deadline
 
-	fields, _ := f.responseFields()
-	dst := h1.AppendStatusLine(f.out[:0], f.response.Status, f.response.Reason)
-	for i := range fields {
-		if forwardable(&fields[i]) {
-			dst = h1.AppendField(dst, fields[i].Name, fields[i].Value)
-		}
-	}
-	dst = h1.AppendField(dst, "Connection", "Upgrade")
-	dst = h1.AppendField(dst, "Upgrade", f.response.Upgrade)
-	f.out = h1.AppendCRLF(dst)
+	f.out = f.AppendSwitch(f.out[:0], &f.response)
 	early := f.res.unread()
-	f.seen.Sent += int64(len(early))
-	if cause := f.write(early); cause != CauseNone {
+	f.Report.Sent += int64(len(early))
+	if cause := f.write(early); cause != exchange.CauseNone {
 		return cause
 	}
 	f.releaseBuffers() // the relay may last, and has smaller ones
 	f.relay()
 	f.ended = true
-	return CauseNone
+	return exchange.CauseNone
 }
 
 // relay copies bytes both ways until both have ended.
@@ -56,7 +47,7 @@ func (f *flight) relay() {
 	c.relaysTo(up.conn)
 	pending := append(c.in.unread()[f.body.used:], f.body.left...) // sent behind the request
 
-	r := relay{client: c.conn, upstream: up.conn, limit: f.settings.BodyTimeout, buffers: c.server.heads}
+	r := relay{client: c.conn, upstream: up.conn, limit: f.Settings.BodyTimeout, buffers: c.server.heads}
 	sent := direction{to: up.conn, from: c.conn, writeBy: &up.writeBy}
 	received := direction{to: c.conn, from: up.conn, writeBy: &c.writeBy}
 	var upward sync.WaitGroup
@@ -64,7 +55,7 @@ func (f *flight) relay() {
 	r.copy(&received, nil)
 	upward.Wait()
 	f.body.received.Add(sent.moved)
-	f.seen.Sent += received.moved
+	f.Report.Sent += received.moved
 }
 
 // relay is an upgraded connection: two directions that end one by one.
@@ -96,13 +87,13 @@ func (r *relay) write(d *direction, p []byte) error {
 
 // copy moves pending and then bytes until d.from ends, and passes the end on. When
 // d.to cannot be written, or the other direction has ended and nothing comes for
-// halfClosedTimeout, it closes both.
+// exchange.HalfClosedTimeout, it closes both.
 func (r *relay) copy(d *direction, pending []byte) {
 	buf := r.buffers.get()
 	defer r.buffers.put(buf)
 	for err := r.write(d, pending); err == nil; {
 		if r.half.Load() {
-			_ = d.from.SetReadDeadline(time.Now().Add(halfClosedTimeout))
+			_ = d.from.SetReadDeadline(time.Now().Add(exchange.HalfClosedTimeout))
 		}
 		n, readErr := d.from.Read(*buf)
 		if err = r.write(d, (*buf)[:n]); err != nil || readErr == nil {
@@ -111,8 +102,8 @@ func (r *relay) copy(d *direction, pending []byte) {
 		if r.half.Swap(true) || !finish(d.to, readErr) {
 			break
 		}
-		// The other direction may go on, but not in silence forever.
-		_ = d.to.SetReadDeadline(time.Now().Add(halfClosedTimeout))
+		// The other direction may go on, but not in silence exchange.Forever.
+		_ = d.to.SetReadDeadline(time.Now().Add(exchange.HalfClosedTimeout))
 		return
 	}
 	r.client.Close()

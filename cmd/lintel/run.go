@@ -197,7 +197,7 @@ func (p *process) proxySettings() proxy.Settings {
 
 // observe is called after every exchange. The calls are direct, so that the record
 // stays on the stack.
-func (p *process) observe(e *proxy.Exchange) {
+func (p *process) observe(e *proxy.Report) {
 	exchange := observedExchange(e)
 	p.metrics.ObserveExchange(&exchange)
 	if p.accessLog != nil {
@@ -214,7 +214,7 @@ func unlimited(d time.Duration) time.Duration {
 }
 
 // observedExchange converts the data plane's record to that of metrics and logs.
-func observedExchange(e *proxy.Exchange) observe.Exchange {
+func observedExchange(e *proxy.Report) observe.Exchange {
 	return observe.Exchange{
 		Listener: e.Listener, Route: e.Route, Backend: e.Backend,
 		Client: e.Client, Protocol: e.Protocol, Scheme: e.Scheme, Method: e.Method, Host: e.Host, Path: e.Path,

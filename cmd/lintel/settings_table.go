@@ -1,7 +1,7 @@
 package main
 
 import (
-	"github.com/lintel-dev/lintel/proxy"
+	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/proxy/h1"
 )
 
@@ -92,19 +92,19 @@ func trafficSettings(s *Settings) []setting {
 	return []setting{
 		{name: "trusted-proxies", value: list(&s.TrustedProxies, network),
 			usage: "`networks` (CIDR or address) whose X-Forwarded-* fields are believed"},
-		{name: "drain-timeout", value: positive(timeout(&s.DrainTimeout, proxy.DefaultDrainTimeout)),
+		{name: "drain-timeout", value: positive(timeout(&s.DrainTimeout, exchange.DefaultDrainTimeout)),
 			usage: "`time` that exchanges in flight get to finish after SIGTERM, or after their socket was removed"},
-		{name: "read-header-timeout", value: timeout(&s.ReadHeaderTimeout, proxy.DefaultReadHeaderTimeout),
+		{name: "read-header-timeout", value: timeout(&s.ReadHeaderTimeout, exchange.DefaultReadHeaderTimeout),
 			usage: "`time` that a client gets for a TLS handshake, and for a request head from its first byte; 0 means no limit"},
-		{name: "idle-timeout", value: timeout(&s.IdleTimeout, proxy.DefaultIdleTimeout),
+		{name: "idle-timeout", value: timeout(&s.IdleTimeout, exchange.DefaultIdleTimeout),
 			usage: "`time` that a client's connection is kept between two requests; 0 means no limit"},
-		{name: "connect-timeout", value: timeout(&s.ConnectTimeout, proxy.DefaultConnectTimeout),
+		{name: "connect-timeout", value: timeout(&s.ConnectTimeout, exchange.DefaultConnectTimeout),
 			usage: "`time` for connecting to one endpoint; 0 means no limit"},
-		{name: "response-header-timeout", value: timeout(&s.ResponseHeaderTimeout, proxy.DefaultResponseHeaderTimeout),
+		{name: "response-header-timeout", value: timeout(&s.ResponseHeaderTimeout, exchange.DefaultResponseHeaderTimeout),
 			usage: "`time` that a backend gets from the end of a request to the head of its response; 0 means no limit"},
-		{name: "body-stall-timeout", value: timeout(&s.BodyStallTimeout, proxy.DefaultBodyTimeout),
+		{name: "body-stall-timeout", value: timeout(&s.BodyStallTimeout, exchange.DefaultBodyTimeout),
 			usage: "`time` between two pieces of a body, from and to either side; 0 means no limit"},
-		{name: "upstream-idle-timeout", value: timeout(&s.UpstreamIdleTimeout, proxy.DefaultUpstreamIdleTimeout),
+		{name: "upstream-idle-timeout", value: timeout(&s.UpstreamIdleTimeout, exchange.DefaultUpstreamIdleTimeout),
 			usage: "`time` that an idle connection to an endpoint is kept; 0 means no limit"},
 		{name: "max-header-bytes", value: positive(size(&s.MaxHeaderBytes, int64(h1.DefaultLimits().Head))),
 			usage: "`size` of a request or response head, beyond which it is refused; its first line may have 8 KiB, and a head 128 fields"},

@@ -1,4 +1,4 @@
-package proxy
+package exchange
 
 import (
 	"net/netip"
@@ -6,20 +6,20 @@ import (
 	"strings"
 )
 
-// trusts reports whether an address is one of the TrustedProxies.
-func (s *Settings) trusts(address netip.Addr) bool {
+// Trusts reports whether an address is one of the TrustedProxies.
+func (s *Settings) Trusts(address netip.Addr) bool {
 	return slices.ContainsFunc(s.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(address) })
 }
 
 // clientAddress is the address of who sent the request: the peer's, or, going back
 // along the X-Forwarded-For of trusted proxies, the first that is not one of them.
 // An element that is no address ends the way.
-func (f *flight) clientAddress() netip.Addr {
-	client := f.c.client
-	if !f.c.trusted {
+func (x *Exchange) clientAddress() netip.Addr {
+	client := x.Client.Addr
+	if !x.Client.Trusted {
 		return client
 	}
-	for _, field := range slices.Backward(f.request.Fields) {
+	for _, field := range slices.Backward(x.Request.Fields) {
 		if classify(field.Name) != isForwardedFor {
 			continue
 		}
@@ -30,7 +30,7 @@ func (f *flight) clientAddress() netip.Addr {
 			if !ok {
 				return client
 			}
-			if client = address; !f.settings.trusts(client) {
+			if client = address; !x.Settings.Trusts(client) {
 				return client
 			}
 		}

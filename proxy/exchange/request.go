@@ -1,7 +1,8 @@
-package proxy
+package exchange
 
 import (
 	"net/http"
+	"net/netip"
 	"strings"
 	"unsafe"
 
@@ -9,15 +10,15 @@ import (
 	"github.com/lintel-dev/lintel/router"
 )
 
-// appendRequest appends the head that goes upstream.
-func (f *flight) appendRequest(dst []byte) []byte {
-	r := f.request
-	dst = h1.AppendRequestLine(dst, r.Method, f.targetUpstream())
-	dst = f.appendHost(dst)
+// AppendRequest appends the head that goes to endpoint.
+func (x *Exchange) AppendRequest(dst []byte, endpoint netip.AddrPort) []byte {
+	r := x.Request
+	dst = h1.AppendRequestLine(dst, r.Method, x.TargetUpstream())
+	dst = x.appendHost(dst, endpoint)
 	// Without filters the fields are fit to send, and the first is Host.
-	checked := f.rule.Action.RequestHeaders == nil && f.chosen.RequestHeaders == nil
-	for i := range f.fields {
-		field := &f.fields[i]
+	checked := x.Rule.Action.RequestHeaders == nil && x.Chosen.RequestHeaders == nil
+	for i := range x.fields {
+		field := &x.fields[i]
 		if checked && i > 0 || !checked && forwardable(field) {
 			dst = h1.AppendField(dst, field.Name, field.Value)
 		}
@@ -36,7 +37,7 @@ func (f *flight) appendRequest(dst []byte) []byte {
 	case r.Upgrade != "":
 		dst = h1.AppendField(dst, "Connection", "Upgrade")
 		dst = h1.AppendField(dst, "Upgrade", r.Upgrade)
-	case f.wantsTrailers():
+	case x.wantsTrailers():
 		// The one TE that reaches through us (RFC 9110 §10.1.4).
 		dst = h1.AppendField(dst, "Connection", "TE")
 		dst = h1.AppendField(dst, "TE", "trailers")
@@ -62,44 +63,44 @@ func forwardable(field *router.Field) bool {
 
 // appendHost writes the one Host. A filter may have set it; a value that no host
 // can have, such as the list that an Add makes, leaves it as it was.
-func (f *flight) appendHost(dst []byte) []byte {
-	host, _ := router.Lookup(f.fields, "Host")
+func (x *Exchange) appendHost(dst []byte, endpoint netip.AddrPort) []byte {
+	host, _ := router.Lookup(x.fields, "Host")
 	if _, ok := router.NormalizeHost(host); !ok || strings.Contains(host, ",") {
-		host = f.request.Host
+		host = x.Request.Host
 	}
 	if host == "" { // HTTP/1.0 may have none, but 1.1 must
 		dst = append(dst, "Host: "...)
-		dst = f.up.endpoint.Addr.AppendTo(dst)
+		dst = endpoint.AppendTo(dst)
 		return h1.AppendCRLF(dst)
 	}
 	return h1.AppendField(dst, "Host", host)
 }
 
-// targetUpstream returns the request target in origin-form. It is built from the
+// TargetUpstream returns the request target in origin-form. It is built from the
 // normalised path, so that the upstream cannot see another path than the one
 // that was matched.
-func (f *flight) targetUpstream() string {
-	r := f.request
+func (x *Exchange) TargetUpstream() string {
+	r := x.Request
 	if r.Path == "*" {
 		return "*"
 	}
-	path := f.match.Path
-	if w := f.rule.Action.Rewrite; w != nil {
-		path = w.Path.Apply(path, f.rule.Match.Path)
+	path := x.Match.Path
+	if w := x.Rule.Action.Rewrite; w != nil {
+		path = w.Path.Apply(path, x.Rule.Match.Path)
 	}
 	if path == r.Path && strings.HasPrefix(r.Target, "/") {
 		return r.Target
 	}
-	f.target = append(f.target[:0], path...)
+	x.target = append(x.target[:0], path...)
 	if question := len(r.Target) - len(r.Query) - 1; question >= 0 && r.Target[question] == '?' {
-		f.target = append(f.target, r.Target[question:]...)
+		x.target = append(x.target, r.Target[question:]...)
 	}
-	return unsafe.String(unsafe.SliceData(f.target), len(f.target))
+	return unsafe.String(unsafe.SliceData(x.target), len(x.target))
 }
 
 // wantsTrailers reports whether the client's TE names trailers.
-func (f *flight) wantsTrailers() bool {
-	te, ok := router.Lookup(f.request.Fields, "TE")
+func (x *Exchange) wantsTrailers() bool {
+	te, ok := router.Lookup(x.Request.Fields, "TE")
 	if !ok {
 		return false
 	}

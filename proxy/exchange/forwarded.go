@@ -1,4 +1,4 @@
-package proxy
+package exchange
 
 import (
 	"encoding/hex"
@@ -15,7 +15,7 @@ import (
 //	X-Forwarded-Proto  http or https
 //	X-Forwarded-Host   the Host that the client sent
 //	X-Forwarded-Port   the port of our socket
-//	X-Real-Ip          the client's address, as [flight.clientAddress] finds it
+//	X-Real-Ip          the client's address, as [Exchange.clientAddress] finds it
 //	X-Request-Id       the client's, or else 128 random bits
 //
 // All fields called X-Forwarded-anything, X-Real-Ip and Forwarded are taken from
@@ -119,13 +119,13 @@ func folds(name, lower string) bool {
 
 // believed returns the client's fields that a Rule may match: all but those that
 // gather would not believe. They are valid until gather.
-func (f *flight) believed() []router.Field {
-	all := f.request.Fields
-	if f.c.trusted || !slices.ContainsFunc(all, unproven) {
+func (x *Exchange) believed() []router.Field {
+	all := x.Request.Fields
+	if x.Client.Trusted || !slices.ContainsFunc(all, unproven) {
 		return all
 	}
-	f.fields = slices.DeleteFunc(append(f.fields[:0], all...), unproven)
-	return f.fields
+	x.fields = slices.DeleteFunc(append(x.fields[:0], all...), unproven)
+	return x.fields
 }
 
 // unproven reports whether a field is taken from trusted peers alone.
@@ -137,34 +137,34 @@ func unproven(field router.Field) bool {
 	return true
 }
 
-// gather fills f.fields with what goes upstream: Host first, then the client's
+// gather fills x.fields with what goes upstream: Host first, then the client's
 // fields without those of the connection, then ours, changed by the filters.
-func (f *flight) gather() {
-	r := f.request
+func (x *Exchange) gather() {
+	r := x.Request
 	host := r.Host
-	if w := f.rule.Action.Rewrite; w != nil && w.Hostname != "" {
+	if w := x.Rule.Action.Rewrite; w != nil && w.Hostname != "" {
 		host = w.Hostname
 	}
-	fields := append(f.fields[:0], router.Field{Name: "Host", Value: host})
-	f.scratch = f.scratch[:0]
-	f.seen.RequestID = ""
+	fields := append(x.fields[:0], router.Field{Name: "Host", Value: host})
+	x.scratch = x.scratch[:0]
+	x.Report.RequestID = ""
 	var sent origin
 	for i := range r.Fields {
 		field := &r.Fields[i]
 		if r.HopByHop(field.Name) {
 			continue
 		}
-		if f.keeps(field, &sent) {
+		if x.keeps(field, &sent) {
 			fields = append(fields, *field)
 		}
 	}
-	fields = f.appendOrigin(fields, sent)
-	fields = f.rule.Action.RequestHeaders.Apply(fields)
-	f.fields = f.chosen.RequestHeaders.Apply(fields)
+	fields = x.appendOrigin(fields, sent)
+	fields = x.Rule.Action.RequestHeaders.Apply(fields)
+	x.fields = x.Chosen.RequestHeaders.Apply(fields)
 }
 
 // keeps decides about one field of the client, and notes what it learns from it.
-func (f *flight) keeps(field *router.Field, sent *origin) bool {
+func (x *Exchange) keeps(field *router.Field, sent *origin) bool {
 	kind := classify(field.Name)
 	switch kind {
 	case ordinary:
@@ -172,18 +172,18 @@ func (f *flight) keeps(field *router.Field, sent *origin) bool {
 	case isHost, isLength:
 		return false
 	case isRequestID:
-		if f.seen.RequestID == "" && field.Value != "" && len(field.Value) <= maxRequestID {
-			f.seen.RequestID = field.Value
+		if x.Report.RequestID == "" && field.Value != "" && len(field.Value) <= maxRequestID {
+			x.Report.RequestID = field.Value
 		}
 		return false
 	}
-	if !f.c.trusted {
+	if !x.Client.Trusted {
 		return false
 	}
 	switch kind {
 	case isForwardedFor:
-		f.scratch = append(f.scratch, field.Value...)
-		f.scratch = append(f.scratch, ", "...)
+		x.scratch = append(x.scratch, field.Value...)
+		x.scratch = append(x.scratch, ", "...)
 		return false
 	case isForwardedProto:
 		*sent |= sentProto
@@ -197,33 +197,33 @@ func (f *flight) keeps(field *router.Field, sent *origin) bool {
 	return true
 }
 
-// appendOrigin appends our own fields; f.scratch holds the chain so far.
-func (f *flight) appendOrigin(fields []router.Field, sent origin) []router.Field {
-	c := f.c
-	chain := c.address
-	if len(f.scratch) > 0 {
-		f.scratch = append(f.scratch, c.address...)
-		chain = unsafe.String(unsafe.SliceData(f.scratch), len(f.scratch))
+// appendOrigin appends our own fields; x.scratch holds the chain so far.
+func (x *Exchange) appendOrigin(fields []router.Field, sent origin) []router.Field {
+	c := x.Client
+	chain := c.Address
+	if len(x.scratch) > 0 {
+		x.scratch = append(x.scratch, c.Address...)
+		chain = unsafe.String(unsafe.SliceData(x.scratch), len(x.scratch))
 	}
-	if f.seen.RequestID == "" {
-		f.seen.RequestID = f.newRequestID()
+	if x.Report.RequestID == "" {
+		x.Report.RequestID = x.newRequestID()
 	}
 	fields = append(fields,
 		router.Field{Name: "X-Forwarded-For", Value: chain},
-		router.Field{Name: "X-Request-Id", Value: f.seen.RequestID})
+		router.Field{Name: "X-Request-Id", Value: x.Report.RequestID})
 	if sent&sentProto == 0 {
-		fields = append(fields, router.Field{Name: "X-Forwarded-Proto", Value: c.scheme})
+		fields = append(fields, router.Field{Name: "X-Forwarded-Proto", Value: c.Scheme})
 	}
-	if sent&sentHost == 0 && f.request.Host != "" {
-		fields = append(fields, router.Field{Name: "X-Forwarded-Host", Value: f.request.Host})
+	if sent&sentHost == 0 && x.Request.Host != "" {
+		fields = append(fields, router.Field{Name: "X-Forwarded-Host", Value: x.Request.Host})
 	}
 	if sent&sentPort == 0 {
-		fields = append(fields, router.Field{Name: "X-Forwarded-Port", Value: c.port})
+		fields = append(fields, router.Field{Name: "X-Forwarded-Port", Value: c.Port})
 	}
 	if sent&sentRealIP == 0 {
-		address := c.address
-		if f.seen.Client != c.client {
-			address = f.seen.Client.String()
+		address := c.Address
+		if x.Report.Client != c.Addr {
+			address = x.Report.Client.String()
 		}
 		fields = append(fields, router.Field{Name: "X-Real-Ip", Value: address})
 	}
@@ -232,7 +232,7 @@ func (f *flight) appendOrigin(fields []router.Field, sent origin) []router.Field
 
 // newRequestID returns 32 hexadecimal digits that are valid until the next call.
 // They identify and protect nothing, so they need not be unpredictable.
-func (f *flight) newRequestID() string {
+func (x *Exchange) newRequestID() string {
 	var id [16]byte
 	for i := 0; i < len(id); i += 8 {
 		n := rand.Uint64()
@@ -240,6 +240,6 @@ func (f *flight) newRequestID() string {
 			id[i+j] = byte(n >> (8 * j))
 		}
 	}
-	hex.Encode(f.id[:], id[:])
-	return unsafe.String(&f.id[0], len(f.id))
+	hex.Encode(x.id[:], id[:])
+	return unsafe.String(&x.id[0], len(x.id))
 }

@@ -1,4 +1,4 @@
-package proxy
+package exchange
 
 import (
 	"net/netip"
@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// Exchange is one request and its response, as [Settings.Observe] gets it. It
-// belongs to the connection and is used again for the next exchange: it and its
-// strings are valid during the call alone.
-type Exchange struct {
+// Report tells of one exchange, as [Settings.Observe] gets it. It belongs to the
+// connection and is used again for the next exchange: it and its strings are valid
+// during the call alone.
+type Report struct {
 	Socket   string // the listening socket: ":80"
 	Listener string // of the Rule, "" when none matched
 	Route    string // of the Rule, "" when none matched
@@ -65,7 +65,7 @@ const (
 	CauseTimeout         Cause = "timeout"
 )
 
-// Stats are gauges of a [Server]; read them with Load at any time.
+// Stats are gauges of the data plane; read them with Load at any time.
 type Stats struct {
 	Downstream   atomic.Int64 // open client connections
 	Upstream     atomic.Int64 // open upstream connections, idle ones included

@@ -1,4 +1,4 @@
-package proxy
+package exchange
 
 import (
 	"cmp"
@@ -36,24 +36,24 @@ const (
 
 // Timings that nobody needs to set.
 const (
-	// probeInterval is how often a wait for an upstream looks whether the client
+	// ProbeInterval is how often a wait for an upstream looks whether the client
 	// is still there.
-	probeInterval = time.Second
-	// continueTimeout is how long a client that expects 100 (Continue) waits for
+	ProbeInterval = time.Second
+	// ContinueTimeout is how long a client that expects 100 (Continue) waits for
 	// the upstream's, before we send our own.
-	continueTimeout = time.Second
-	// freshGrace is what a connection that never sent a request gets when its
+	ContinueTimeout = time.Second
+	// FreshGrace is what a connection that never sent a request gets when its
 	// socket drains: its first request may be on the way.
-	freshGrace = time.Second
-	// lingerTimeout bounds how long a request body that nobody wants any more is
+	FreshGrace = time.Second
+	// LingerTimeout bounds how long a request body that nobody wants any more is
 	// still read, so that the client gets to see the response and not a reset.
-	lingerTimeout = 2 * time.Second
-	// halfClosedTimeout bounds the silence of an upgraded connection once one
+	LingerTimeout = 2 * time.Second
+	// HalfClosedTimeout bounds the silence of an upgraded connection once one
 	// side has finished sending.
-	halfClosedTimeout = 60 * time.Second
+	HalfClosedTimeout = 60 * time.Second
 )
 
-// Settings of a [Server]. A zero value takes the default; a negative duration
+// Settings of the data plane. A zero value takes the default; a negative duration
 // or number means no limit.
 type Settings struct {
 	// ReadHeaderTimeout bounds a TLS handshake and, from its first byte, a
@@ -90,9 +90,9 @@ type Settings struct {
 	TrustedProxies []netip.Prefix
 
 	// Observe is called after each exchange, on the connection's goroutine: it
-	// must not block. The Exchange and its strings are valid during the call
+	// must not block. The Report and its strings are valid during the call
 	// alone. Nil observes nothing.
-	Observe func(*Exchange)
+	Observe func(*Report)
 	// Log gets what concerns no single exchange, such as a failing accept; nil
 	// discards it.
 	Log *slog.Logger
@@ -102,8 +102,8 @@ type Settings struct {
 	Dial func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
 }
 
-// withDefaults returns s with every zero field filled.
-func (s Settings) withDefaults() Settings {
+// WithDefaults returns s with every zero field filled.
+func (s Settings) WithDefaults() Settings {
 	s.ReadHeaderTimeout = duration(s.ReadHeaderTimeout, DefaultReadHeaderTimeout)
 	s.IdleTimeout = duration(s.IdleTimeout, DefaultIdleTimeout)
 	s.ConnectTimeout = duration(s.ConnectTimeout, DefaultConnectTimeout)
@@ -120,22 +120,23 @@ func (s Settings) withDefaults() Settings {
 		s.Log = slog.New(slog.DiscardHandler)
 	}
 	if s.Dial == nil {
-		s.Dial = dialTCP
+		s.Dial = DialTCP
 	}
 	return s
 }
 
-// forever stands for no limit: far away, and safe to add to a time.
-const forever = 100 * 365 * 24 * time.Hour
+// Forever stands for no limit: far away, and safe to add to a time.
+const Forever = 100 * 365 * 24 * time.Hour
 
 func duration(d, fallback time.Duration) time.Duration {
 	if d < 0 {
-		return forever
+		return Forever
 	}
 	return cmp.Or(d, fallback)
 }
 
-func dialTCP(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+// DialTCP opens a TCP connection to addr.
+func DialTCP(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
 	conn, err := new(net.Dialer).DialTCP(ctx, "tcp", netip.AddrPort{}, addr)
 	if err != nil {
 		return nil, err // not the nil *net.TCPConn

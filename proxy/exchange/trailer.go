@@ -1,4 +1,4 @@
-package proxy
+package exchange
 
 import (
 	"slices"
@@ -12,24 +12,24 @@ import (
 // the two (RFC 9110 §6.5.1). So those go on that the head would pass as they came:
 // ordinary ones that neither Connection nominates nor a filter sets or removes.
 
-// requestTrailers drops those trailers of the request that must not go upstream.
-func (f *flight) requestTrailers(body *h1.Body) {
-	if f.chosen == nil { // nothing goes upstream
+// DropRequestTrailers drops those trailers of the request that must not go upstream.
+func (x *Exchange) DropRequestTrailers(body *h1.Body) {
+	if x.Chosen == nil { // nothing goes upstream
 		return
 	}
-	outer, inner := f.rule.Action.RequestHeaders, f.chosen.RequestHeaders
+	outer, inner := x.Rule.Action.RequestHeaders, x.Chosen.RequestHeaders
 	body.DropTrailers(func(field h1.Field) bool {
-		return classify(field.Name) != ordinary || f.request.HopByHop(field.Name) ||
+		return classify(field.Name) != ordinary || x.Request.HopByHop(field.Name) ||
 			decides(outer, field.Name) || decides(inner, field.Name)
 	})
 }
 
-// responseTrailers drops those trailers of the response that must not reach the
+// DropResponseTrailers drops those trailers of the response that must not reach the
 // client.
-func (f *flight) responseTrailers(body *h1.Body) {
-	outer, inner := f.rule.Action.ResponseHeaders, f.chosen.ResponseHeaders
+func (x *Exchange) DropResponseTrailers(body *h1.Body, res *h1.Response) {
+	outer, inner := x.Rule.Action.ResponseHeaders, x.Chosen.ResponseHeaders
 	body.DropTrailers(func(field h1.Field) bool {
-		return classify(field.Name) != ordinary || f.response.HopByHop(field.Name) ||
+		return classify(field.Name) != ordinary || res.HopByHop(field.Name) ||
 			decides(outer, field.Name) || decides(inner, field.Name)
 	})
 }

@@ -1,0 +1,173 @@
+// Package exchange is what one request and its response mean to the gateway: which
+// Rule takes the request, what is told to the upstream, and what to the client. It
+// does no I/O and reads no clock, so that both lanes of the data plane, blocking
+// goroutines and event loops, share it and cannot differ.
+//
+// Heads are in the terms of HTTP/1.1 ([h1.Request], [h1.Response]) whatever the
+// protocol on the wire is: HTTP/2 and HTTP/3 have the same semantics (RFC 9110).
+package exchange
+
+import (
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/lintel-dev/lintel/proxy/h1"
+	"github.com/lintel-dev/lintel/router"
+)
+
+// Client is what is known of the connection that a request came by. It is
+// immutable while requests come.
+type Client struct {
+	Socket  string     // the listening socket, as the Table knows it
+	Addr    netip.Addr // the peer
+	Address string     // Addr as text
+	Port    string     // the local port
+	Scheme  string     // "http", "https"
+	Trusted bool       // the peer is one of the TrustedProxies
+}
+
+// Exchange is one request and its response, used again for the next. One goroutine
+// uses it at a time. Settings, Client and Dates are set once by its owner, and
+// Request is filled before [Exchange.Begin].
+type Exchange struct {
+	Settings *Settings
+	Client   *Client
+	Dates    *Dates
+	Request  *h1.Request
+
+	Match  router.Request          // what the Table was asked
+	Rule   *router.Rule            // nil when none matched
+	Chosen *router.WeightedBackend // nil unless the request is to be forwarded
+
+	// Keep says that the connection goes on after this exchange. The owner may take
+	// it back until the response's head is made.
+	Keep   bool
+	Report Report
+
+	fields  []router.Field // of the head that is being written
+	target  []byte         // of the request line that goes upstream
+	scratch []byte         // values of our own fields
+	id      [32]byte       // of the request, when it is ours
+}
+
+// Forget readies x for a request whose head is not there yet.
+func (x *Exchange) Forget() {
+	x.Rule, x.Chosen, x.Keep = nil, nil, false
+	x.Report = Report{Socket: x.Client.Socket, Client: x.Client.Addr, Scheme: x.Client.Scheme}
+}
+
+// Begin notes what the head says. The exchange starts now.
+func (x *Exchange) Begin(now time.Time) {
+	x.Keep = x.Request.KeepAlive
+	x.Report.Start = now
+	x.Report.Method = x.Request.Method
+	x.Report.Protocol = "HTTP/1.1"
+	if x.Request.Minor == 0 {
+		x.Report.Protocol = "HTTP/1.0"
+	}
+}
+
+// Answer is a response of our own. The zero Answer is none.
+type Answer struct {
+	Status   int
+	Cause    Cause
+	Location string // "" for none
+}
+
+// Decide finds the Rule in table, and returns the Answer that the request gets at
+// once; or the zero Answer when it is to be forwarded to Chosen.
+func (x *Exchange) Decide(table *router.Table) Answer {
+	if cause := x.normalise(); cause != CauseNone {
+		return cause.Answer()
+	}
+	if m := x.Request.Method; m == http.MethodConnect || m == http.MethodTrace {
+		// A tunnel to anywhere and an echo of credentials are not for a gateway.
+		return Answer{Status: http.StatusMethodNotAllowed, Cause: CauseBadRequest}
+	}
+	x.Rule = table.Match(x.Client.Socket, &x.Match)
+	if x.Rule == nil {
+		return CauseNoRoute.Answer()
+	}
+	x.Report.Listener, x.Report.Route = x.Rule.Listener, x.Rule.Route
+
+	action := &x.Rule.Action
+	switch {
+	case x.TooLarge(0):
+		return CauseBodyTooLarge.Answer()
+	case action.Status != 0:
+		return Answer{Status: action.Status}
+	case action.Redirect != nil:
+		return Answer{Status: action.Redirect.Status, Location: action.Redirect.Location(&x.Match, x.Rule.Match.Path)}
+	}
+	chosen := action.Pick()
+	if chosen == nil || chosen.Backend == nil {
+		return CauseNoBackend.Answer()
+	}
+	x.Chosen = chosen
+	x.Report.Backend = chosen.Backend.Name
+	x.gather()
+	return Answer{}
+}
+
+// normalise fills what the Table matches.
+func (x *Exchange) normalise() Cause {
+	r := x.Request
+	host, ok := router.NormalizeHost(r.Host)
+	if !ok && r.Host != "" { // HTTP/1.0 may come without
+		return CauseBadRequest
+	}
+	path := "/"
+	if r.Path != "*" && r.Method != http.MethodConnect {
+		if path, ok = router.NormalizePath(r.Path); !ok {
+			return CauseBadRequest
+		}
+	}
+	x.Match = router.Request{Method: r.Method, Host: host, Path: path, Query: r.Query, Fields: x.believed()}
+	x.Report.Host, x.Report.Path = host, path
+	x.Report.Client = x.clientAddress()
+	if x.Settings.Observe != nil {
+		x.Report.UserAgent, _ = router.Lookup(r.Fields, "User-Agent")
+	}
+	return CauseNone
+}
+
+// Deadline is when the exchange has to be over: [Forever] away without a
+// RequestTimeout.
+func (x *Exchange) Deadline() time.Time {
+	limit := Forever
+	if x.Rule != nil && x.Rule.Action.RequestTimeout > 0 {
+		limit = x.Rule.Action.RequestTimeout
+	}
+	return x.Report.Start.Add(limit)
+}
+
+// TooLarge reports whether a body exceeds MaxBody, of which received bytes came.
+func (x *Exchange) TooLarge(received int64) bool {
+	limit := x.Settings.MaxBody
+	if limit <= 0 {
+		return false
+	}
+	return received > limit || x.Request.Framing == h1.Length && x.Request.Length > limit
+}
+
+// Idempotent reports whether the request may be repeated (RFC 9110 §9.2.2).
+func (x *Exchange) Idempotent() bool {
+	switch x.Request.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete:
+		return true
+	}
+	return false
+}
+
+// Observe reports the exchange, of whose body received bytes came.
+func (x *Exchange) Observe(received int64, now time.Time) {
+	if x.Settings.Observe == nil {
+		return
+	}
+	if x.Report.Duration == 0 {
+		x.Report.Duration = now.Sub(x.Report.Start)
+	}
+	x.Report.Received = received
+	x.Settings.Observe(&x.Report)
+}
