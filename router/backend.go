@@ -1,9 +1,7 @@
 package router
 
 import (
-	"math/rand/v2"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,7 +14,16 @@ type Backend struct {
 
 	settings  BackendSettings
 	setting   sync.Mutex // held while endpoints is replaced; readers never take it
-	endpoints atomic.Pointer[[]*Endpoint]
+	endpoints atomic.Pointer[endpointSet]
+	ejecting  sync.Mutex // held while an endpoint is ejected; nobody waits for it
+	requests  counter
+	pending   counter
+}
+
+// endpointSet is immutable, but for what its endpoints count.
+type endpointSet struct {
+	all    []*Endpoint
+	hashes []uint64 // of all, side by side in memory
 }
 
 // NewBackend returns a Backend with the zero settings and no endpoints.
@@ -39,7 +46,8 @@ func (b *Backend) Protocol() Protocol { return b.settings.Protocol }
 func (b *Backend) TLS() *BackendTLS { return b.settings.TLS }
 
 // SetEndpoints replaces the ready endpoints. An address that stays keeps its
-// Endpoint, and with it its counters; one that is given twice counts once.
+// Endpoint, and with it its counters; one that is given twice counts once. One that
+// comes to others that were there has a slow start, if b has.
 func (b *Backend) SetEndpoints(addrs []netip.AddrPort) {
 	b.setting.Lock()
 	defer b.setting.Unlock()
@@ -47,7 +55,8 @@ func (b *Backend) SetEndpoints(addrs []netip.AddrPort) {
 	for _, e := range b.Endpoints() {
 		known[e.Addr] = e
 	}
-	endpoints := make([]*Endpoint, 0, len(addrs))
+	slow := len(known) > 0 && b.settings.SlowStart > 0
+	set := &endpointSet{all: make([]*Endpoint, 0, len(addrs)), hashes: make([]uint64, 0, len(addrs))}
 	placed := make(map[netip.AddrPort]bool, len(addrs))
 	for _, addr := range addrs {
 		if placed[addr] {
@@ -56,106 +65,21 @@ func (b *Backend) SetEndpoints(addrs []netip.AddrPort) {
 		placed[addr] = true
 		e := known[addr]
 		if e == nil {
-			e = &Endpoint{Addr: addr}
+			e = newEndpoint(b, addr)
+			if slow {
+				e.hold.Store(newHold(time.Now(), b.settings.SlowStart))
+			}
 		}
-		endpoints = append(endpoints, e)
+		set.all = append(set.all, e)
+		set.hashes = append(set.hashes, e.hash)
 	}
-	b.endpoints.Store(&endpoints)
+	b.endpoints.Store(set)
 }
 
 // Endpoints returns the ready endpoints. The slice is shared: read only.
 func (b *Backend) Endpoints() []*Endpoint {
-	if p := b.endpoints.Load(); p != nil {
-		return *p
+	if set := b.endpoints.Load(); set != nil {
+		return set.all
 	}
 	return nil
-}
-
-// Pick returns the endpoint for one attempt of an exchange, or nil when there is
-// none that is not in tried: of two taken at random, the one with fewer exchanges
-// in flight. Endpoints that failed lately are taken only if there are no others.
-// It neither locks nor allocates.
-func (b *Backend) Pick(tried ...*Endpoint) *Endpoint {
-	all := b.Endpoints()
-	c := choice{tried: tried}
-	if len(all) < 2 {
-		return c.search(all)
-	}
-	// Two different ones, each pair alike likely.
-	i, j := rand.IntN(len(all)), rand.IntN(len(all)-1)
-	if j >= i {
-		j++
-	}
-	first, second := all[i], all[j]
-	if c.rate(first) == inOrder && c.rate(second) == inOrder {
-		return lessBusy(first, second)
-	}
-	return c.search(all)
-}
-
-// choice is one Pick.
-type choice struct {
-	tried []*Endpoint
-	now   time.Time // read when an endpoint that failed is met; zero before
-}
-
-// rating says how much an endpoint is worth to a choice; higher is better.
-type rating int
-
-const (
-	excluded rating = iota // tried in this exchange
-	failing
-	inOrder
-)
-
-func (c *choice) rate(e *Endpoint) rating {
-	if slices.Contains(c.tried, e) {
-		return excluded
-	}
-	f := e.failed.Load()
-	if f == nil {
-		return inOrder
-	}
-	if c.now.IsZero() {
-		c.now = time.Now()
-	}
-	if c.now.Before(f.until) {
-		return failing
-	}
-	return inOrder
-}
-
-// search chooses among the endpoints of the best rating there is: it takes two of
-// them at random in one pass, each pair alike likely (reservoir sampling).
-func (c *choice) search(all []*Endpoint) *Endpoint {
-	var two [2]*Endpoint
-	best, seen := failing, 0
-	for _, e := range all {
-		r := c.rate(e)
-		if r < best {
-			continue
-		}
-		if r > best {
-			best, seen = r, 0
-		}
-		if place := rand.IntN(seen + 1); seen < 2 {
-			two[seen] = two[place]
-			two[place] = e
-		} else if place < 2 {
-			two[place] = e
-		}
-		seen++
-	}
-	if seen < 2 {
-		return two[0]
-	}
-	return lessBusy(two[0], two[1])
-}
-
-// lessBusy returns the endpoint with fewer exchanges in flight, or first.
-func lessBusy(first, second *Endpoint) *Endpoint {
-	if second.inflight.Load() < first.inflight.Load() {
-		return second
-	}
-	return first
 }

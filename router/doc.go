@@ -6,6 +6,8 @@
 //	table    table.go, hosts.go             socket, Listener and hostname → path tree
 //	tree     tree.go, precedence.go, condition.go  path, method, headers, query → Rule
 //	filters  fields.go, redirect.go         what a Rule changes
-//	choice   action.go, backend.go, endpoint.go    weighted Backend, least busy Endpoint
-//	upstream settings.go, transport.go      how a Backend is used
+//	choice   action.go, pick.go, hash.go    weighted Backend; least busy Endpoint, or that of a key
+//	upstream backend.go, endpoint.go        a Service port and its addresses
+//	         settings.go, transport.go      how they are spoken to
+//	         outlier.go, slowstart.go, circuit.go  when they are spared
 package router

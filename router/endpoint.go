@@ -19,8 +19,19 @@ const (
 type Endpoint struct {
 	Addr netip.AddrPort
 
-	inflight atomic.Int64
-	failed   atomic.Pointer[failure] // nil while the endpoint is in order
+	backend     *Backend
+	hash        uint64 // of Addr
+	inflight    atomic.Int64
+	failed      atomic.Pointer[failure] // nil while the endpoint is in order
+	hold        atomic.Pointer[hold]    // nil while it gets its full share
+	connections counter
+	streak      streak
+	ejected     ejection // guarded by backend.ejecting
+}
+
+// newEndpoint returns an endpoint of b that is in order.
+func newEndpoint(b *Backend, addr netip.AddrPort) *Endpoint {
+	return &Endpoint{Addr: addr, backend: b, hash: hashAddress(addr)}
 }
 
 // failure is immutable.

@@ -1,17 +1,27 @@
 package router
 
+import "time"
+
 // BackendSettings say how a Backend is used. They are fixed when it is made, so that
 // a request reads them without a lock: other settings make another Backend. The zero
-// BackendSettings are HTTP/1.1 in the clear.
+// BackendSettings are HTTP/1.1 in the clear, without limits, and without a look at
+// what endpoints answer.
 type BackendSettings struct {
 	Protocol Protocol
 	// TLS is set for HTTPS, and for nothing else.
 	TLS *BackendTLS
+
+	Outlier Outlier
+	// SlowStart is how long an endpoint that comes to others takes to get its full
+	// share of exchanges; 0 or less gives it at once.
+	SlowStart time.Duration
+	Circuit   Circuit
 }
 
 // Equal reports whether a Backend made with s need not be replaced by one with o.
 func (s *BackendSettings) Equal(o *BackendSettings) bool {
-	return s.Protocol == o.Protocol && s.TLS.Equal(o.TLS)
+	return s.Protocol == o.Protocol && s.TLS.Equal(o.TLS) &&
+		s.Outlier == o.Outlier && s.SlowStart == o.SlowStart && s.Circuit == o.Circuit
 }
 
 // check panics on settings that no Backend can have.

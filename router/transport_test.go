@@ -106,6 +106,9 @@ func TestBackendSettingsEqual(t *testing.T) {
 	different := []func() BackendSettings{
 		func() BackendSettings { return BackendSettings{} },
 		func() BackendSettings { return BackendSettings{Protocol: H2C} },
+		func() BackendSettings { return BackendSettings{Outlier: Outlier{Errors: 5}} },
+		func() BackendSettings { return BackendSettings{SlowStart: time.Second} },
+		func() BackendSettings { return BackendSettings{Circuit: Circuit{MaxPending: 1}} },
 		func() BackendSettings { return https(BackendTLS{ServerName: "a"}) },
 		func() BackendSettings { return https(BackendTLS{ServerName: "b"}) },
 		func() BackendSettings { return https(BackendTLS{ServerName: "a", Roots: pool("x")}) },
