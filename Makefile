@@ -11,10 +11,10 @@ TEST_TIMEOUT ?= 30m
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint generate fuzz smoke bench conformance clean
+.PHONY: help build run test lint generate fuzz smoke h2spec bench conformance clean
 
 help: ## say what there is
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 build: ## bin/lintel, one static file
 	CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags='-s -w' -o bin/lintel ./cmd/lintel
@@ -45,6 +45,9 @@ fuzz: ## each fuzz target for $(FUZZ_TIME)
 
 smoke: build ## 20,000 requests under wrk while the configuration changes
 	go test -tags smoke -count=1 -v -timeout 10m -run '^TestSmoke' ./cmd/lintel
+
+h2spec: build ## HTTP/2 conformance of bin/lintel, cleartext and over TLS
+	go test -count=1 -v -timeout 20m ./conformance/h2spec -lintel $(CURDIR)/bin/lintel
 
 bench conformance: ## come with a later issue
 	@echo 'make $@: comes with a later issue' >&2; exit 2

@@ -1,0 +1,229 @@
+package h2spec
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// lintelPath is relative to this folder unless absolute.
+var lintelPath = flag.String("lintel", "", "path of the lintel to test; `make h2spec` gives it")
+
+const (
+	// buildTimeout is for a first build of h2spec, which downloads its modules.
+	buildTimeout = 5 * time.Minute
+	runTimeout   = 5 * time.Minute
+	startTimeout = 30 * time.Second
+	stopTimeout  = 40 * time.Second // longer than lintel drains
+)
+
+// accepted are the cases that may fail, with the reason.
+func accepted(over Transport) map[string]string {
+	if over == TLS {
+		return nil
+	}
+	return map[string]string{
+		"http2/3.5 Sends invalid connection preface": "the port speaks HTTP/1.1 too (RFC 9113 section 3.3): what is no " +
+			"preface is a malformed HTTP/1.1 request, which is answered with 400 before the connection is closed",
+	}
+}
+
+// TestLintel runs every case against a running lintel, cleartext and over TLS. It
+// prints "N passed, N skipped, N failed" for each.
+func TestLintel(t *testing.T) {
+	if *lintelPath == "" {
+		t.Skip("run by `make h2spec`")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), buildTimeout)
+	defer cancel()
+	h2spec, err := Build(ctx, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	addresses := startLintel(t)
+	for _, over := range []Transport{Cleartext, TLS} {
+		t.Run(string(over), func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), runTimeout)
+			defer cancel()
+			report, err := Run(ctx, h2spec, addresses[over], over)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%s: %v", over, report)
+			for _, f := range report.Failed {
+				name := f.Section + " " + f.Case
+				if reason := accepted(over)[name]; reason != "" {
+					t.Logf("%s: accepted: %s", name, reason)
+					continue
+				}
+				t.Errorf("%s\n%s", name, f.Reason)
+			}
+		})
+	}
+}
+
+// startLintel serves one backend over both transports, and returns the addresses.
+func startLintel(t *testing.T) map[Transport]string {
+	t.Helper()
+	backend := startBackend(t)
+	plain, secure, admin := freeAddress(t), freeAddress(t), freeAddress(t)
+	folder := t.TempDir()
+	certificate, key := encodeCertificate(t)
+	text := fmt.Sprintf(manifests, portOf(plain), portOf(secure), portOf(backend.Listener.Addr().String()), certificate, key)
+	if err := os.WriteFile(filepath.Join(folder, "gateway.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	process := exec.Command(*lintelPath, "run", "--manifests", folder, "--admin-address", admin,
+		"--http-port", "0", "--https-port", "0", "--access-log", "off")
+	process.Stderr = &log
+	if err := process.Start(); err != nil {
+		t.Fatalf("start lintel: %v", err)
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- process.Wait() }()
+	t.Cleanup(func() {
+		stop(t, process, exited)
+		if t.Failed() {
+			t.Logf("lintel said:\n%s", &log)
+		}
+	})
+	waitReady(t, "http://"+admin+"/readyz", exited)
+	return map[Transport]string{Cleartext: plain, TLS: secure}
+}
+
+// startBackend answers every request that is complete with some hundred bytes:
+// cases that count bytes of DATA need a few.
+func startBackend(t *testing.T) *httptest.Server {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			return
+		}
+		_, _ = io.WriteString(w, strings.Repeat("lintel ", 100))
+	}))
+	t.Cleanup(server.Close)
+	return server
+}
+
+// encodeCertificate borrows the certificate that package httptest has for 127.0.0.1.
+func encodeCertificate(t *testing.T) (certificate, key []byte) {
+	t.Helper()
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	pair := server.TLS.Certificates[0]
+	der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})
+	return certificate, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+}
+
+func waitReady(t *testing.T, url string, exited <-chan error) {
+	t.Helper()
+	deadline := time.After(startTimeout)
+	for {
+		if response, err := http.Get(url); err == nil {
+			response.Body.Close()
+			if response.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		select {
+		case err := <-exited:
+			t.Fatalf("lintel exited: %v", err)
+		case <-deadline:
+			t.Fatal("lintel is not ready")
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// stop ends lintel as Kubernetes would, and expects the exit code 0: every
+// connection that h2spec left behind has to be gone.
+func stop(t *testing.T, process *exec.Cmd, exited <-chan error) {
+	if err := process.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Errorf("end lintel: %v", err)
+		return
+	}
+	select {
+	case err := <-exited:
+		if err != nil {
+			t.Errorf("lintel exited: %v", err)
+		}
+	case <-time.After(stopTimeout):
+		t.Error("lintel does not exit")
+		_ = process.Process.Kill()
+	}
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func portOf(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
+
+const manifests = `apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: lintel}
+spec: {controllerName: lintel.dev/gateway-controller}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: web}
+spec:
+  gatewayClassName: lintel
+  listeners:
+  - {name: http, port: %s, protocol: HTTP}
+  - {name: https, port: %s, protocol: HTTPS, tls: {certificateRefs: [{name: certificate}]}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: route}
+spec:
+  parentRefs: [{name: web}]
+  rules:
+  - backendRefs: [{name: backend, port: 80}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: backend}
+spec: {ports: [{name: http, port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: backend, labels: {kubernetes.io/service-name: backend}}
+addressType: IPv4
+ports: [{name: http, port: %s}]
+endpoints: [{addresses: [127.0.0.1], conditions: {ready: true}}]
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: certificate}
+type: kubernetes.io/tls
+stringData:
+  tls.crt: %q
+  tls.key: %q
+`
