@@ -38,6 +38,7 @@ func mayImport() map[string][]string {
 		"bpf":             append([]string{"bpf"}, leaf...),
 		"observe":         leaf,
 		"conformance":     {"conformance"},
+		"bench":           {},
 		"examples":        {},
 		"internal/latest": {},
 	}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"strings"
+)
+
+type haproxy struct{ firstProcess }
+
+func (haproxy) Name() string { return "haproxy" }
+
+func (haproxy) Program(context.Context) (string, error) { return exec.LookPath("haproxy") }
+
+// haproxyMain adds X-Forwarded-For as its guides do, and shares connections to the
+// upstream between all clients, also for their first request, as the others do.
+const haproxyMain = `global
+  nbthread 1
+  maxconn 4096
+defaults
+  mode http
+  option forwardfor
+  http-reuse always
+  timeout connect 5s
+  timeout client 75s
+  timeout server 60s
+  timeout tunnel 1h
+frontend web
+  bind 127.0.0.1:%d%s
+  %s
+backend app
+  server one %s%s
+`
+
+func (haproxy) Configure(s Site) ([]string, error) {
+	bind, server, choose := "", "", "default_backend app"
+	if s.Encrypted() {
+		bind = fmt.Sprintf(" ssl crt %s alpn h2,http/1.1 ssl-min-ver TLSv1.2", s.Certificate.BothFile)
+	}
+	if s.Protocol == GRPC {
+		server = " proto h2"
+	}
+	if s.Hosts > 0 {
+		var lines strings.Builder
+		for i := range s.Hosts {
+			fmt.Fprintf(&lines, hostPattern+" app\n", i)
+		}
+		path, err := s.write("hosts.map", lines.String())
+		if err != nil {
+			return nil, err
+		}
+		choose = fmt.Sprintf("use_backend %%[req.hdr(host),lower,map_str(%s)]", path)
+	}
+	path, err := s.write("haproxy.cfg", fmt.Sprintf(haproxyMain, s.Port, bind, choose, s.Upstream, server))
+	if err != nil {
+		return nil, err
+	}
+	return []string{"-db", "-f", path}, nil
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+type nginx struct{}
+
+func (nginx) Name() string { return "nginx" }
+
+func (nginx) Program(context.Context) (string, error) { return exec.LookPath("nginx") }
+
+// Serving leaves the master out.
+func (nginx) Serving(pids []int) []int { return pids[1:] }
+
+// nginxMain is what its guide to reverse proxies shows, with connections to the
+// upstream kept and none closed because it has served enough requests. Buffers are
+// its defaults.
+const nginxMain = `daemon off;
+worker_processes 1;
+worker_rlimit_nofile 16384;
+pid %[1]s/nginx.pid;
+error_log %[1]s/error.log warn;
+events { worker_connections 8192; }
+http {
+  access_log off;
+  client_body_temp_path %[1]s/body;
+  proxy_temp_path %[1]s/proxy;
+  fastcgi_temp_path %[1]s/fastcgi;
+  uwsgi_temp_path %[1]s/uwsgi;
+  scgi_temp_path %[1]s/scgi;
+  server_names_hash_max_size 65536;
+  keepalive_requests 1000000000;
+  %[4]s
+  map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
+  upstream app {
+    server %[2]s;
+    keepalive 512;
+    keepalive_requests 1000000000;
+  }
+%[3]s}
+`
+
+const nginxTLS = `ssl_certificate %s;
+  ssl_certificate_key %s;
+  ssl_protocols TLSv1.2 TLSv1.3;`
+
+const nginxHTTP = `    location / {
+      proxy_pass http://app;
+      proxy_http_version 1.1;
+      proxy_set_header Host $host;
+      proxy_set_header X-Real-IP $remote_addr;
+      proxy_set_header Connection "";
+    }
+`
+
+const nginxWebSocket = `    location / {
+      proxy_pass http://app;
+      proxy_http_version 1.1;
+      proxy_set_header Host $host;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection $connection_upgrade;
+    }
+`
+
+const nginxGRPC = "    location / { grpc_pass grpc://app; }\n"
+
+func (nginx) Configure(s Site) ([]string, error) {
+	tls, listen := "", fmt.Sprintf("127.0.0.1:%d", s.Port)
+	if s.Encrypted() {
+		tls = fmt.Sprintf(nginxTLS, s.Certificate.CertFile, s.Certificate.KeyFile)
+		listen += " ssl"
+	}
+	location := nginxHTTP
+	switch s.Protocol {
+	case HTTP2:
+		listen += " http2"
+	case GRPC:
+		listen, location = listen+" http2", nginxGRPC
+	case WebSocket:
+		location = nginxWebSocket
+	}
+	var servers strings.Builder
+	if s.Hosts == 0 {
+		fmt.Fprintf(&servers, "  server {\n    listen %s reuseport;\n%s  }\n", listen, location)
+	} else {
+		fmt.Fprintf(&servers, "  server { listen %s reuseport default_server; return 404; }\n", listen)
+	}
+	for i := range s.Hosts {
+		fmt.Fprintf(&servers, "  server {\n    listen %s;\n    server_name "+hostPattern+";\n%s  }\n", listen, i, location)
+	}
+	path, err := s.write("nginx.conf", fmt.Sprintf(nginxMain, s.Dir, s.Upstream, servers.String(), tls))
+	if err != nil {
+		return nil, err
+	}
+	return []string{"-c", path, "-p", s.Dir, "-e", filepath.Join(s.Dir, "start.log")}, nil
+}

@@ -1,0 +1,259 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// bench runs cases and prints what they found.
+type bench struct {
+	rounds   int
+	duration time.Duration // of a measurement
+	out      io.Writer     // the results
+	log      io.Writer     // progress
+	tools    tools
+	cert     certificate
+	dir      string // removed at the end
+	wrong    int    // proxies that failed a case
+}
+
+// contestant is a proxy that runs for a case.
+type contestant struct {
+	name    string
+	peer    Peer
+	site    Site
+	checker *checker
+	process *process
+	samples []sample
+	rss     int // KiB
+}
+
+func (b *bench) run(ctx context.Context, cases []Case, peers []Peer) error {
+	dir, err := os.MkdirTemp("", "lintel-bench-")
+	if err != nil {
+		return fmt.Errorf("make folder: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	// nginx's worker has another user.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return fmt.Errorf("make folder: %w", err)
+	}
+	b.dir = dir
+	if b.tools, err = buildTools(ctx, dir); err != nil {
+		return err
+	}
+	if b.cert, err = makeCertificate(dir); err != nil {
+		return err
+	}
+	programs := b.programs(ctx, cases, peers)
+	var all []caseResult
+	for _, c := range cases {
+		result, err := b.runCase(ctx, c, programs)
+		if err != nil {
+			return fmt.Errorf("case %s: %w", c.Name, err)
+		}
+		result.print(b.out)
+		all = append(all, result)
+	}
+	printTable(b.out, all)
+	if b.wrong > 0 {
+		return errWrong
+	}
+	return nil
+}
+
+// installed is a Peer with its program.
+type installed struct {
+	Peer
+	program string // path
+}
+
+// programs finds the program of each Peer, and says which have none.
+func (b *bench) programs(ctx context.Context, cases []Case, peers []Peer) []installed {
+	var found []installed
+	for _, p := range peers {
+		path, err := p.Program(ctx)
+		if err == nil {
+			found = append(found, installed{p, path})
+			continue
+		}
+		if p.Name() == lintelName {
+			b.wrong++
+		}
+		for _, c := range cases {
+			fmt.Fprintf(b.out, "skip %s %s %s\n", c.Name, p.Name(), oneLine(err))
+		}
+	}
+	return found
+}
+
+// runCase measures all proxies in turn, so that whatever else the machine does
+// hits each of them alike.
+func (b *bench) runCase(ctx context.Context, c Case, peers []installed) (caseResult, error) {
+	result := caseResult{Case: c}
+	dir := filepath.Join(b.dir, c.Name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return result, fmt.Errorf("make folder: %w", err)
+	}
+	up, err := startUpstream(ctx, b.tools, dir, c.Protocol)
+	if err != nil {
+		return result, err
+	}
+	defer up.stop()
+	var all []*contestant
+	defer func() {
+		for _, p := range all {
+			p.process.stop()
+		}
+	}()
+	for _, p := range peers {
+		contestant, err := b.start(ctx, c, p, up)
+		switch {
+		case err == nil:
+			all = append(all, contestant)
+		case ctx.Err() != nil:
+			return result, ctx.Err()
+		default:
+			b.reject(c, p.Name(), err)
+		}
+	}
+	if c.Fraction > 0 {
+		if result.rate, err = b.targetRate(ctx, all, up); err != nil {
+			return result, err
+		}
+		fmt.Fprintf(b.out, "rate %s %.0f requests/s for each\n", c.Name, result.rate)
+	}
+	for round := range b.rounds {
+		for i := 0; i < len(all); i++ {
+			p := all[i]
+			fmt.Fprintf(b.log, "%s: round %d of %d: %s\n", c.Name, round+1, b.rounds, p.name)
+			err := b.measure(ctx, p, up, result.rate)
+			switch {
+			case ctx.Err() != nil:
+				return result, ctx.Err()
+			case err != nil:
+				b.reject(c, p.name, err)
+				p.process.stop()
+				all = append(all[:i], all[i+1:]...)
+				i--
+			}
+		}
+	}
+	for _, p := range all {
+		result.proxies = append(result.proxies, proxyResult{name: p.name, samples: p.samples, rss: p.rss})
+	}
+	return result, nil
+}
+
+// reject says why a proxy is out of a case. Only what it can't do by nature is
+// forgiven.
+func (b *bench) reject(c Case, name string, err error) {
+	var cant unsupported
+	if errors.As(err, &cant) {
+		fmt.Fprintf(b.out, "skip %s %s %s\n", c.Name, name, oneLine(err))
+		return
+	}
+	b.wrong++
+	fmt.Fprintf(b.out, "fail %s %s %s\n", c.Name, name, oneLine(err))
+}
+
+// start starts a proxy and waits until it serves.
+func (b *bench) start(ctx context.Context, c Case, p installed, up *upstream) (*contestant, error) {
+	ports, err := freePorts(2)
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(b.dir, c.Name, p.Name())
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make folder: %w", err)
+	}
+	site := Site{Case: c, Dir: dir, Port: ports[0], AdminPort: ports[1], Upstream: up.address, Certificate: b.cert}
+	args, err := p.Configure(site)
+	if err != nil {
+		return nil, err
+	}
+	process, err := startProcess(p.Name(), dir, proxyCore, append([]string{p.program}, args...))
+	if err != nil {
+		return nil, err
+	}
+	started := &contestant{name: p.Name(), peer: p.Peer, site: site, checker: newChecker(site), process: process}
+	if err := process.await(ctx, started.checker.first); err != nil {
+		process.stop()
+		return nil, err
+	}
+	return started, nil
+}
+
+// targetRate measures what lintel and nginx can do, and returns the part of the
+// lesser that the case asks for. With neither, all proxies count.
+func (b *bench) targetRate(ctx context.Context, all []*contestant, up *upstream) (float64, error) {
+	var least float64
+	for _, onlyReferences := range []bool{true, false} {
+		for _, p := range all {
+			if onlyReferences && p.name != lintelName && p.name != (nginx{}).Name() {
+				continue
+			}
+			s, err := b.load(ctx, p, up, 0)
+			if err != nil {
+				return 0, fmt.Errorf("find rate of %s: %w", p.name, err)
+			}
+			if least == 0 || s.rate() < least {
+				least = s.rate()
+			}
+		}
+		if least > 0 {
+			return least * all[0].site.Fraction, nil
+		}
+	}
+	return 0, errors.New("no proxy is left to find the rate of")
+}
+
+// measure makes a measurement between two checks.
+func (b *bench) measure(ctx context.Context, p *contestant, up *upstream, rate float64) error {
+	if err := p.checker.all(ctx); err != nil {
+		return fmt.Errorf("before the load: %w", err)
+	}
+	s, err := b.load(ctx, p, up, rate)
+	if err != nil {
+		return fmt.Errorf("under load: %w", err)
+	}
+	if err := p.checker.all(ctx); err != nil {
+		return fmt.Errorf("after the load: %w", err)
+	}
+	p.samples = append(p.samples, s)
+	return nil
+}
+
+// load runs the load and holds the number of answers to what the upstream counted.
+func (b *bench) load(ctx context.Context, p *contestant, up *upstream, rate float64) (sample, error) {
+	pids, err := p.process.tree()
+	if err != nil {
+		return sample{}, err
+	}
+	before, err := up.served(ctx)
+	if err != nil {
+		return sample{}, err
+	}
+	s, err := runLoad(ctx, b.tools, loadRun{
+		Case: p.site.Case, port: p.site.Port, pids: pids, duration: b.duration, rate: rate, scratch: p.site.Dir,
+	})
+	if err != nil {
+		return sample{}, err
+	}
+	after, err := up.served(ctx)
+	if err != nil {
+		return sample{}, err
+	}
+	if after-before != s.requests {
+		return sample{}, fmt.Errorf("%w: %d came, but the upstream served %d", errBadAnswers, s.requests, after-before)
+	}
+	if p.rss, err = residentKiB(p.peer.Serving(pids)); err != nil {
+		return sample{}, err
+	}
+	return s, nil
+}
