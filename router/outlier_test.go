@@ -231,6 +231,19 @@ func TestReportConcurrently(t *testing.T) {
 	}
 }
 
+// TestEjectionCountsOnce: exchanges that fail together make one ejection, not a longer
+// one each.
+func TestEjectionCountsOnce(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	b := outliers(2, Outlier{Errors: 1})
+	e := b.Endpoints()[0]
+	b.eject(e, now)
+	b.eject(e, now) // by a Report that came before the endpoint was out
+	if !e.Ejected(now.Add(OutlierBase-1)) || e.Ejected(now.Add(OutlierBase)) {
+		t.Error("not ejected for the first time")
+	}
+}
+
 func TestReportDoesNotAllocate(t *testing.T) {
 	e := outliers(2, Outlier{Errors: 5}).Endpoints()[0]
 	now := time.Now()
