@@ -1,0 +1,57 @@
+package loop
+
+import (
+	"net/netip"
+
+	"github.com/lintel-dev/lintel/proxy/exchange"
+	"github.com/lintel-dev/lintel/router"
+)
+
+// Config is what a [Group] is made from.
+type Config struct {
+	// Settings are those of the data plane, with their defaults filled in. Dial must
+	// be the default: a loop connects by itself.
+	Settings *exchange.Settings
+	Stats    *exchange.Stats
+	Dates    *exchange.Dates
+	// Loops is their number; 0 takes GOMAXPROCS.
+	Loops int
+}
+
+// Socket is the listening socket that a connection came from. The loops call its
+// methods, which must not block and are safe for concurrent use.
+type Socket interface {
+	// Name is what the Table knows the socket by.
+	Name() string
+	// Table is what the next request is routed by.
+	Table() *router.Table
+	// HandOver passes a connection on that the loops cannot serve: from now on it is
+	// the receiver's to serve and to close. The loops have forgotten it.
+	HandOver(HandedOver)
+	// Closed says that a connection has ended, and that its descriptor is closed.
+	Closed()
+}
+
+// Incoming is a connection that was accepted. The Group owns the descriptor from
+// the call of Serve on.
+type Incoming struct {
+	FD     int // of a connected TCP socket
+	Peer   netip.AddrPort
+	Local  netip.AddrPort
+	Socket Socket
+	// Draining makes the connection's first exchange its last, and does not wait
+	// long for it.
+	Draining bool
+}
+
+// HandedOver is a connection that leaves the loops.
+type HandedOver struct {
+	FD    int
+	Peer  netip.AddrPort
+	Local netip.AddrPort
+	// Unread begins with the complete head of the request that the loops could not
+	// serve. That request is to be served even when Draining is set; then it is the
+	// connection's last. The receiver owns the slice.
+	Unread   []byte
+	Draining bool
+}

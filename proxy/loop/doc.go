@@ -1,0 +1,39 @@
+// Package loop is the express lane of the data plane: an event loop per core that
+// moves plain HTTP/1.1 exchanges with non-blocking system calls and no goroutine
+// of their own. What an exchange means comes from package exchange and the bytes
+// from package h1, as in the full lane, so that nobody outside can tell which lane
+// a request took.
+//
+// A [Group] owns the loops. The data plane accepts and gives each plain TCP
+// connection to [Group.Serve]. A loop serves it until it ends, or until a request
+// comes that needs more than a loop can do: an upgrade, CONNECT, Expect:
+// 100-continue, or a Rule that is not plain. Then, before anything of the request
+// is used up, the connection goes to [Socket.HandOver] with all its unread bytes,
+// and does not come back.
+//
+// # One turn
+//
+// A loop asks epoll what is ready, lets each connection go as far as it can,
+// continues those that have used up their budget in the turn before, looks at its
+// timer wheel, and reads its mailbox. It reads the clock once a turn. Only when
+// nothing is ready does it wait in the kernel, by a call that the Go scheduler
+// knows of. One goroutine runs a loop and alone touches its connections: there are
+// no locks but that of the mailbox.
+//
+// Descriptors are registered edge-triggered, once, for everything: no epoll_ctl in
+// an exchange. So a connection remembers what it may do (readable, writable) until
+// the kernel says EAGAIN.
+//
+// # Memory
+//
+// An idle connection has no buffer and no exchange: both are borrowed with the
+// first byte of a request and given back after the response. Bodies pass through
+// one buffer of the loop; what the kernel does not take waits in a borrowed one,
+// and while something waits the other side is not read. Large bodies of known
+// length do not pass through us at all (splice.go).
+//
+// Files: group.go what others call; loop.go the turn; poller.go, wheel.go,
+// mailbox.go, buffer.go, socket.go the engine room; conn.go a descriptor and what
+// waits for it; downstream.go the client's side; flight.go, forward.go, body.go,
+// response.go, splice.go one exchange; upstream.go, pool.go the other side.
+package loop

@@ -1,0 +1,301 @@
+//go:build linux
+
+package loop
+
+import (
+	"errors"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+
+	"github.com/lintel-dev/lintel/proxy/exchange"
+	"github.com/lintel-dev/lintel/proxy/h1"
+)
+
+// downstream is one client connection.
+type downstream struct {
+	conn
+	socket Socket
+	peer   netip.AddrPort
+	local  netip.AddrPort
+	client exchange.Client
+
+	state    state
+	flight   *flight // nil between two exchanges
+	in       input
+	timer    timer
+	draining bool // no exchange follows the one in flight
+	swallow  int  // bytes that may still be discarded
+}
+
+// state is what a client connection waits for.
+type state uint8
+
+const (
+	fresh     state = iota // the first byte of its first request
+	heading                // the rest of a head
+	busy                   // its flight
+	unused                 // the first byte of another request
+	lingering              // the client's end
+)
+
+// maxLinger bounds the bytes that a lingering connection still takes.
+const maxLinger = 4 * maxSettle
+
+func newDownstream(l *loop, in *Incoming) *downstream {
+	addr := in.Peer.Addr().Unmap().WithZone("")
+	d := &downstream{
+		socket: in.Socket,
+		peer:   in.Peer,
+		local:  in.Local,
+		client: exchange.Client{
+			Socket:  in.Socket.Name(),
+			Addr:    addr,
+			Address: addr.String(),
+			Port:    strconv.Itoa(int(in.Local.Port())),
+			Scheme:  "http",
+			Trusted: l.settings.Trusts(addr),
+		},
+		in: input{from: &l.heads},
+	}
+	d.timer.at = never
+	d.timer.fire = d.expire
+	return d
+}
+
+// start bounds the wait for the first request.
+func (d *downstream) start(draining bool) {
+	limit := d.loop.settings.ReadHeaderTimeout
+	if d.draining = draining; draining {
+		limit = exchange.FreshGrace
+	}
+	d.loop.wheel.set(&d.timer, d.loop.now+int64(limit))
+}
+
+func (d *downstream) ready() {
+	switch d.state {
+	case busy:
+		d.flight.downstreamReady()
+	case lingering:
+		d.discardInput()
+	default:
+		d.readHead()
+	}
+}
+
+// expire is called when the timer fires.
+func (d *downstream) expire() {
+	switch d.state {
+	case busy:
+		d.flight.expire()
+	case heading:
+		if d.draining {
+			d.close()
+			return
+		}
+		d.refuse(exchange.CauseClientStalled.Answer())
+	default:
+		d.close()
+	}
+}
+
+// readHead reads until the head of a request is complete.
+func (d *downstream) readHead() {
+	if len(d.in.unread()) == 0 && !d.readable {
+		return
+	}
+	if d.flight == nil {
+		d.flight = d.loop.borrow(d)
+	}
+	f := d.flight
+	for {
+		if unread := d.in.unread(); len(unread) > 0 {
+			n, err := f.request.Parse(unread, d.loop.settings.Limits)
+			if err != nil {
+				d.refuseHead(err)
+				return
+			}
+			if n > 0 {
+				d.begin(n)
+				return
+			}
+		}
+		n, outcome := d.read(d.in.room())
+		switch outcome {
+		case some:
+			d.in.added(n)
+		case dry:
+			d.awaitHead()
+			return
+		default:
+			d.close()
+			return
+		}
+	}
+}
+
+// awaitHead waits for the rest of a head, if there is a part of one.
+func (d *downstream) awaitHead() {
+	if len(d.in.unread()) == 0 {
+		d.loop.giveBack(d)
+		d.in.compact()
+		return
+	}
+	if d.state != heading {
+		d.state = heading
+		d.loop.wheel.set(&d.timer, d.loop.now+int64(d.loop.settings.ReadHeaderTimeout))
+	}
+}
+
+// refuseHead answers a head that breaks the rules.
+func (d *downstream) refuseHead(err error) {
+	status := http.StatusBadRequest
+	if bad, ok := errors.AsType[*h1.Error](err); ok {
+		status = bad.Status
+	}
+	d.refuse(exchange.Answer{Status: status, Cause: exchange.CauseBadRequest})
+}
+
+// refuse answers what is no request, and ends the connection.
+func (d *downstream) refuse(a exchange.Answer) {
+	d.state = busy
+	f := d.flight
+	f.Report.Start = d.loop.clock
+	f.headless = true
+	f.answer(a)
+}
+
+// begin starts the exchange of a request whose head has n bytes.
+func (d *downstream) begin(n int) {
+	f := d.flight
+	r := &f.request
+	if r.Upgrade != "" || r.Expect100 || r.Method == http.MethodConnect {
+		d.handOver()
+		return
+	}
+	f.Begin(d.loop.clock)
+	answer := f.Decide(d.socket.Table())
+	if f.Rule != nil && !f.Rule.Action.Plain() {
+		d.handOver()
+		return
+	}
+	d.in.r += n
+	d.state = busy
+	f.start()
+	if answer.Status != 0 {
+		f.answer(answer)
+		return
+	}
+	f.connect(nil, exchange.CauseNoEndpoint)
+}
+
+// handOver passes the connection on, with the request that has just come.
+func (d *downstream) handOver() {
+	l := d.loop
+	out := HandedOver{
+		FD:       d.fd,
+		Peer:     d.peer,
+		Local:    d.local,
+		Unread:   slices.Clone(d.in.unread()),
+		Draining: d.draining,
+	}
+	l.poller.remove(d.fd)
+	l.forget(&d.conn)
+	d.fd = -1
+	d.leave()
+	d.socket.HandOver(out)
+}
+
+// leave gives back what the connection has of its loop.
+func (d *downstream) leave() {
+	l := d.loop
+	l.wheel.stop(&d.timer)
+	l.giveBack(d)
+	d.in.discard()
+	l.gauges.downstream--
+}
+
+// close ends the connection.
+func (d *downstream) close() {
+	if d.fd < 0 {
+		return
+	}
+	d.conn.close()
+	d.leave()
+	d.socket.Closed()
+}
+
+// next readies the connection for the next request. The exchange before is over.
+func (d *downstream) next() {
+	l := d.loop
+	l.giveBack(d)
+	d.in.compact()
+	d.state = unused
+	switch pipelined := len(d.in.unread()) > 0; {
+	case d.draining && pipelined:
+		d.linger()
+	case d.draining:
+		d.close()
+	default:
+		l.wheel.set(&d.timer, l.now+int64(l.settings.IdleTimeout))
+		if pipelined || d.readable {
+			l.resume(&d.conn)
+		}
+	}
+}
+
+// linger ends a connection on which the client may still be sending: closing at once
+// would reset it, and the client would never see the response (RFC 9112 §9.6).
+func (d *downstream) linger() {
+	d.loop.giveBack(d)
+	d.in.discard()
+	if !shutdownWrite(d.fd) {
+		d.close()
+		return
+	}
+	d.state = lingering
+	d.swallow = maxLinger
+	d.loop.wheel.set(&d.timer, d.loop.now+int64(exchange.LingerTimeout))
+	d.discardInput()
+}
+
+func (d *downstream) discardInput() {
+	for {
+		n, outcome := d.read(d.loop.shared)
+		if outcome == dry {
+			return
+		}
+		d.swallow -= n
+		if outcome != some || d.swallow <= 0 {
+			d.close()
+			return
+		}
+	}
+}
+
+// drain makes the exchange in flight the last one, and ends an unused connection.
+func (d *downstream) drain() {
+	if d.draining {
+		return
+	}
+	d.draining = true
+	switch d.state {
+	case unused:
+		if len(d.in.unread()) > 0 {
+			d.linger()
+			return
+		}
+		d.close()
+	case fresh:
+		d.loop.wheel.set(&d.timer, d.loop.now+int64(exchange.FreshGrace))
+	}
+}
+
+// abort ends the connection whatever it does.
+func (d *downstream) abort() {
+	if d.state == busy {
+		d.flight.abort()
+	}
+	d.close()
+}

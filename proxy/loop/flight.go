@@ -1,0 +1,270 @@
+//go:build linux
+
+package loop
+
+import (
+	"time"
+
+	"github.com/lintel-dev/lintel/proxy/exchange"
+	"github.com/lintel-dev/lintel/proxy/h1"
+	"github.com/lintel-dev/lintel/router"
+)
+
+// flight is the exchange in flight on a client connection: what it means is the
+// [exchange.Exchange], and the rest is what moving its bytes needs. A loop lends
+// flights out. Times are those of the loop.
+//
+// A method that ends the exchange, or may do so, is the last thing that its caller
+// does with the flight, or stage is looked at after it.
+type flight struct {
+	exchange.Exchange
+
+	loop     *loop
+	down     *downstream
+	up       *upstream // nil while there is no attempt
+	request  h1.Request
+	response h1.Response
+	body     requestBody
+	payload  h1.Body    // of the response
+	framing  h1.Framing // how the client learns where that ends
+	tried    []*router.Endpoint
+	pipe     pipe
+	piped    int // bytes in pipe
+
+	stage stage
+	// deadline ends the exchange, attemptBy the attempt at an upstream, stageBy the
+	// stages that have a limit of their own; never when there is none.
+	deadline  int64
+	attemptBy int64
+	stageBy   int64
+	progress  int64 // when the upstream was last known to do something
+	interims  int   // 1xx responses of this attempt
+
+	headless  bool // there was no proper request
+	answered  bool // a final status is decided, and maybe sent
+	responded bool // the upstream sent something in this attempt
+	unsent    bool // nothing of this attempt reached the upstream
+	cut       bool // only a part of what came first in this attempt reached it
+	sending   bool // the upstream has not taken everything yet
+	surplus   bool // bytes came behind the response
+	done      bool // the response was made to its end
+}
+
+// stage is how far an exchange has come.
+type stage uint8
+
+const (
+	over       stage = iota // the flight is in nobody's hands, or about to leave
+	connecting              // waits for a connection
+	awaiting                // ... for the head of the response
+	delivering              // ... for more of its body
+	splicing                // as delivering, see splice.go
+	uploading               // the response is sent, the request's body is not
+	flushing                // waits for the client to take the rest
+	settling                // ... for the rest of a body that nobody wants
+)
+
+// keptFlights bounds the free flights of a loop.
+const keptFlights = 256
+
+// borrow returns a flight for a connection's next request.
+func (l *loop) borrow(d *downstream) *flight {
+	var f *flight
+	if last := len(l.flights) - 1; last >= 0 {
+		f = l.flights[last]
+		l.flights[last] = nil
+		l.flights = l.flights[:last]
+	} else {
+		f = &flight{loop: l}
+		f.Settings = l.settings
+		f.Dates = l.config.Dates
+		f.Request = &f.request
+		f.body.f = f
+	}
+	f.down = d
+	f.Client = &d.client
+	f.Forget()
+	f.headless, f.answered, f.done = false, false, false
+	f.tried = f.tried[:0]
+	f.body.reset()
+	f.deadline, f.attemptBy, f.stageBy = never, never, never
+	return f
+}
+
+// giveBack takes the flight of a connection, if it has one.
+func (l *loop) giveBack(d *downstream) {
+	f := d.flight
+	if f == nil {
+		return
+	}
+	if d.state != busy || f.headless {
+		f.request.Reset() // it may have read a part of a head
+	}
+	f.drop()
+	f.dropPipe()
+	d.flight, f.down, f.stage = nil, nil, over
+	if len(l.flights) < keptFlights {
+		l.flights = append(l.flights, f)
+	}
+}
+
+// start notes what the head says. It is complete, and the exchange decided.
+func (f *flight) start() {
+	if f.Rule != nil && f.Rule.Action.RequestTimeout > 0 {
+		f.deadline = f.loop.now + int64(f.Rule.Action.RequestTimeout)
+	}
+	f.attemptBy = f.deadline
+	f.body.start()
+}
+
+// fail ends the exchange with the answer that a cause has, or by closing the
+// connection when a response has begun or nobody is there to read one.
+func (f *flight) fail(cause exchange.Cause) {
+	answer := cause.Answer()
+	if !f.answered && answer.Status != 0 {
+		f.answer(answer)
+		return
+	}
+	f.Report.Cause = cause
+	f.Keep = false
+	if f.answered && f.framing == h1.UntilClose {
+		resetOnClose(f.down.fd) // else the client takes what it has for all of it
+	}
+	if cause == exchange.CauseClientGone {
+		f.finish()
+		return
+	}
+	f.flush()
+}
+
+// answer writes a response of our own.
+func (f *flight) answer(a exchange.Answer) {
+	f.answered = true
+	f.framing = h1.Length
+	f.deadline = never // it may have passed, and this is why
+	if a.Cause.Ends() || !f.body.canSettle() || f.down.draining {
+		f.Keep = false
+	}
+	out := f.AppendAnswer(f.loop.scratch[:0], a, f.loop.clock)
+	f.loop.scratch = out[:0]
+	if !f.down.send(out) {
+		f.Report.Cause = exchange.CauseClientGone
+		f.finish()
+		return
+	}
+	f.done = true
+	f.flush()
+}
+
+// flush waits until the client has taken everything, and ends the exchange.
+func (f *flight) flush() {
+	if f.down.pending() > 0 {
+		f.stage = flushing
+		f.arm()
+		return
+	}
+	f.finish()
+}
+
+// finish ends the exchange: what is left of the request body is read or given up, and
+// the connection is ready for the next request, or closed.
+func (f *flight) finish() {
+	d := f.down
+	f.stage = over
+	if !f.done {
+		f.Keep = false
+	}
+	f.Observe(f.body.received, f.loop.clock)
+	switch {
+	case f.Keep:
+		f.settle()
+	case f.done && f.sendsOn():
+		d.linger()
+	default:
+		d.close()
+	}
+}
+
+// sendsOn reports whether the client may still be sending: the rest of its body, or
+// requests behind this one, since it does not expect us to close.
+func (f *flight) sendsOn() bool {
+	return f.headless || !f.body.complete() || f.request.KeepAlive
+}
+
+// abort ends the exchange because its connection is being closed.
+func (f *flight) abort() {
+	if f.stage == over || f.stage == settling {
+		return // it was observed
+	}
+	f.Report.Cause = exchange.CauseClientGone
+	f.Observe(f.body.received, f.loop.clock)
+}
+
+// downstreamReady goes on when the client's side can.
+func (f *flight) downstreamReady() {
+	d := f.down
+	switch f.stage {
+	case settling:
+		f.settleOn()
+		return
+	case flushing:
+		if d.failed {
+			f.giveUp(exchange.CauseClientGone)
+		} else if d.pending() == 0 {
+			f.finish()
+		}
+		return
+	}
+	if d.failed || d.broken {
+		f.giveUp(exchange.CauseClientGone)
+		return
+	}
+	if f.body.running {
+		f.pump()
+	}
+	if f.stage != over {
+		f.receive()
+	}
+	if f.stage != over {
+		f.arm()
+	}
+}
+
+// upstreamReady goes on when the upstream's side can.
+func (f *flight) upstreamReady() {
+	up := f.up
+	if up.failed {
+		f.cut = f.cut || f.sending
+		f.body.refuse()
+	}
+	if f.sending && up.pending() == 0 {
+		f.sending = false
+		f.progress = f.loop.now
+	}
+	if f.body.running {
+		f.pump()
+	}
+	if f.up == up {
+		f.receive()
+	}
+	if f.stage != over {
+		f.arm()
+	}
+}
+
+// giveUp ends the exchange in any stage for a cause on the client's side.
+func (f *flight) giveUp(cause exchange.Cause) {
+	if f.stage == uploading || f.stage == flushing {
+		f.done = false
+		f.drop()
+		if f.Report.Cause == exchange.CauseNone {
+			f.Report.Cause = cause
+		}
+		f.finish()
+		return
+	}
+	f.attemptFails(cause)
+}
+
+// since returns a limit after a time, or never.
+func since(from int64, limit time.Duration) int64 { return from + int64(limit) }

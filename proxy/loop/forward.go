@@ -1,0 +1,199 @@
+//go:build linux
+
+package loop
+
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/lintel-dev/lintel/proxy/exchange"
+	"github.com/lintel-dev/lintel/router"
+)
+
+// maxAttempts bounds the endpoints that get a request which may be repeated: a
+// request that kills its server must not kill them all. It bounds the endpoints that
+// are waited for in vain, too.
+const maxAttempts = 3
+
+// connect gets a connection to an endpoint and makes an attempt: to again, a new one,
+// or else to any that was not tried yet. When there is none, cause says why the last
+// attempt failed. Endpoints that refuse cost little, so all of them may be tried.
+func (f *flight) connect(again *router.Endpoint, cause exchange.Cause) {
+	for {
+		if f.Report.Attempts > 0 && f.down.ended {
+			f.fail(exchange.CauseClientGone)
+			return
+		}
+		endpoint := again
+		if endpoint == nil {
+			endpoint = f.Chosen.Backend.Pick(f.tried...)
+		}
+		if endpoint == nil {
+			f.fail(cause)
+			return
+		}
+		endpoint.Acquire()
+		f.Report.Upstream = endpoint.Addr
+		f.startAttempt()
+		if again == nil && f.pooled(endpoint) {
+			f.attempt()
+			return
+		}
+		var errno unix.Errno
+		f.up, errno = f.loop.dial(endpoint)
+		if f.up != nil {
+			f.up.flight = f
+			f.dialled(errno)
+			return
+		}
+		endpoint.Release()
+		endpoint.Fail(f.loop.clock)
+		// Nothing was sent, so any method may go on to the next endpoint.
+		f.tried = append(f.tried, endpoint)
+		again, cause = nil, exchange.CauseConnectRefused
+	}
+}
+
+// startAttempt sets the clock of one attempt.
+func (f *flight) startAttempt() {
+	f.Report.Attempts++
+	f.attemptBy = f.deadline
+	if limit := f.Rule.Action.BackendTimeout; limit > 0 {
+		f.attemptBy = min(f.deadline, since(f.loop.now, limit))
+	}
+}
+
+// pooled takes an idle connection. Its peer may have closed it in this very moment; a
+// request that cannot be repeated then does not take the chance.
+func (f *flight) pooled(endpoint *router.Endpoint) bool {
+	for {
+		up := f.loop.get(endpoint)
+		if up == nil {
+			return false
+		}
+		if f.Idempotent() || quiet(up.fd) {
+			f.up = up
+			up.flight = f
+			return true
+		}
+		up.close()
+	}
+}
+
+// dialled goes on once a connection attempt has begun.
+func (f *flight) dialled(errno unix.Errno) {
+	if errno == 0 {
+		f.connected()
+		return
+	}
+	f.stage = connecting
+	f.stageBy = since(f.loop.now, f.Settings.ConnectTimeout)
+	f.arm()
+}
+
+// connected makes the attempt on a new connection.
+func (f *flight) connected() {
+	f.up.endpoint.OK()
+	f.attempt()
+}
+
+// refused is called when nobody takes the connection.
+func (f *flight) refused() { f.connectFails(exchange.CauseConnectRefused) }
+
+// connectFails goes on to the next endpoint.
+func (f *flight) connectFails(cause exchange.Cause) {
+	endpoint := f.up.endpoint
+	f.drop()
+	if f.loop.now >= f.attemptBy {
+		cause = exchange.CauseTimeout
+	} else {
+		endpoint.Fail(f.loop.clock)
+	}
+	if cause == exchange.CauseTimeout || cause == exchange.CauseConnectTimeout && f.Report.Attempts >= maxAttempts {
+		f.fail(cause)
+		return
+	}
+	f.tried = append(f.tried, endpoint)
+	f.connect(nil, cause)
+}
+
+// attempt sends the request over f.up.
+func (f *flight) attempt() {
+	f.responded, f.unsent, f.cut, f.sending, f.surplus = false, false, false, false, false
+	f.interims = 0
+	f.stage = awaiting
+	f.body.start()
+	l, up := f.loop, f.up
+
+	head, cause := f.body.appendBuffered(f.AppendRequest(l.scratch[:0], up.endpoint.Addr))
+	l.scratch = head[:0]
+	if cause != exchange.CauseNone {
+		f.attemptFails(cause)
+		return
+	}
+	f.progress = l.now
+	n, ok := up.write(head)
+	switch {
+	case !ok && n == 0:
+		f.unsent = true
+		f.attemptFails(exchange.CauseUpstreamReset)
+		return
+	case !ok:
+		// It may have answered before it closed, or without reading on.
+		f.cut = true
+	case n < len(head):
+		up.wait(head[n:])
+		f.sending = true
+		fallthrough
+	default:
+		f.body.run()
+		f.pump()
+	}
+	if f.stage != over {
+		f.arm()
+	}
+}
+
+// attemptFails ends an attempt, and makes another if the request may be repeated.
+func (f *flight) attemptFails(cause exchange.Cause) {
+	f.body.halt()
+	stale := f.mayRepeatStale(cause)
+	repeat := stale || f.mayRepeat(cause)
+	endpoint := f.up.endpoint
+	f.drop()
+	f.dropPipe()
+	switch {
+	case stale:
+		f.connect(endpoint, cause)
+	case repeat:
+		f.tried = append(f.tried, endpoint)
+		f.connect(nil, cause)
+	default:
+		f.fail(cause)
+	}
+}
+
+// drop closes the upstream connection, if there is one.
+func (f *flight) drop() {
+	up := f.up
+	if up == nil {
+		return
+	}
+	f.up = nil
+	up.flight = nil
+	up.close()
+	up.endpoint.Release()
+	f.response.Reset() // it may have got a part of a head
+}
+
+// mayRepeatStale reports whether the attempt failed because the idle connection had
+// been closed meanwhile, and can be made anew.
+func (f *flight) mayRepeatStale(cause exchange.Cause) bool {
+	return cause == exchange.CauseUpstreamReset && f.up.reused && !f.responded && f.body.replayable() &&
+		(f.unsent || f.Idempotent())
+}
+
+// mayRepeat reports whether the request may go to another endpoint.
+func (f *flight) mayRepeat(cause exchange.Cause) bool {
+	return cause == exchange.CauseUpstreamReset && !f.responded && f.body.replayable() &&
+		f.Idempotent() && f.Report.Attempts < maxAttempts
+}

@@ -1,0 +1,81 @@
+//go:build linux
+
+package loop
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+)
+
+// Group is the loops of a data plane. Its methods are safe for concurrent use.
+type Group struct {
+	loops []*loop
+	next  atomic.Uint32 // the loop that gets the next connection, modulo their number
+}
+
+// New makes the loops, which take connections but serve none before Run. It fails
+// when there are no descriptors left for them, or with [errors.ErrUnsupported] on
+// other systems than Linux.
+func New(config Config) (*Group, error) {
+	n := config.Loops
+	if n <= 0 {
+		n = runtime.GOMAXPROCS(0)
+	}
+	g := &Group{}
+	for range n {
+		l, err := newLoop(config, n)
+		if err != nil {
+			for _, l := range g.loops {
+				l.free()
+			}
+			return nil, fmt.Errorf("make event loop: %w", err)
+		}
+		g.loops = append(g.loops, l)
+	}
+	return g, nil
+}
+
+// Run turns the loops until ctx ends; then it closes what connections are left,
+// and returns. It is called once.
+func (g *Group) Run(ctx context.Context) error {
+	var running sync.WaitGroup
+	for _, l := range g.loops {
+		running.Go(l.run)
+	}
+	<-ctx.Done()
+	for _, l := range g.loops {
+		l.box.stop()
+	}
+	running.Wait()
+	return nil
+}
+
+// Serve serves a connection until it ends or is handed over. After Run has ended
+// it closes it.
+func (g *Group) Serve(in Incoming) {
+	l := g.loops[g.next.Add(1)%uint32(len(g.loops))]
+	if !l.box.put(func() { l.accept(&in) }) {
+		closeDescriptor(in.FD)
+		in.Socket.Closed()
+	}
+}
+
+// Drain makes the exchanges in flight of a socket's connections their last, and
+// closes those that wait for a request. A nil socket stands for all. It does not
+// wait.
+func (g *Group) Drain(socket Socket) {
+	for _, l := range g.loops {
+		l.box.put(func() { l.drain(socket) })
+	}
+}
+
+// Abort closes a socket's connections whatever they do; a nil socket stands for
+// all. It does not wait.
+func (g *Group) Abort(socket Socket) {
+	for _, l := range g.loops {
+		l.box.put(func() { l.abort(socket) })
+	}
+}

@@ -1,0 +1,241 @@
+//go:build linux
+
+package loop
+
+import (
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lintel-dev/lintel/proxy/exchange"
+	"github.com/lintel-dev/lintel/router"
+)
+
+// yieldEvery is how many turns in a row a busy loop makes before it lets other
+// goroutines run, which the scheduler would make wait for 10 ms.
+const yieldEvery = 64
+
+// loop is one event loop. Its goroutine owns everything but the mailbox.
+type loop struct {
+	config   Config
+	settings *exchange.Settings
+	poller   *poller
+	box      mailbox
+	spare    []func() // for the mailbox
+	wheel    *wheel
+
+	conns []*conn // by descriptor
+	epoch uint32  // of the connection registered last
+	again []task  // what goes on in the next turn, and
+	turns []task  // in this one
+
+	begin time.Time // when now was 0
+	clock time.Time // of this turn
+	now   int64     // clock in nanoseconds since begin
+
+	shared  []byte // headroom, and then what one read brings
+	scratch []byte // heads and bodies that are being written
+	heads   buffers
+	pieces  buffers
+	flights []*flight // free ones
+	pipes   []pipe    // free ones
+
+	idle      map[*router.Endpoint]*idleList
+	maxIdle   int // in each of them
+	sweepNext timer
+
+	gauges gauges
+}
+
+// task is a connection that has more to do than its budget for a turn allowed.
+type task struct {
+	conn  *conn
+	epoch uint32
+}
+
+// gauges are changes of exchange.Stats that are not published yet: once a turn is
+// enough, as other processors have the same cache lines.
+type gauges struct {
+	downstream, upstream, idle int64
+}
+
+func newLoop(config Config, loops int) (*loop, error) {
+	poller, err := newPoller()
+	if err != nil {
+		return nil, err
+	}
+	l := &loop{
+		config:   config,
+		settings: config.Settings,
+		poller:   poller,
+		wheel:    newWheel(),
+		begin:    time.Now(),
+		shared:   make([]byte, headroom+pieceSize),
+		scratch:  make([]byte, 0, waitingSize),
+		heads:    buffers{size: headSize},
+		pieces:   buffers{size: waitingSize},
+		idle:     map[*router.Endpoint]*idleList{},
+		maxIdle:  (config.Settings.MaxIdlePerEndpoint + loops - 1) / loops,
+	}
+	l.box.wake = poller.wake
+	l.sweepNext.fire = l.sweep
+	return l, nil
+}
+
+// free closes the descriptors of a loop that never ran.
+func (l *loop) free() { l.poller.close() }
+
+// run turns until the mailbox is stopped, and then closes everything.
+func (l *loop) run() {
+	l.tell()
+	l.wheel.done = l.now / int64(tick)
+	for turns := 0; ; turns++ {
+		events := l.poller.poll()
+		if len(events) == 0 && len(l.again) == 0 {
+			events = l.sleep()
+			turns = 0
+		}
+		l.tell()
+		for i := range events {
+			l.dispatch(&events[i])
+		}
+		l.goOn()
+		l.wheel.advance(l.now)
+		if l.box.some.Load() && !l.readMail() {
+			break
+		}
+		l.publish()
+		if turns == yieldEvery {
+			turns = 0
+			runtime.Gosched()
+		}
+	}
+	l.end()
+}
+
+// sleep waits until something is ready.
+func (l *loop) sleep() []unix.EpollEvent {
+	l.box.sleeping.Store(true)
+	defer l.box.sleeping.Store(false)
+	if l.box.some.Load() {
+		return nil
+	}
+	return l.poller.wait(l.wheel.wait(l.now))
+}
+
+// tell reads the clock.
+func (l *loop) tell() {
+	l.clock = time.Now()
+	l.now = int64(l.clock.Sub(l.begin))
+}
+
+// dispatch brings an event to the connection that it is about, unless that was closed
+// earlier in the batch.
+func (l *loop) dispatch(event *unix.EpollEvent) {
+	fd := int(event.Fd)
+	if fd >= len(l.conns) {
+		return // the eventfd: its reader is the mailbox
+	}
+	if c := l.conns[fd]; c != nil && c.epoch == uint32(event.Pad) {
+		c.notify(event.Events)
+	}
+}
+
+// resume makes c ready again in the next turn.
+func (l *loop) resume(c *conn) { l.again = append(l.again, task{c, c.epoch}) }
+
+// goOn continues what had used up its budget.
+func (l *loop) goOn() {
+	if len(l.again) == 0 {
+		return
+	}
+	l.turns, l.again = l.again, l.turns[:0]
+	for i, t := range l.turns {
+		l.turns[i] = task{}
+		if t.conn.fd >= 0 && t.conn.epoch == t.epoch {
+			t.conn.user.ready()
+		}
+	}
+}
+
+// readMail does what others ask for, and reports whether to go on.
+func (l *loop) readMail() bool {
+	queue, goOn := l.box.take(l.spare)
+	for i, call := range queue {
+		queue[i] = nil
+		call()
+	}
+	l.spare = queue
+	return goOn
+}
+
+// publish brings the gauges up to date.
+func (l *loop) publish() {
+	stats := l.config.Stats
+	if n := l.gauges.downstream; n != 0 {
+		stats.Downstream.Add(n)
+	}
+	if n := l.gauges.upstream; n != 0 {
+		stats.Upstream.Add(n)
+	}
+	if n := l.gauges.idle; n != 0 {
+		stats.UpstreamIdle.Add(n)
+	}
+	l.gauges = gauges{}
+}
+
+// end closes all connections, those that are still in the mailbox too.
+func (l *loop) end() {
+	for _, call := range l.box.close() {
+		call()
+	}
+	l.abort(nil)
+	l.closeIdle()
+	l.closePipes()
+	l.publish()
+	l.poller.close()
+}
+
+// watch makes c known by its descriptor.
+func (l *loop) watch(c *conn) {
+	for len(l.conns) <= c.fd {
+		l.conns = append(l.conns, nil)
+	}
+	l.conns[c.fd] = c
+}
+
+func (l *loop) forget(c *conn) { l.conns[c.fd] = nil }
+
+// accept begins to serve a connection.
+func (l *loop) accept(in *Incoming) {
+	noDelay(in.FD)
+	d := newDownstream(l, in)
+	if !d.open(l, d, in.FD) {
+		in.Socket.Closed()
+		return
+	}
+	l.gauges.downstream++
+	d.start(in.Draining)
+}
+
+// drain does what [Group.Drain] says.
+func (l *loop) drain(socket Socket) {
+	l.each(socket, (*downstream).drain)
+}
+
+// abort does what [Group.Abort] says.
+func (l *loop) abort(socket Socket) {
+	l.each(socket, (*downstream).abort)
+}
+
+func (l *loop) each(socket Socket, do func(*downstream)) {
+	for _, c := range l.conns {
+		if c == nil {
+			continue
+		}
+		if d, ok := c.user.(*downstream); ok && (socket == nil || d.socket == socket) {
+			do(d)
+		}
+	}
+}

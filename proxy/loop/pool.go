@@ -1,0 +1,107 @@
+//go:build linux
+
+package loop
+
+import (
+	"time"
+
+	"github.com/lintel-dev/lintel/router"
+)
+
+// sweepInterval is how often idle connections are looked through.
+const sweepInterval = 5 * time.Second
+
+// idleList is the idle connections of one endpoint in a ring, the newest first: it is
+// the least likely to be stale, and the oldest can end. The loop hears at once when a
+// peer closes one.
+type idleList struct {
+	head  upstream // of the ring
+	count int
+}
+
+func newIdleList() *idleList {
+	list := &idleList{}
+	list.head.next, list.head.prev = &list.head, &list.head
+	return list
+}
+
+func (list *idleList) push(u *upstream) {
+	u.next, u.prev = list.head.next, &list.head
+	u.next.prev, u.prev.next = u, u
+	list.count++
+}
+
+func (list *idleList) remove(u *upstream) {
+	u.prev.next, u.next.prev = u.next, u.prev
+	u.next, u.prev = nil, nil
+	list.count--
+}
+
+// get returns the newest idle connection to an endpoint, or nil.
+func (l *loop) get(endpoint *router.Endpoint) *upstream {
+	list := l.idle[endpoint]
+	if list == nil || list.count == 0 {
+		return nil
+	}
+	u := list.head.next
+	list.remove(u)
+	l.gauges.idle--
+	u.reused = true
+	return u
+}
+
+// put takes a connection whose exchange is over, or closes it when there are enough.
+func (l *loop) put(u *upstream) {
+	u.flight = nil
+	list := l.idle[u.endpoint]
+	if list == nil {
+		if len(l.idle) == 0 {
+			l.wheel.set(&l.sweepNext, l.now+int64(sweepInterval))
+		}
+		list = newIdleList()
+		l.idle[u.endpoint] = list
+	}
+	if u.readable {
+		u.readable = !quiet(u.fd) // the last read may have brought all there was
+	}
+	if list.count >= l.maxIdle || u.readable || u.ended {
+		u.close()
+		return
+	}
+	u.since = l.now
+	list.push(u)
+	l.gauges.idle++
+}
+
+// sweep closes the connections that have been idle for too long, and forgets endpoints
+// that have none.
+func (l *loop) sweep() {
+	limit := int64(l.settings.UpstreamIdleTimeout)
+	for endpoint, list := range l.idle {
+		for list.count > 0 && l.now-list.head.prev.since >= limit {
+			l.drop(list, list.head.prev)
+		}
+		if list.count == 0 {
+			delete(l.idle, endpoint)
+		}
+	}
+	if len(l.idle) > 0 {
+		l.wheel.set(&l.sweepNext, l.now+int64(sweepInterval))
+	}
+}
+
+func (l *loop) drop(list *idleList, u *upstream) {
+	list.remove(u)
+	l.gauges.idle--
+	u.close()
+}
+
+// closeIdle closes all of them.
+func (l *loop) closeIdle() {
+	for _, list := range l.idle {
+		for list.count > 0 {
+			l.drop(list, list.head.next)
+		}
+	}
+	clear(l.idle)
+}

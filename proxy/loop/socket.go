@@ -1,0 +1,111 @@
+//go:build linux
+
+package loop
+
+import (
+	"net/netip"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// The system calls of an exchange are raw: none of them can block, as every
+// descriptor is non-blocking, and telling the scheduler costs more than some of
+// them.
+
+func readSocket(fd int, p []byte) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+	return int(n), errno
+}
+
+// writeSocket does not raise SIGPIPE: write(2) would, and while Go ignores that for
+// sockets it still runs a signal handler.
+func writeSocket(fd int, p []byte) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), unix.MSG_NOSIGNAL, 0, 0)
+	return int(n), errno
+}
+
+// quiet reports whether nothing is there to read: no byte, no end, no error.
+func quiet(fd int) bool {
+	var first byte
+	_, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&first)), 1, unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)
+	return errno == unix.EAGAIN
+}
+
+func closeDescriptor(fd int) {
+	_, _, _ = unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)
+}
+
+// shutdownWrite tells the peer that nothing follows.
+func shutdownWrite(fd int) bool {
+	_, _, errno := unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_WR, 0)
+	return errno == 0
+}
+
+// resetOnClose makes close send a reset, so that the peer sees an error.
+func resetOnClose(fd int) {
+	_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+}
+
+// noDelay lets small pieces out at once.
+func noDelay(fd int) {
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+}
+
+// connectSocket begins to connect to addr. With EINPROGRESS the outcome is told
+// later, see socketError; on any other error there is no descriptor.
+func connectSocket(addr netip.AddrPort) (int, unix.Errno) {
+	family := unix.AF_INET
+	if !addr.Addr().Unmap().Is4() {
+		family = unix.AF_INET6
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, errnoOf(err)
+	}
+	noDelay(fd)
+	if err := unix.Connect(fd, socketAddress(addr)); err != nil {
+		if err == unix.EINPROGRESS {
+			return fd, unix.EINPROGRESS
+		}
+		closeDescriptor(fd)
+		return -1, errnoOf(err)
+	}
+	return fd, 0
+}
+
+func errnoOf(err error) unix.Errno {
+	if errno, ok := err.(unix.Errno); ok {
+		return errno
+	}
+	return unix.EINVAL
+}
+
+func socketAddress(addr netip.AddrPort) unix.Sockaddr {
+	ip := addr.Addr().Unmap()
+	if ip.Is4() {
+		return &unix.SockaddrInet4{Port: int(addr.Port()), Addr: ip.As4()}
+	}
+	return &unix.SockaddrInet6{Port: int(addr.Port()), Addr: ip.As16(), ZoneId: zoneIndex(ip.Zone())}
+}
+
+// zoneIndex reads the number of an interface; endpoints have no zones by name.
+func zoneIndex(zone string) (index uint32) {
+	for _, c := range zone {
+		if c < '0' || c > '9' {
+			return 0
+		}
+		index = index*10 + uint32(c-'0')
+	}
+	return index
+}
+
+// socketError returns what became of a connection attempt, or why a connection
+// broke; 0 when it is in order.
+func socketError(fd int) unix.Errno {
+	value, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err != nil {
+		return errnoOf(err)
+	}
+	return unix.Errno(value)
+}
