@@ -235,7 +235,7 @@ func TestReportConcurrently(t *testing.T) {
 // one each.
 func TestEjectionCountsOnce(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
-	b := outliers(2, Outlier{Errors: 1})
+	b := outliers(4, Outlier{Errors: 1})
 	e := b.Endpoints()[0]
 	b.eject(e, now)
 	b.eject(e, now) // by a Report that came before the endpoint was out
