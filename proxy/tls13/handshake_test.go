@@ -118,7 +118,7 @@ func TestHandshakesThatAreHandedOver(t *testing.T) {
 			conn := l.dial(t, client)
 			a := l.next(t)
 			if a.err != nil || a.Session == nil || a.Handshake.Conn != nil {
-				t.Fatalf("not handed over: %+v", a)
+				t.Fatalf("not handed over: %v", a.outcome())
 			}
 			if c.check != nil {
 				c.check(t, a.State)
@@ -141,7 +141,7 @@ func TestHandshakeThatStaysWithCryptoTLS(t *testing.T) {
 	conn := l.dial(t, client)
 	a := l.next(t)
 	if a.err != nil || a.Session != nil || a.State.Version != tls.VersionTLS12 {
-		t.Fatalf("%+v", a)
+		t.Fatalf("%v", a.outcome())
 	}
 	go echo(a.Conn)
 	exchange(t, conn, bytes.Repeat([]byte("data"), 10_000))
@@ -247,7 +247,7 @@ func TestDataGluedToTheFinished(t *testing.T) {
 	}
 	a := l.next(t)
 	if a.Session == nil || len(a.Unread) == 0 {
-		t.Fatalf("nothing unread: %+v", a)
+		t.Fatalf("nothing unread: %v", a.outcome())
 	}
 	go echo(a.Conn)
 	got := make([]byte, 16)
@@ -271,7 +271,7 @@ func TestHandshakeInSingleBytes(t *testing.T) {
 			conn := l.dial(t, client)
 			a := l.next(t)
 			if a.err != nil || (a.Session != nil) != (version == tls.VersionTLS13) {
-				t.Fatalf("%+v", a)
+				t.Fatalf("%v", a.outcome())
 			}
 			go echo(a.Conn)
 			exchange(t, conn, []byte("in single bytes"))

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -108,11 +109,27 @@ type accepted struct {
 	err      error // of the handshake
 }
 
+func (a accepted) outcome() string {
+	return fmt.Sprintf("version %x, suite %x, resumed %v, handed over %v, %d bytes unread, error %v",
+		a.State.Version, a.State.CipherSuite, a.State.DidResume, a.Session != nil, len(a.Unread), a.err)
+}
+
 // listener is a socket whose connections have had their handshakes. It is a
 // net.Listener of those that succeeded.
 type listener struct {
 	net.Listener
 	conns chan accepted
+	group sync.WaitGroup
+	once  sync.Once
+}
+
+// stop ends listening. It closes conns once all handshakes are done.
+func (l *listener) stop() {
+	l.once.Do(func() {
+		l.Close()
+		l.group.Wait()
+		close(l.conns)
+	})
 }
 
 func (l *listener) Accept() (net.Conn, error) {
@@ -145,14 +162,13 @@ func listen(t testing.TB, config *tls.Config, wrap func(net.Conn) net.Conn) *lis
 	}
 	l := &listener{Listener: socket, conns: make(chan accepted, 64)}
 	server := NewServer(config)
-	var group sync.WaitGroup
-	group.Go(func() {
+	l.group.Go(func() {
 		for {
 			conn, err := socket.Accept()
 			if err != nil {
 				return
 			}
-			group.Go(func() {
+			l.group.Go(func() {
 				if wrap != nil {
 					conn = wrap(conn)
 				}
@@ -161,12 +177,10 @@ func listen(t testing.TB, config *tls.Config, wrap func(net.Conn) net.Conn) *lis
 		}
 	})
 	t.Cleanup(func() {
-		socket.Close()
-		group.Wait()
-		close(l.conns)
+		l.stop()
 		for a := range l.conns {
 			if a.Conn != nil {
-				a.Conn.Close()
+				a.Close()
 			}
 		}
 	})

@@ -131,7 +131,7 @@ func TestOpenRefuses(t *testing.T) {
 			if alertOf(err) != c.alert || len(data) > 0 {
 				t.Fatalf("%q, %v, want alert %v", data, err, c.alert)
 			}
-			if _, _, again := server.Open(p); again != err {
+			if _, _, again := server.Open(p); !errors.Is(again, err) {
 				t.Errorf("then %v", again)
 			}
 			// The peer is told why.

@@ -120,7 +120,7 @@ func TestOpenTamperedRecord(t *testing.T) {
 		if bit/8 >= headerSize && wrong.Alert != alertBadRecordMAC {
 			t.Errorf("bit %d: alert %v", bit, wrong.Alert)
 		}
-		if _, _, again := s.Open(unhex(t, rfcClientData)); again != err {
+		if _, _, again := s.Open(unhex(t, rfcClientData)); !errors.Is(again, err) {
 			t.Errorf("bit %d: then %v", bit, again)
 		}
 	}
