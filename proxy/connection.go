@@ -28,6 +28,7 @@ type connection struct {
 
 	in       input
 	head     *[]byte // in's pooled buffer
+	handed   []byte  // what the express lane had read, a whole head at the least; nil after it is in in
 	readBy   deadline
 	writeBy  deadline
 	request  h1.Request
@@ -81,6 +82,7 @@ func (c *connection) run() {
 	c.head = c.server.heads.get()
 	defer c.server.heads.put(c.head)
 	c.in = newInput(*c.head)
+	c.in.push(c.handed)
 	c.exchange.init(c)
 
 	for c.await() {
@@ -144,6 +146,11 @@ const plainToTLS = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConn
 // await waits for the first byte of a request. It reports false when none will
 // come.
 func (c *connection) await() bool {
+	if c.handed != nil { // the express lane has promised to serve it
+		c.handed = nil
+		c.become(busy)
+		return true
+	}
 	if len(c.in.unread()) > 0 { // pipelined
 		if c.draining.Load() {
 			c.linger()
@@ -160,13 +167,18 @@ func (c *connection) await() bool {
 	}
 	n, _ := c.conn.Read(c.in.room())
 	c.in.w += n
-	c.state.Store(busy)
+	c.become(busy)
+	return n > 0
+}
+
+// become says what the goroutine waits for from now on.
+func (c *connection) become(state uint32) {
+	c.state.Store(state)
 	if c.draining.Load() {
 		c.mu.Lock() // until drain has set its deadline
 		c.readBy.forget()
 		c.mu.Unlock()
 	}
-	return n > 0
 }
 
 // drain makes the exchange in flight the last one, and ends an unused

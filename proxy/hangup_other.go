@@ -13,3 +13,6 @@ type peek struct{}
 func newPeek(net.Conn) *peek { return nil }
 
 func (*peek) readable() bool { return false }
+
+// duplicate cannot: there is no express lane here.
+func duplicate(*net.TCPConn) (fd int, ok bool) { return -1, false }

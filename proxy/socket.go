@@ -137,6 +137,9 @@ func (s *socket) drain() {
 	for c := range s.connections {
 		c.drain()
 	}
+	if s.server.loops != nil {
+		s.server.loops.Drain(express{s})
+	}
 }
 
 // start lets the socket accept: run does, on a goroutine of group. Nothing else
@@ -167,6 +170,9 @@ func (s *socket) run() {
 	for c := range s.connections {
 		c.abort()
 	}
+	if s.server.loops != nil {
+		s.server.loops.Abort(express{s})
+	}
 	s.mu.Unlock()
 	<-done
 }
@@ -193,18 +199,24 @@ func (s *socket) accept() {
 	}
 }
 
-// serve starts a connection's goroutine, which run waits for.
+// serve serves a connection that was accepted: in the express lane if it can.
 func (s *socket) serve(conn net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var config *tls.Config
 	if s.certificates.Load() != nil {
 		config = s.tls
+	} else if s.serveExpress(conn) {
+		return
 	}
-	c := newConnection(s, conn, config)
+	s.begin(newConnection(s, conn, config), s.closed)
+}
+
+// begin starts a connection's goroutine, which run waits for. One that came while
+// the socket was draining gets its first exchange. The caller holds s.mu.
+func (s *socket) begin(c *connection, draining bool) {
 	s.connections[c] = struct{}{}
-	if s.closed {
-		// Accepted while the socket was being closed: it gets its first exchange.
+	if draining {
 		c.drain()
 	}
 	s.served.Go(func() {

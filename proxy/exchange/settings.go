@@ -89,6 +89,9 @@ type Settings struct {
 	// X-Request-Id fields are believed. Those of other peers are replaced.
 	TrustedProxies []netip.Prefix
 
+	// Lane chooses between the lanes; [LaneAuto] is the zero value.
+	Lane Lane
+
 	// Observe is called after each exchange, on the connection's goroutine: it
 	// must not block. The Report and its strings are valid during the call
 	// alone. Nil observes nothing.
@@ -101,6 +104,17 @@ type Settings struct {
 	// ConnectTimeout.
 	Dial func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
 }
+
+// Lane is a way through the data plane. Both behave alike.
+type Lane uint8
+
+const (
+	// LaneAuto takes the express lane, event loops without goroutines, for whatever
+	// it can serve.
+	LaneAuto Lane = iota
+	// LaneFull takes the full lane, a goroutine a connection, for everything.
+	LaneFull
+)
 
 // WithDefaults returns s with every zero field filled.
 func (s Settings) WithDefaults() Settings {

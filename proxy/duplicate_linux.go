@@ -1,0 +1,21 @@
+package proxy
+
+import (
+	"net"
+
+	"golang.org/x/sys/unix"
+)
+
+// duplicate returns a descriptor of the connection that is not the Go runtime's.
+func duplicate(conn *net.TCPConn) (fd int, ok bool) {
+	wire, err := conn.SyscallConn()
+	if err != nil {
+		return -1, false
+	}
+	err = wire.Control(func(own uintptr) {
+		var errno error
+		fd, errno = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0)
+		ok = errno == nil
+	})
+	return fd, ok && err == nil
+}

@@ -1,0 +1,94 @@
+package proxy
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+
+	"github.com/lintel-dev/lintel/proxy/exchange"
+	"github.com/lintel-dev/lintel/proxy/loop"
+	"github.com/lintel-dev/lintel/router"
+)
+
+// newLoops makes the express lane, or nil when the settings or the system have
+// none.
+func (s *Server) newLoops(dials bool) *loop.Group {
+	if s.settings.Lane == exchange.LaneFull || dials {
+		return nil
+	}
+	group, err := loop.New(loop.Config{Settings: &s.settings, Stats: &s.stats, Dates: &s.dates})
+	if err != nil {
+		s.settings.Log.Warn("no express lane", "error", err)
+		return nil
+	}
+	return group
+}
+
+// runLoops runs the express lane until ctx ends.
+func (s *Server) runLoops(ctx context.Context, group *sync.WaitGroup) {
+	if s.loops != nil {
+		group.Go(func() { _ = s.loops.Run(ctx) }) // it has no error to tell
+	}
+}
+
+// express is a socket as the loops see it.
+type express struct{ *socket }
+
+// Name is what the Table knows the socket by.
+func (e express) Name() string { return e.name }
+
+// Table is what the next request is routed by.
+func (e express) Table() *router.Table { return e.table() }
+
+// Closed says that a connection of the loops has ended.
+func (e express) Closed() { e.served.Done() }
+
+// HandOver goes on with a connection in the full lane.
+func (e express) HandOver(handed loop.HandedOver) {
+	defer e.served.Done()
+	file := os.NewFile(uintptr(handed.FD), "")
+	conn, err := net.FileConn(file) // a duplicate
+	file.Close()
+	if err != nil {
+		e.server.settings.Log.Warn("connection dropped", "socket", e.name, "error", err)
+		return
+	}
+	c := newConnection(e.socket, conn, nil)
+	c.handed = handed.Unread
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.begin(c, handed.Draining || e.closed)
+}
+
+// serveExpress gives a plain connection to the loops, and reports whether they
+// took it. The caller holds s.mu.
+func (s *socket) serveExpress(conn net.Conn) bool {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok || s.server.loops == nil {
+		return false
+	}
+	fd, ok := duplicate(tcp)
+	if !ok {
+		return false
+	}
+	in := loop.Incoming{
+		FD:       fd,
+		Peer:     addrPort(conn.RemoteAddr()),
+		Local:    addrPort(conn.LocalAddr()),
+		Socket:   express{s},
+		Draining: s.closed,
+	}
+	conn.Close()
+	s.served.Add(1)
+	s.server.loops.Serve(in)
+	return true
+}
+
+func addrPort(addr net.Addr) netip.AddrPort {
+	if tcp, ok := addr.(*net.TCPAddr); ok {
+		return tcp.AddrPort()
+	}
+	return netip.AddrPort{}
+}
