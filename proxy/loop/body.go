@@ -187,9 +187,7 @@ func (f *flight) settle() {
 			return
 		}
 	}
-	if !b.touched {
-		d.in.r += b.used
-	}
+	d.in.r += b.used
 	if b.complete() {
 		d.next()
 		return
