@@ -56,6 +56,7 @@ func authority(t testing.TB) (tls.Certificate, *x509.CertPool) {
 // would be without one.
 type stream struct {
 	net.Conn
+	mu      sync.Mutex // net/http reads and writes at once
 	session *Session
 	raw     []byte // from the socket, unopened
 	data    []byte // opened, unread
@@ -64,7 +65,9 @@ type stream struct {
 
 func (s *stream) Read(p []byte) (int, error) {
 	for len(s.data) == 0 {
+		s.mu.Lock()
 		data, n, err := s.session.Open(s.raw)
+		s.mu.Unlock()
 		if err != nil {
 			return 0, err
 		}
@@ -88,6 +91,8 @@ func (s *stream) Read(p []byte) (int, error) {
 }
 
 func (s *stream) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.out = s.session.Seal(s.out[:0], p)
 	if _, err := s.Conn.Write(s.out); err != nil {
 		return 0, err
@@ -96,6 +101,8 @@ func (s *stream) Write(p []byte) (int, error) {
 }
 
 func (s *stream) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if end := s.session.AppendClose(nil); len(end) > 0 {
 		_, _ = s.Conn.Write(end)
 	}
