@@ -93,7 +93,7 @@ func (c *checker) one(ctx context.Context, i int) error {
 		host = fmt.Sprintf(hostPattern, i*stride%c.site.Hosts)
 	}
 	id := fmt.Sprintf("check-%d", i)
-	response, body, err := c.exchange(ctx, host, id)
+	got, err := c.exchange(ctx, host, id)
 	if err != nil {
 		return err
 	}
@@ -102,35 +102,43 @@ func (c *checker) one(ctx context.Context, i int) error {
 		wantMajor = 2
 	}
 	switch {
-	case response.StatusCode != http.StatusOK:
-		return fmt.Errorf("status %s: %.100q", response.Status, body)
-	case response.ProtoMajor != wantMajor:
-		return fmt.Errorf("answered by %s", response.Proto)
-	case !bytes.Equal(body, c.want):
-		return fmt.Errorf("a body of %d bytes instead of %d, or others", len(body), len(c.want))
-	case response.Header.Get("X-Request") != id:
-		return fmt.Errorf("answer to request %q instead of %q", response.Header.Get("X-Request"), id)
-	case c.site.Encrypted() && response.TLS.Version != tls.VersionTLS13:
+	case got.status != http.StatusOK:
+		return fmt.Errorf("status %d: %.100q", got.status, got.body)
+	case got.major != wantMajor:
+		return fmt.Errorf("answered by HTTP/%d", got.major)
+	case !bytes.Equal(got.body, c.want):
+		return fmt.Errorf("a body of %d bytes instead of %d, or others", len(got.body), len(c.want))
+	case got.id != id:
+		return fmt.Errorf("answer to request %q instead of %q", got.id, id)
+	case c.site.Encrypted() && got.tls != tls.VersionTLS13:
 		return errors.New("not TLS 1.3")
-	case c.site.Protocol == GRPC && response.Trailer.Get("Grpc-Status") != "0":
-		return fmt.Errorf("trailer grpc-status is %q", response.Trailer.Get("Grpc-Status"))
+	case c.site.Protocol == GRPC && got.grpcStatus != "0":
+		return fmt.Errorf("trailer grpc-status is %q", got.grpcStatus)
 	}
 	return nil
 }
 
 // unknownHost makes sure that hostnames matter.
 func (c *checker) unknownHost(ctx context.Context) error {
-	response, _, err := c.exchange(ctx, "nobody.bench.example", "check-unknown")
+	got, err := c.exchange(ctx, "nobody.bench.example", "check-unknown")
 	if err != nil {
 		return fmt.Errorf("check unknown host: %w", err)
 	}
-	if response.Header.Get("X-Request") != "" {
-		return fmt.Errorf("an unknown host was served: %s", response.Status)
+	if got.id != "" {
+		return fmt.Errorf("an unknown host was served: status %d", got.status)
 	}
 	return nil
 }
 
-func (c *checker) exchange(ctx context.Context, host, id string) (*http.Response, []byte, error) {
+// answer is what a response says.
+type answer struct {
+	status, major  int
+	tls            uint16 // version; 0: none
+	id, grpcStatus string // fields X-Request and grpc-status, a trailer
+	body           []byte
+}
+
+func (c *checker) exchange(ctx context.Context, host, id string) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	scheme, method := "http", http.MethodGet
@@ -143,7 +151,7 @@ func (c *checker) exchange(ctx context.Context, host, id string) (*http.Response
 	}
 	request, err := http.NewRequestWithContext(ctx, method, scheme+"://"+host+c.site.Path, content)
 	if err != nil {
-		return nil, nil, fmt.Errorf("make request: %w", err)
+		return answer{}, fmt.Errorf("make request: %w", err)
 	}
 	request.Header.Set("X-Request", id)
 	if c.site.Protocol == GRPC {
@@ -152,12 +160,19 @@ func (c *checker) exchange(ctx context.Context, host, id string) (*http.Response
 	}
 	response, err := c.transport.RoundTrip(request)
 	if err != nil {
-		return nil, nil, fmt.Errorf("exchange: %w", err)
+		return answer{}, fmt.Errorf("exchange: %w", err)
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read body: %w", err)
+		return answer{}, fmt.Errorf("read body: %w", err)
 	}
-	return response, body, nil
+	got := answer{
+		status: response.StatusCode, major: response.ProtoMajor, body: body,
+		id: response.Header.Get("X-Request"), grpcStatus: response.Trailer.Get("Grpc-Status"),
+	}
+	if response.TLS != nil {
+		got.tls = response.TLS.Version
+	}
+	return got, nil
 }

@@ -46,7 +46,7 @@ func (s Site) write(name, text string) (string, error) {
 }
 
 func allPeers(lintelPath string) []Peer {
-	return []Peer{lintel{program: lintelPath}, nginx{}, haproxy{}}
+	return []Peer{lintel{program: lintelPath}, nginx{}, haproxy{}, traefik{}, caddy{}}
 }
 
 // firstProcess is how most Peers serve: in a single process.

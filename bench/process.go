@@ -86,6 +86,40 @@ func (p *process) tail() string {
 	return strings.TrimSpace(string(text[max(0, len(text)-most):]))
 }
 
+// A process has settled when it needs less than a hundredth of a core.
+const (
+	settleWindow = 300 * time.Millisecond
+	settledBelow = settleWindow / 100
+)
+
+// settle waits until the process has done what it does after its start, such as
+// reading 5,000 routes, and reports an error when that never ends.
+func (p *process) settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	tick := time.NewTicker(settleWindow)
+	defer tick.Stop()
+	for last := time.Duration(-1); ; {
+		pids, err := p.tree()
+		if err != nil {
+			return err
+		}
+		used, err := cpuTime(pids)
+		if err != nil {
+			return err
+		}
+		if last >= 0 && used-last < settledBelow {
+			return nil
+		}
+		last = used
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait until %s does nothing: %w", p.name, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
 // tree returns the process ids of the process and its descendants, itself first.
 func (p *process) tree() ([]int, error) {
 	pids := []int{p.cmd.Process.Pid}

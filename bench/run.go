@@ -38,7 +38,7 @@ func (b *bench) run(ctx context.Context, cases []Case, peers []Peer) error {
 	if err != nil {
 		return fmt.Errorf("make folder: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // the system clears its temporary files too
 	// nginx's worker has another user.
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return fmt.Errorf("make folder: %w", err)
@@ -183,6 +183,10 @@ func (b *bench) start(ctx context.Context, c Case, p installed, up *upstream) (*
 	}
 	started := &contestant{name: p.Name(), peer: p.Peer, site: site, checker: newChecker(site), process: process}
 	if err := process.await(ctx, started.checker.first); err != nil {
+		process.stop()
+		return nil, err
+	}
+	if err := process.settle(ctx); err != nil {
 		process.stop()
 		return nil, err
 	}
