@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/netip"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -28,7 +27,8 @@ type connection struct {
 
 	in       input
 	head     *[]byte // in's pooled buffer
-	handed   []byte  // what the express lane had read, a whole head at the least; nil after it is in in
+	early    []byte  // what was read before the goroutine began; moved to in
+	promised bool    // the first request is served even while draining
 	readBy   deadline
 	writeBy  deadline
 	request  h1.Request
@@ -55,12 +55,12 @@ const (
 	unused               // between two exchanges
 )
 
-func newConnection(s *socket, wire net.Conn, config *tls.Config) *connection {
-	c := &connection{server: s.server, socket: s, conn: wire, wire: wire}
-	c.client = exchange.Client{Socket: s.name, Scheme: "http"}
+func newConnection(s *socket, a arrival, config *tls.Config) *connection {
+	c := &connection{server: s.server, socket: s, conn: a.conn, wire: a.conn, early: a.unread}
+	c.identify(&a)
 	if config != nil {
-		c.conn = tls.Server(wire, config)
-		c.client.Scheme = "https"
+		c.conn = tls.Server(a.underTLS(), config)
+		c.client.Scheme, c.early = "https", nil
 	}
 	c.readBy = readDeadline(c.conn)
 	c.writeBy = writeDeadline(c.conn)
@@ -74,7 +74,6 @@ func (c *connection) run() {
 	defer stats.Downstream.Add(-1)
 	defer c.conn.Close()
 
-	c.identify()
 	c.startClock()
 	if !c.handshake() {
 		return
@@ -82,7 +81,8 @@ func (c *connection) run() {
 	c.head = c.server.heads.get()
 	defer c.server.heads.put(c.head)
 	c.in = newInput(*c.head)
-	c.in.push(c.handed)
+	c.in.push(c.early)
+	c.early = nil
 	c.exchange.init(c)
 
 	for c.await() {
@@ -93,14 +93,15 @@ func (c *connection) run() {
 	}
 }
 
-// identify fills what the addresses of the connection tell.
-func (c *connection) identify() {
-	if peer, err := netip.ParseAddrPort(c.wire.RemoteAddr().String()); err == nil {
-		c.client.Addr = peer.Addr().Unmap().WithZone("")
+// identify fills what is known of the client.
+func (c *connection) identify(a *arrival) {
+	c.client = exchange.Client{Socket: c.socket.name, Scheme: "http"}
+	if source := a.source(); source.IsValid() {
+		c.client.Addr = source.Addr()
 		c.client.Address = c.client.Addr.String()
 	}
-	if local, err := netip.ParseAddrPort(c.wire.LocalAddr().String()); err == nil {
-		c.client.Port = strconv.Itoa(int(local.Port()))
+	if destination := a.destination(); destination.IsValid() {
+		c.client.Port = strconv.Itoa(int(destination.Port()))
 	}
 	c.client.Trusted = c.server.settings.Trusts(c.client.Addr)
 }
@@ -146,8 +147,8 @@ const plainToTLS = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConn
 // await waits for the first byte of a request. It reports false when none will
 // come.
 func (c *connection) await() bool {
-	if c.handed != nil { // the express lane has promised to serve it
-		c.handed = nil
+	if c.promised {
+		c.promised = false
 		c.become(busy)
 		return true
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/proxy/loop"
+	"github.com/lintel-dev/lintel/proxy/proxyprotocol"
 	"github.com/lintel-dev/lintel/router"
 )
 
@@ -18,7 +19,7 @@ func (s *Server) newLoops(dials bool) *loop.Group {
 	if s.settings.Lane == exchange.LaneFull || dials {
 		return nil
 	}
-	group, err := loop.New(loop.Config{Settings: &s.settings, Stats: &s.stats, Dates: &s.dates})
+	group, err := loop.New(loop.Config{Settings: &s.settings, Stats: &s.stats, Dates: &s.dates, Pressure: &s.pressure})
 	if err != nil {
 		s.settings.Log.Warn("no express lane", "error", err)
 		return nil
@@ -43,20 +44,29 @@ func (e express) Name() string { return e.name }
 func (e express) Table() *router.Table { return e.table() }
 
 // Closed says that a connection of the loops has ended.
-func (e express) Closed() { e.served.Done() }
+func (e express) Closed(peer netip.AddrPort) {
+	e.server.clients.leave(bare(peer).Addr())
+	e.leave()
+	e.served.Done()
+}
 
 // HandOver goes on with a connection in the full lane.
 func (e express) HandOver(handed loop.HandedOver) {
-	defer e.served.Done()
 	file := os.NewFile(uintptr(handed.FD), "")
 	conn, err := net.FileConn(file) // a duplicate
 	file.Close()
 	if err != nil {
 		e.server.settings.Log.Warn("connection dropped", "socket", e.name, "error", err)
+		e.Closed(handed.Peer)
 		return
 	}
-	c := newConnection(e.socket, conn, nil)
-	c.handed = handed.Unread
+	defer e.served.Done()
+	c := newConnection(e.socket, arrival{
+		conn:   conn,
+		client: proxyprotocol.Header{Source: handed.Peer, Destination: handed.Local},
+		unread: handed.Unread,
+	}, nil)
+	c.promised = true
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.begin(c, handed.Draining || e.closed)
@@ -64,8 +74,8 @@ func (e express) HandOver(handed loop.HandedOver) {
 
 // serveExpress gives a plain connection to the loops, and reports whether they
 // took it. The caller holds s.mu.
-func (s *socket) serveExpress(conn net.Conn) bool {
-	tcp, ok := conn.(*net.TCPConn)
+func (s *socket) serveExpress(a *arrival) bool {
+	tcp, ok := a.conn.(*net.TCPConn)
 	if !ok || s.server.loops == nil {
 		return false
 	}
@@ -75,20 +85,28 @@ func (s *socket) serveExpress(conn net.Conn) bool {
 	}
 	in := loop.Incoming{
 		FD:       fd,
-		Peer:     addrPort(conn.RemoteAddr()),
-		Local:    addrPort(conn.LocalAddr()),
+		Peer:     a.source(),
+		Local:    a.destination(),
+		Unread:   a.unread,
 		Socket:   express{s},
 		Draining: s.closed,
 	}
-	conn.Close()
+	tcp.Close()
 	s.served.Add(1)
 	s.server.loops.Serve(in)
 	return true
 }
 
+// addrPort is the address of one side of a TCP connection; invalid when it is
+// another kind of connection.
 func addrPort(addr net.Addr) netip.AddrPort {
 	if tcp, ok := addr.(*net.TCPAddr); ok {
-		return tcp.AddrPort()
+		return bare(tcp.AddrPort())
 	}
 	return netip.AddrPort{}
+}
+
+// bare is an address without a zone, and IPv4 as such.
+func bare(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
 }

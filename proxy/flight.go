@@ -51,6 +51,7 @@ func (f *flight) init(c *connection) {
 	f.Settings = &c.server.settings
 	f.Client = &c.client
 	f.Dates = &c.server.dates
+	f.Pressure = &c.server.pressure
 	f.Request = &c.request
 	f.body.f = f
 }

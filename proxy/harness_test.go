@@ -266,6 +266,11 @@ func (g *gateway) dial() *raw {
 	if err != nil {
 		g.t.Fatal(err)
 	}
+	return g.over(conn)
+}
+
+// over is a client on a connection.
+func (g *gateway) over(conn net.Conn) *raw {
 	if g.mode.tls {
 		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, ServerName: "app.test"})
 	}

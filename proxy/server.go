@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 
@@ -41,6 +42,8 @@ type Server struct {
 	pool     *pool
 	stats    Stats
 	dates    exchange.Dates
+	pressure exchange.Pressure
+	clients  admission
 	loops    *loop.Group // the express lane, or nil
 
 	heads   *buffers // headSize
@@ -71,7 +74,12 @@ func New(settings Settings) *Server {
 		outputs:  newBuffers(outputSize),
 		sockets:  map[string]*socket{},
 	}
-	s.pool = newPool(s.settings, &s.stats)
+	s.pool = newPool(s)
+	s.clients = admission{
+		limit: s.settings.MaxConnectionsPerAddress,
+		free:  func(address netip.Addr) bool { return s.settings.Trusts(address) },
+		open:  map[netip.Addr]int{},
+	}
 	s.loops = s.newLoops(dials)
 	s.table.Store(router.Compile(nil, nil))
 	return s
@@ -166,6 +174,9 @@ func (s *Server) Run(ctx context.Context) error {
 	tidyCtx, stopTidying := context.WithCancel(context.Background())
 	tidying.Go(func() { s.pool.run(tidyCtx) })
 	s.runLoops(tidyCtx, &tidying)
+	if s.settings.MemoryLimit > 0 {
+		tidying.Go(func() { watchMemory(tidyCtx, s.settings.MemoryLimit, &s.pressure) })
+	}
 
 	<-ctx.Done()
 	s.mu.Lock()

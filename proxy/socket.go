@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/router"
 )
 
@@ -41,6 +42,8 @@ type socket struct {
 
 	mu          sync.Mutex // guards what follows
 	connections map[*connection]struct{}
+	arriving    map[net.Conn]struct{} // whose preamble is being read
+	count       int                   // of open connections in either lane
 	closed      bool
 	served      sync.WaitGroup // the connections' goroutines
 	closing     chan struct{}  // closed with closed
@@ -63,6 +66,7 @@ func (s *Server) newSocket(l Listener, listener net.Listener) *socket {
 		server:      s,
 		listener:    listener,
 		connections: map[*connection]struct{}{},
+		arriving:    map[net.Conn]struct{}{},
 		closing:     make(chan struct{}),
 	}
 	sock.tls = &tls.Config{
@@ -137,6 +141,9 @@ func (s *socket) drain() {
 	for c := range s.connections {
 		c.drain()
 	}
+	for conn := range s.arriving {
+		_ = conn.SetReadDeadline(time.Now().Add(exchange.FreshGrace))
+	}
 	if s.server.loops != nil {
 		s.server.loops.Drain(express{s})
 	}
@@ -170,6 +177,9 @@ func (s *socket) run() {
 	for c := range s.connections {
 		c.abort()
 	}
+	for conn := range s.arriving {
+		conn.Close()
+	}
 	if s.server.loops != nil {
 		s.server.loops.Abort(express{s})
 	}
@@ -199,17 +209,65 @@ func (s *socket) accept() {
 	}
 }
 
-// serve serves a connection that was accepted: in the express lane if it can.
+// serve serves a connection that was accepted, or closes it when there are too
+// many.
 func (s *socket) serve(conn net.Conn) {
+	s.mu.Lock()
+	full := s.server.settings.MaxConnections > 0 && s.count >= s.server.settings.MaxConnections
+	if full {
+		s.mu.Unlock()
+		s.refuse(conn)
+		return
+	}
+	s.count++
+	if s.expectsPreamble(conn) {
+		s.arriving[conn] = struct{}{}
+		s.served.Add(1)
+		go s.receivePreamble(conn)
+		s.mu.Unlock()
+		return
+	}
+	s.mu.Unlock()
+	s.welcome(arrival{conn: conn})
+}
+
+// expectsPreamble reports whether the peer is a load balancer that tells whose
+// connection it forwards.
+func (s *socket) expectsPreamble(conn net.Conn) bool {
+	peer := addrPort(conn.RemoteAddr()).Addr()
+	return exchange.Within(peer, s.server.settings.ProxyProtocolFrom)
+}
+
+// refuse closes a connection that is one too many.
+func (s *socket) refuse(conn net.Conn) {
+	s.server.stats.Refused.Add(1)
+	conn.Close()
+}
+
+// leave notes that a connection has ended.
+func (s *socket) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.count--
+}
+
+// welcome serves a connection whose client is known: in the express lane if it can.
+func (s *socket) welcome(a arrival) {
+	client := a.source().Addr()
+	if !s.server.clients.enter(client) {
+		s.refuse(a.conn)
+		s.leave()
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var config *tls.Config
 	if s.certificates.Load() != nil {
 		config = s.tls
-	} else if s.serveExpress(conn) {
+	} else if s.serveExpress(&a) {
 		return
 	}
-	s.begin(newConnection(s, conn, config), s.closed)
+	s.begin(newConnection(s, a, config), s.closed)
 }
 
 // begin starts a connection's goroutine, which run waits for. One that came while
@@ -221,8 +279,10 @@ func (s *socket) begin(c *connection, draining bool) {
 	}
 	s.served.Go(func() {
 		c.run()
+		s.server.clients.leave(c.client.Addr)
 		s.mu.Lock()
 		delete(s.connections, c)
+		s.count--
 		s.mu.Unlock()
 	})
 }

@@ -8,6 +8,10 @@ import (
 	"github.com/lintel-dev/lintel/router"
 )
 
+// retryAfter is how many seconds a client is asked to wait under overload: shorter
+// would keep it up, and longer would outlast most.
+const retryAfter = "1"
+
 // Answer is what the client is told when an exchange fails for cause; the zero
 // Answer when nobody is there to be told.
 func (cause Cause) Answer() Answer {
@@ -22,7 +26,7 @@ func (cause Cause) status() int {
 		return http.StatusNotFound
 	case CauseNoBackend:
 		return http.StatusInternalServerError
-	case CauseNoEndpoint:
+	case CauseNoEndpoint, CauseOverload:
 		return http.StatusServiceUnavailable
 	case CauseBodyTooLarge:
 		return http.StatusRequestEntityTooLarge
@@ -54,6 +58,9 @@ func (x *Exchange) Answered(a Answer, now time.Time) (fields []router.Field, bod
 	fields = append(x.fields[:0], router.Field{Name: "Date", Value: x.Dates.At(now)})
 	if a.Location != "" {
 		fields = append(fields, router.Field{Name: "Location", Value: a.Location})
+	}
+	if a.Cause == CauseOverload {
+		fields = append(fields, router.Field{Name: "Retry-After", Value: retryAfter})
 	}
 	x.scratch = x.scratch[:0]
 	if a.Status != http.StatusNoContent && a.Status != http.StatusNotModified {

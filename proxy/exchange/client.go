@@ -8,7 +8,12 @@ import (
 
 // Trusts reports whether an address is one of the TrustedProxies.
 func (s *Settings) Trusts(address netip.Addr) bool {
-	return slices.ContainsFunc(s.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(address) })
+	return Within(address, s.TrustedProxies)
+}
+
+// Within reports whether an address is in one of the networks.
+func Within(address netip.Addr, networks []netip.Prefix) bool {
+	return slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(address) })
 }
 
 // clientAddress is the address of who sent the request: the peer's, or, going back

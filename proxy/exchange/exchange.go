@@ -28,12 +28,13 @@ type Client struct {
 }
 
 // Exchange is one request and its response, used again for the next. One goroutine
-// uses it at a time. Settings, Client and Dates are set once by its owner, and
+// uses it at a time. Settings, Client, Dates and Pressure are set once by its owner, and
 // Request is filled before [Exchange.Begin].
 type Exchange struct {
 	Settings *Settings
 	Client   *Client
 	Dates    *Dates
+	Pressure *Pressure // nil is none
 	Request  *h1.Request
 
 	Match  router.Request          // what the Table was asked
@@ -84,6 +85,9 @@ func (x *Exchange) Decide(table *router.Table) Answer {
 	if m := x.Request.Method; m == http.MethodConnect || m == http.MethodTrace {
 		// A tunnel to anywhere and an echo of credentials are not for a gateway.
 		return Answer{Status: http.StatusMethodNotAllowed, Cause: CauseBadRequest}
+	}
+	if x.Pressure.high() {
+		return CauseOverload.Answer()
 	}
 	x.Rule = table.Match(x.Client.Socket, &x.Match)
 	if x.Rule == nil {

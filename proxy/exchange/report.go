@@ -63,6 +63,7 @@ const (
 	CauseUpstreamReset   Cause = "upstream reset"
 	CauseUpstreamInvalid Cause = "upstream invalid"
 	CauseTimeout         Cause = "timeout"
+	CauseOverload        Cause = "overload"
 )
 
 // Stats are gauges of the data plane; read them with Load at any time.
@@ -71,4 +72,5 @@ type Stats struct {
 	Upstream     atomic.Int64 // open upstream connections, idle ones included
 	UpstreamIdle atomic.Int64 // upstream connections that wait for a request
 	Upgraded     atomic.Int64 // connections being relayed after an upgrade
+	Refused      atomic.Int64 // client connections beyond a limit, ever
 }

@@ -30,6 +30,9 @@ const (
 	DefaultUpstreamIdleTimeout = 60 * time.Second
 	// Bounds file descriptors: 50 busy endpoints keep 12,800 at the most.
 	DefaultMaxIdlePerEndpoint = 256
+	// A connection that waits costs 2 to 10 KiB with its socket buffers, so this many
+	// are what a node of 1 GiB can bear.
+	DefaultMaxConnections = 32 << 10
 	// Pods get 30 s from SIGTERM to SIGKILL by default: this leaves time to exit.
 	DefaultDrainTimeout = 25 * time.Second
 )
@@ -92,6 +95,23 @@ type Settings struct {
 	// Lane chooses between the lanes; [LaneAuto] is the zero value.
 	Lane Lane
 
+	// ProxyProtocolFrom are the peers, load balancers all, whose connections have to
+	// begin with a PROXY protocol header, version 1 or 2. Others must not send one.
+	ProxyProtocolFrom []netip.Prefix
+
+	// MaxConnections bounds the open connections of a socket; more are closed as they
+	// come: 32,768.
+	MaxConnections int
+	// MaxConnectionsPerAddress bounds those of one client address, or of one /64 in
+	// IPv6, over all sockets. TrustedProxies and ProxyProtocolFrom are exempt. Zero and
+	// negative mean no limit: behind a load balancer that hides addresses everybody
+	// has the same one.
+	MaxConnectionsPerAddress int
+	// MemoryLimit is how much memory there is for the heap and the stacks, in bytes.
+	// From nine tenths of it on new requests are answered 503 with Retry-After, and
+	// what is under way goes on. Zero and negative mean no limit.
+	MemoryLimit int64
+
 	// Observe is called after each exchange, on the connection's goroutine: it
 	// must not block. The Report and its strings are valid during the call
 	// alone. Nil observes nothing.
@@ -125,6 +145,7 @@ func (s Settings) WithDefaults() Settings {
 	s.BodyTimeout = duration(s.BodyTimeout, DefaultBodyTimeout)
 	s.UpstreamIdleTimeout = duration(s.UpstreamIdleTimeout, DefaultUpstreamIdleTimeout)
 	s.DrainTimeout = duration(s.DrainTimeout, DefaultDrainTimeout)
+	s.MaxConnections = cmp.Or(s.MaxConnections, DefaultMaxConnections)
 	s.MaxIdlePerEndpoint = cmp.Or(s.MaxIdlePerEndpoint, DefaultMaxIdlePerEndpoint)
 	if s.Limits == nil {
 		limits := h1.DefaultLimits()

@@ -14,6 +14,7 @@ type Config struct {
 	Settings *exchange.Settings
 	Stats    *exchange.Stats
 	Dates    *exchange.Dates
+	Pressure *exchange.Pressure // nil is none
 	// Loops is their number; 0 takes GOMAXPROCS.
 	Loops int
 }
@@ -29,7 +30,7 @@ type Socket interface {
 	// the receiver's to serve and to close. The loops have forgotten it.
 	HandOver(HandedOver)
 	// Closed says that a connection has ended, and that its descriptor is closed.
-	Closed()
+	Closed(peer netip.AddrPort)
 }
 
 // Incoming is a connection that was accepted. The Group owns the descriptor from
@@ -39,6 +40,8 @@ type Incoming struct {
 	Peer   netip.AddrPort
 	Local  netip.AddrPort
 	Socket Socket
+	// Unread was read from the connection already; the Group owns it too.
+	Unread []byte
 	// Draining makes the connection's first exchange its last, and does not wait
 	// long for it.
 	Draining bool

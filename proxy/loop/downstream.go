@@ -223,7 +223,7 @@ func (d *downstream) close() {
 	}
 	d.conn.close()
 	d.leave()
-	d.socket.Closed()
+	d.socket.Closed(d.peer)
 }
 
 // next readies the connection for the next request. The exchange before is over.

@@ -78,6 +78,7 @@ func (l *loop) borrow(d *downstream) *flight {
 		f = &flight{loop: l}
 		f.Settings = l.settings
 		f.Dates = l.config.Dates
+		f.Pressure = l.config.Pressure
 		f.Request = &f.request
 		f.body.f = f
 	}

@@ -59,7 +59,7 @@ func (g *Group) Serve(in Incoming) {
 	l := g.loops[g.next.Add(1)%uint32(len(g.loops))]
 	if !l.box.put(func() { l.accept(&in) }) {
 		closeDescriptor(in.FD)
-		in.Socket.Closed()
+		in.Socket.Closed(in.Peer)
 	}
 }
 

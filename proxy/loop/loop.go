@@ -212,11 +212,15 @@ func (l *loop) accept(in *Incoming) {
 	noDelay(in.FD)
 	d := newDownstream(l, in)
 	if !d.open(l, d, in.FD) {
-		in.Socket.Closed()
+		in.Socket.Closed(in.Peer)
 		return
 	}
 	l.gauges.downstream++
 	d.start(in.Draining)
+	if len(in.Unread) > 0 {
+		d.in.push(in.Unread)
+		d.readHead()
+	}
 }
 
 // drain does what [Group.Drain] says.

@@ -1,0 +1,112 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/lintel-dev/lintel/proxy/proxyprotocol"
+)
+
+// arrival is an accepted connection before it is clear what serves it.
+type arrival struct {
+	conn   net.Conn
+	client proxyprotocol.Header // whom a load balancer speaks for; zero when it is nobody
+	unread []byte               // read behind that header
+}
+
+// receivePreamble reads the PROXY protocol header with which a load balancer
+// begins, and then lets the connection be served.
+func (s *socket) receivePreamble(conn net.Conn) {
+	defer s.served.Done()
+	a := arrival{conn: conn}
+	_ = conn.SetReadDeadline(time.Now().Add(s.server.settings.ReadHeaderTimeout))
+	err := a.readHeader()
+	_ = conn.SetReadDeadline(time.Time{})
+
+	s.mu.Lock()
+	delete(s.arriving, conn)
+	s.mu.Unlock()
+	if err != nil {
+		if bad, ok := errors.AsType[proxyprotocol.Error](err); ok {
+			s.server.settings.Log.Warn("connection refused", "socket", s.name, "peer", conn.RemoteAddr(), "error", bad)
+		}
+		conn.Close()
+		s.leave()
+		return
+	}
+	s.welcome(a)
+}
+
+// source is the client's address; invalid when the connection has none.
+func (a *arrival) source() netip.AddrPort {
+	if a.client.Source.IsValid() {
+		return a.client.Source
+	}
+	return addrPort(a.conn.RemoteAddr())
+}
+
+// underTLS is the connection that TLS reads and writes.
+func (a *arrival) underTLS() net.Conn {
+	if len(a.unread) == 0 {
+		return a.conn
+	}
+	return &behind{Conn: a.conn, unread: a.unread}
+}
+
+// destination is the address that the client connected to.
+func (a *arrival) destination() netip.AddrPort {
+	if a.client.Destination.IsValid() {
+		return a.client.Destination
+	}
+	return addrPort(a.conn.LocalAddr())
+}
+
+// readHeader reads the header, and maybe bytes behind it.
+func (a *arrival) readHeader() error {
+	buf := make([]byte, 0, proxyprotocol.MaxSize)
+	for {
+		n, err := a.conn.Read(buf[len(buf):cap(buf)])
+		if n == 0 {
+			return err
+		}
+		buf = buf[:len(buf)+n]
+		n, header, err := proxyprotocol.Parse(buf)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			a.client, a.unread = header, buf[n:]
+			return nil
+		}
+		if len(buf) == cap(buf) {
+			return proxyprotocol.ErrLong
+		}
+	}
+}
+
+// behind is a connection of which bytes were read already.
+type behind struct {
+	net.Conn
+	unread []byte
+}
+
+// Read returns the bytes that were read already, and then what comes.
+func (b *behind) Read(p []byte) (int, error) {
+	if len(b.unread) == 0 {
+		return b.Conn.Read(p)
+	}
+	n := copy(p, b.unread)
+	b.unread = b.unread[n:]
+	return n, nil
+}
+
+// CloseWrite tells the peer that nothing follows.
+func (b *behind) CloseWrite() error {
+	if half, ok := b.Conn.(closeWriter); ok {
+		return half.CloseWrite()
+	}
+	return io.ErrClosedPipe
+}

@@ -1,0 +1,41 @@
+package proxy
+
+import (
+	"context"
+	"runtime/metrics"
+	"time"
+
+	"github.com/lintel-dev/lintel/proxy/exchange"
+)
+
+const (
+	// pressureInterval is how often the memory in use is looked at: a flood fills
+	// some tens of MiB in it, which the margin above pressureOn has room for.
+	pressureInterval = 100 * time.Millisecond
+	// From pressureOn percent of the limit on new requests are refused, and below
+	// pressureOff they are served again. The distance keeps it from flapping.
+	pressureOn  = 90
+	pressureOff = 80
+)
+
+// watchMemory keeps pressure up to date until ctx ends.
+func watchMemory(ctx context.Context, limit int64, pressure *exchange.Pressure) {
+	ticker := time.NewTicker(pressureInterval)
+	defer ticker.Stop()
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		metrics.Read(sample)
+		used := int64(sample[0].Value.Uint64() + sample[1].Value.Uint64())
+		switch {
+		case used >= limit/100*pressureOn:
+			pressure.Store(true)
+		case used < limit/100*pressureOff:
+			pressure.Store(false)
+		}
+	}
+}
