@@ -241,6 +241,11 @@ func TestOpenSSLResumption(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	// The ticket doesn't allow 0-RTT.
+	text, err := exec.CommandContext(t.Context(), find(t, "openssl"), "sess_id", "-in", session, "-noout", "-text").Output()
+	if err != nil || !strings.Contains(string(text), "Max Early Data: 0") {
+		t.Errorf("session: %v\n%s", err, text)
+	}
 }
 
 // Each of the six connections is handed over. They don't resume, as s_client

@@ -58,17 +58,17 @@ func (k *keys) next() []byte {
 	return k.nonce[:]
 }
 
-// open decrypts a whole record in place and returns what was in it, with content
-// type and padding. The sequence goes on only when the record is authentic; if
-// not, the record's payload is lost.
-func (k *keys) open(record []byte) ([]byte, error) {
-	payload := record[headerSize:]
-	inner, err := k.aead.Open(payload[:0], k.next(), payload, record[:headerSize])
+// open decrypts a whole record and appends what was in it to dst, with content
+// type and padding. Dst begins to grow at the record's payload, exactly, or away
+// from it. The sequence goes on only when the record is authentic; if not, the
+// room behind dst is overwritten nevertheless.
+func (k *keys) open(dst, record []byte) ([]byte, error) {
+	dst, err := k.aead.Open(dst, k.next(), record[headerSize:], record[:headerSize])
 	if err != nil {
 		return nil, err
 	}
 	k.sequence++
-	return inner, nil
+	return dst, nil
 }
 
 // seal makes buf[start:] a protected record. There stand headerSize bytes, which

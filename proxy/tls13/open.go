@@ -22,65 +22,76 @@ const maxIdleRecords = 16
 // a [*ProtocolError]. The end of the stream without an io.EOF before means that
 // an attacker may have cut something off (RFC 8446 §6.1).
 func (s *Session) Open(p []byte) (data []byte, n int, err error) {
-	if s.err != nil {
+	if len(p) < headerSize {
 		return nil, 0, s.err
 	}
-	if len(p) < headerSize {
-		return nil, 0, nil
+	data, n, err = s.AppendOpen(p[headerSize:headerSize], p)
+	return data[:len(data):len(data)], n, err // what follows is the next record
+}
+
+// AppendOpen is Open, but appends the data to dst. What is behind dst may not
+// overlap p; it is written to up to the length of the record, also when the data
+// is shorter or there is none. AppendOpen allocates only when dst has less room
+// than that.
+func (s *Session) AppendOpen(dst, p []byte) (extended []byte, n int, err error) {
+	if s.err != nil || len(p) < headerSize {
+		return dst, 0, s.err
 	}
 	// The version is to be ignored (RFC 8446 §5.1), but is authenticated.
 	if p[0] != typeApplicationData {
-		return nil, 0, s.fail(alertUnexpectedMessage, "record without protection")
+		return dst, 0, s.fail(alertUnexpectedMessage, "record without protection")
 	}
 	size := int(binary.BigEndian.Uint16(p[3:]))
 	if size > maxCiphertext {
-		return nil, 0, s.fail(alertRecordOverflow, "record too long")
+		return dst, 0, s.fail(alertRecordOverflow, "record too long")
 	}
 	n = headerSize + size
 	if len(p) < n {
-		return nil, 0, nil
+		return dst, 0, nil
 	}
-	inner, err := s.in.open(p[:n])
+	opened, err := s.in.open(dst, p[:n])
 	if err != nil {
-		return nil, 0, s.fail(alertBadRecordMAC, "record not authentic")
+		return dst, 0, s.fail(alertBadRecordMAC, "record not authentic")
 	}
+	inner := opened[len(dst):]
 	if len(inner) > MaxPlaintext+1 {
-		return nil, 0, s.fail(alertRecordOverflow, "plaintext too long")
+		return dst, 0, s.fail(alertRecordOverflow, "plaintext too long")
 	}
-	data, err = s.openInner(inner)
-	return data, n, err
+	data, err := s.openInner(inner)
+	return opened[:len(dst)+data], n, err
 }
 
-// openInner takes a TLSInnerPlaintext (RFC 8446 §5.2): content, type, zeros.
-func (s *Session) openInner(inner []byte) ([]byte, error) {
+// openInner takes a TLSInnerPlaintext (RFC 8446 §5.2): content, type, zeros. It
+// returns how many bytes of it are data.
+func (s *Session) openInner(inner []byte) (int, error) {
 	end := len(inner)
 	for end > 0 && inner[end-1] == 0 {
 		end--
 	}
 	if end == 0 {
-		return nil, s.fail(alertUnexpectedMessage, "record without a content type")
+		return 0, s.fail(alertUnexpectedMessage, "record without a content type")
 	}
 	contentType, content := inner[end-1], inner[:end-1]
 	if s.messageSize > 0 && contentType != typeHandshake {
-		return nil, s.fail(alertUnexpectedMessage, "record inside a handshake message")
+		return 0, s.fail(alertUnexpectedMessage, "record inside a handshake message")
 	}
 	if contentType == typeApplicationData && len(content) > 0 {
 		s.idle = 0
-		return content, nil
+		return len(content), nil
 	}
 	s.idle++
 	if s.idle > maxIdleRecords {
-		return nil, s.fail(alertUnexpectedMessage, "too many records without data")
+		return 0, s.fail(alertUnexpectedMessage, "too many records without data")
 	}
 	switch contentType {
 	case typeApplicationData:
-		return nil, nil
+		return 0, nil
 	case typeHandshake:
-		return nil, s.openHandshake(content)
+		return 0, s.openHandshake(content)
 	case typeAlert:
-		return nil, s.openAlert(content)
+		return 0, s.openAlert(content)
 	default:
-		return nil, s.fail(alertUnexpectedMessage, "unknown content type")
+		return 0, s.fail(alertUnexpectedMessage, "unknown content type")
 	}
 }
 

@@ -2,6 +2,7 @@ package tls13
 
 import (
 	"crypto/tls"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -134,4 +135,40 @@ func TestResumptionAcrossLanes(t *testing.T) {
 	if !connect(t, l, client) {
 		t.Error("not resumed after crypto/tls")
 	}
+}
+
+// Handshakes run while keys are changed, and each is handed over.
+func TestConcurrentHandshakes(t *testing.T) {
+	config, client := serverConfig(t)
+	server := NewServer(config)
+	var clients, rotation sync.WaitGroup
+	done := make(chan struct{})
+	rotation.Go(func() {
+		for key := byte(0); ; key++ {
+			select {
+			case <-done:
+				return
+			default:
+				config.SetSessionTicketKeys([][32]byte{{key}, {key - 1}})
+			}
+		}
+	})
+	for range 8 {
+		clients.Go(func() {
+			for range 10 {
+				near, far := tcpPair(t)
+				go func() {
+					if a := accept(server, near); a.Session == nil {
+						t.Errorf("not handed over: %v", a.outcome())
+					} else {
+						_ = echo(a.Conn)
+					}
+				}()
+				exchange(t, tls.Client(far, client), []byte("ping"))
+			}
+		})
+	}
+	clients.Wait()
+	close(done)
+	rotation.Wait()
 }

@@ -123,7 +123,7 @@ func (k *keys) skip(sent []byte) bool {
 		}
 		ours := false
 		if sent[0] == typeApplicationData {
-			_, err := k.open(sent[:n])
+			_, err := k.open(sent[headerSize:headerSize], sent[:n])
 			ours = err == nil
 		}
 		if !ours && k.sequence > 0 {

@@ -12,16 +12,33 @@ import (
 // openAll opens what a peer has sealed.
 func openAll(s *Session, p []byte) (data []byte, records int, err error) {
 	for len(p) > 0 {
-		d, n, err := s.Open(p)
+		before := data
+		var n int
+		data, n, err = s.AppendOpen(data, p)
+		if !bytes.Equal(before, data[:len(before)]) {
+			return data, records, errors.New("dst has changed")
+		}
 		if err != nil {
 			return data, records, err
 		}
 		if n == 0 {
 			return data, records, io.ErrUnexpectedEOF
 		}
-		data, p, records = append(data, d...), p[n:], records+1
+		p, records = p[n:], records+1
 	}
 	return data, records, nil
+}
+
+// openInPlace is openAll through Open.
+func openInPlace(s *Session, p []byte) (data []byte, err error) {
+	for len(p) > 0 {
+		d, n, err := s.Open(p)
+		if err != nil {
+			return data, err
+		}
+		data, p = append(data, d...), p[n:]
+	}
+	return data, nil
 }
 
 func TestSealOpen(t *testing.T) {
@@ -44,6 +61,9 @@ func TestSealOpen(t *testing.T) {
 				}
 				if got, _, err := openAll(client, sealed[6:]); err != nil || !bytes.Equal(got, plaintext) {
 					t.Fatalf("%d bytes: got %d, %v", size, len(got), err)
+				}
+				if got, err := openInPlace(server, client.Seal(nil, plaintext)); err != nil || !bytes.Equal(got, plaintext) {
+					t.Fatalf("%d bytes in place: got %d, %v", size, len(got), err)
 				}
 			}
 		})
@@ -183,7 +203,7 @@ func TestClose(t *testing.T) {
 func TestReceivedAlerts(t *testing.T) {
 	server, client := pair(t, aes128)
 	canceled := inner(client, []byte{levelWarning, byte(alertUserCanceled), typeAlert})
-	if data, n, err := server.Open(canceled); data != nil || n != len(canceled) || err != nil {
+	if data, n, err := server.Open(canceled); len(data) > 0 || n != len(canceled) || err != nil {
 		t.Errorf("user_canceled: %v", err)
 	}
 	// The level means nothing.

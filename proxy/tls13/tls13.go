@@ -22,6 +22,13 @@
 // keys are counted: that needs no knowledge of what crypto/tls sends, and proves
 // the keys.
 //
+// # In a loop
+//
+// What was read from the socket goes to [Session.AppendOpen], record by record,
+// which puts the data of all of them together in one piece; the incomplete record
+// at the end is kept for the next time. [Session.Seal] gives what is to be
+// written. Nothing else has to be sent, ever, but [Session.AppendClose] at the end.
+//
 // # Limits
 //
 // 0-RTT is never accepted. Renegotiation does not exist in TLS 1.3; of the
