@@ -364,7 +364,9 @@ func TestBuffersAreBorrowedLate(t *testing.T) {
 			t.Helper()
 			synctest.Wait() // the connection waits for its client
 			for c := range g.server.sockets[socketName].connections {
-				if f := &c.exchange; f.resFrom != nil || f.outFrom != nil {
+				d := c.h1
+				up, _ := d.flight.up.(*h1Upstream)
+				if d.outFrom != nil || d.moreFrom != nil || up != nil && (up.inFrom != nil || up.outFrom != nil) {
 					t.Errorf("%s holds buffers", what)
 				}
 			}

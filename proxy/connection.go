@@ -31,8 +31,6 @@ type connection struct {
 	promised bool    // the first request is served even while draining
 	readBy   deadline
 	writeBy  deadline
-	request  h1.Request
-	exchange flight
 
 	// draining says that no exchange follows the one in flight; state is what the
 	// goroutine waits for. Each side writes its own first and then reads the
@@ -43,9 +41,9 @@ type connection struct {
 	state    atomic.Uint32
 	mu       sync.Mutex
 
-	// other is what the connection is relayed to after an upgrade, or nil; guarded
-	// by mu.
-	other net.Conn
+	// h1 serves HTTP/1.1; nil before the first request. It is set by the goroutine
+	// alone, holding mu.
+	h1 *h1Downstream
 }
 
 // The states of a connection.
@@ -83,14 +81,24 @@ func (c *connection) run() {
 	c.in = newInput(*c.head)
 	c.in.push(c.early)
 	c.early = nil
-	c.exchange.init(c)
 
 	for c.await() {
-		if !c.exchange.run() {
+		if !c.serve() {
 			return
 		}
 		c.in.compact()
 	}
+}
+
+// serve does one exchange, and reports whether another may follow.
+func (c *connection) serve() bool {
+	if c.h1 == nil {
+		d := newH1Downstream(c)
+		c.mu.Lock()
+		c.h1 = d
+		c.mu.Unlock()
+	}
+	return c.h1.serve()
 }
 
 // identify fills what is known of the client.
@@ -198,25 +206,15 @@ func (c *connection) drain() {
 	}
 }
 
-// abort closes the connection. It is called by other goroutines; the exchange in
-// flight notices within exchange.ProbeInterval, and a relay at once.
+// abort closes the connection, and what is in flight on it. It is called by other
+// goroutines.
 func (c *connection) abort() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.aborted.Store(true)
 	c.wire.Close()
-	if c.other != nil {
-		c.other.Close()
-	}
-}
-
-// relaysTo makes abort close conn too: a relay does not probe.
-func (c *connection) relaysTo(conn net.Conn) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.other = conn
-	if c.aborted.Load() {
-		conn.Close()
+	if c.h1 != nil {
+		c.h1.flight.cancel()
 	}
 }
 
@@ -226,10 +224,10 @@ func (c *connection) gone() bool {
 }
 
 // readHead reads until the request's head is complete.
-func (c *connection) readHead() error {
+func (c *connection) readHead(r *h1.Request) error {
 	limits := c.server.settings.Limits
 	for first := true; ; first = false {
-		n, err := c.request.Parse(c.in.unread(), limits)
+		n, err := r.Parse(c.in.unread(), limits)
 		if err != nil {
 			return err
 		}

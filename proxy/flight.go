@@ -1,9 +1,7 @@
 package proxy
 
 import (
-	"errors"
-	"io"
-	"net/http"
+	"sync"
 	"time"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
@@ -11,12 +9,14 @@ import (
 	"github.com/lintel-dev/lintel/router"
 )
 
-// flight is the exchange in flight on a connection, used again for the next: what
-// it means is the [exchange.Exchange], and the rest is what moving its bytes needs.
+// flight is the exchange in flight between a downstream and an upstream, used again
+// for the next: what it means is the [exchange.Exchange], and the rest is what moving
+// its bytes needs. See [downstream] and [upstream].
 type flight struct {
 	exchange.Exchange
 
-	c *connection
+	server *Server
+	down   downstream
 
 	// deadline ends the exchange, attemptBy the attempt at an upstream; far away
 	// when there is none.
@@ -25,14 +25,8 @@ type flight struct {
 
 	body     requestBody
 	tried    []*router.Endpoint
-	up       *upstream
+	up       upstream // of the attempt; set and cleared by use alone
 	response h1.Response
-	payload  h1.Body // of the response
-	res      input   // bytes from the upstream
-	limited  io.LimitedReader
-	out      []byte  // bytes for the client
-	resFrom  *[]byte // the pooled buffers of res and out
-	outFrom  *[]byte
 
 	sent      time.Time // when the head of the attempt went upstream
 	progress  time.Time // when the upstream was last known to do something
@@ -41,149 +35,135 @@ type flight struct {
 	continued bool      // the client does not wait for 100 (Continue)
 	unsent    bool      // nothing of this attempt reached the upstream
 	cut       bool      // only a part of what came first in this attempt did
-	closed    bool      // the upstream has finished sending, in order
 	ended     bool      // the response was sent to its end
+
+	mu        sync.Mutex // guards what cancel uses: canceled, and up against others
+	canceled  bool
+	canceling upstream // up, for cancel
 }
 
-// init readies f for the life of a connection.
-func (f *flight) init(c *connection) {
-	f.c = c
-	f.Settings = &c.server.settings
-	f.Client = &c.client
-	f.Dates = &c.server.dates
-	f.Pressure = &c.server.pressure
-	f.Request = &c.request
+// init readies f for the exchanges of one owner, one after the other.
+func (f *flight) init(s *Server, down downstream, client *exchange.Client) {
+	f.server, f.down = s, down
+	f.Settings = &s.settings
+	f.Client = client
+	f.Dates = &s.dates
+	f.Pressure = &s.pressure
 	f.body.f = f
-}
-
-// run does one exchange, and reports whether another may follow.
-func (f *flight) run() bool {
-	f.begin()
-	defer f.releaseBuffers()
-	err := f.c.readHead()
-	f.borrowBuffers()
-	if err != nil {
-		f.refuseHead(err)
-		return false
-	}
-	f.start()
-	f.decide()
-	f.finish()
-	return f.Keep
 }
 
 // begin forgets the exchange before.
 func (f *flight) begin() {
 	f.Forget()
-	f.up = nil
 	f.answered, f.responded, f.ended = false, false, false
 	f.tried = f.tried[:0]
 	f.body.reset()
 }
 
-// borrowBuffers gets what the exchange reads and writes through. It does so once
-// the head is there, since a client can take its time for that.
-func (f *flight) borrowBuffers() {
-	f.resFrom = f.c.server.bodies.get()
-	f.outFrom = f.c.server.outputs.get()
-	f.res = newInput(*f.resFrom)
-	f.out = (*f.outFrom)[:0]
-}
-
-// releaseBuffers gives the buffers back, if that was not done before.
-func (f *flight) releaseBuffers() {
-	if f.resFrom == nil {
-		return
-	}
-	f.c.server.bodies.put(f.resFrom)
-	f.c.server.outputs.put(f.outFrom)
-	f.resFrom, f.outFrom = nil, nil
-	f.res, f.out = input{}, nil
-}
-
-// start notes what the head says.
-func (f *flight) start() {
+// run does the exchange of f.Request, whose head is complete. With Keep, another may
+// follow on the connection.
+func (f *flight) run(table *router.Table) {
 	now := time.Now()
 	f.Begin(now)
 	f.deadline = now.Add(exchange.Forever)
 	f.attemptBy = f.deadline
 	f.continued = !f.Request.Expect100
-	f.body.start()
-}
+	f.down.rewind()
 
-// refuseHead answers a head that could not be read, if there is a point in it.
-func (f *flight) refuseHead(err error) {
-	f.Report.Start = time.Now()
-	if bad, ok := errors.AsType[*h1.Error](err); ok {
-		f.answer(exchange.Answer{Status: bad.Status, Cause: exchange.CauseBadRequest})
-	} else if isTimeout(err) && !f.c.draining.Load() {
-		f.answer(exchange.CauseClientStalled.Answer())
-	} else {
-		return
-	}
-	f.observe()
-	f.c.linger()
-}
-
-// decide finds the Rule and does what it says.
-func (f *flight) decide() {
-	answer := f.Decide(f.c.socket.table())
+	answer := f.Decide(table)
 	f.deadline = f.Deadline()
+	f.down.bound(f.deadline)
 	if answer.Status != 0 {
 		f.answer(answer)
-		return
+	} else {
+		f.forward()
 	}
-	f.forward()
+	f.finish()
 }
 
-// finish ends the exchange on the downstream side: what is left of the request
-// body is read or given up, and the connection is ready for the next request.
+// refuse answers a request whose head could not be read; it ends the connection, if
+// that has one request at a time.
+func (f *flight) refuse(a exchange.Answer) {
+	f.Report.Start = time.Now()
+	f.deadline = f.Report.Start.Add(exchange.Forever)
+	f.continued = true
+	f.answer(a)
+	f.Keep = false
+	f.finish()
+}
+
+// finish ends the exchange on the downstream side.
 func (f *flight) finish() {
 	if !f.ended {
 		f.Keep = false
 	}
-	f.observe()
-	if f.Keep {
-		f.body.settle()
-	}
-	if f.ended && !f.Keep && f.sendsOn() {
-		f.c.linger()
+	f.Observe(f.body.received.Load(), time.Now())
+	if f.ended {
+		f.down.finish()
+	} else {
+		f.down.abort(f.Report.Cause)
 	}
 }
 
-// sendsOn reports whether the client may still be sending: the rest of its body,
-// or requests behind this one, since it does not expect us to close.
-func (f *flight) sendsOn() bool {
-	if f.Report.Status == http.StatusSwitchingProtocols {
-		return false
+// cancel ends the exchange because nobody waits for it any more. It may be called by
+// any goroutine.
+func (f *flight) cancel() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.canceled = true
+	if f.canceling != nil {
+		f.canceling.cancel()
 	}
-	return !f.body.complete() || f.Request.KeepAlive
 }
 
-func (f *flight) observe() { f.Observe(f.body.received.Load(), time.Now()) }
-
-// write sends f.out and then p to the client.
-func (f *flight) write(p []byte) exchange.Cause {
-	if len(f.out) > 0 {
-		if len(p) > 0 && len(p) <= cap(f.out)-len(f.out) {
-			f.out = append(f.out, p...)
-			p = nil
-		}
-		if cause := f.send(f.out); cause != exchange.CauseNone {
-			return cause
-		}
-		f.out = f.out[:0]
+// use makes up the upstream of the attempt; nil ends it.
+func (f *flight) use(up upstream) {
+	f.up = up
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.canceling = up
+	if f.canceled && up != nil {
+		up.cancel()
 	}
-	if len(p) > 0 {
-		return f.send(p)
-	}
-	return exchange.CauseNone
 }
 
-func (f *flight) send(p []byte) exchange.Cause {
-	c := f.c
-	c.writeBy.within(time.Now(), f.Settings.BodyTimeout, f.deadline)
-	_, err := c.conn.Write(p)
+// gone reports whether the client has given up.
+func (f *flight) gone() bool {
+	f.mu.Lock()
+	canceled := f.canceled
+	f.mu.Unlock()
+	return canceled || f.down.gone()
+}
+
+// fail ends the exchange with the answer that a cause has, or by breaking it off when
+// a response has begun or nobody is there to read one.
+func (f *flight) fail(cause exchange.Cause) {
+	answer := cause.Answer()
+	if f.answered || answer.Status == 0 {
+		f.Report.Cause = cause
+		f.Keep = false
+		return
+	}
+	f.answer(answer)
+}
+
+// answer sends a response of our own.
+func (f *flight) answer(a exchange.Answer) {
+	f.answered = true
+	f.deadline = f.Report.Start.Add(exchange.Forever) // it may have passed, and this is why
+	f.down.bound(f.deadline)
+	if a.Cause.Ends() || !f.body.canSettle() || f.down.draining() {
+		f.Keep = false
+	}
+	if err := f.down.answer(a, time.Now()); err != nil {
+		f.Report.Cause = f.writeCause(err)
+		return
+	}
+	f.ended = true
+}
+
+// writeCause says why the client could not be sent something.
+func (f *flight) writeCause(err error) exchange.Cause {
 	switch {
 	case err == nil:
 		return exchange.CauseNone

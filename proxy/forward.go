@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"net/http"
 	"os"
 	"time"
 
@@ -28,7 +29,7 @@ func (f *flight) forward() {
 		}
 		stale := f.mayRepeatStale(cause)
 		repeat := stale || f.mayRepeat(cause)
-		endpoint := f.up.endpoint
+		endpoint := f.up.to()
 		f.drop()
 		if !repeat {
 			break
@@ -47,7 +48,7 @@ func (f *flight) forward() {
 // failed. Endpoints that refuse cost little, so all of them may be tried.
 func (f *flight) connect(again *router.Endpoint, cause exchange.Cause) exchange.Cause {
 	for {
-		if f.Report.Attempts > 0 && f.c.gone() {
+		if f.Report.Attempts > 0 && f.gone() {
 			return exchange.CauseClientGone
 		}
 		endpoint := again
@@ -61,11 +62,14 @@ func (f *flight) connect(again *router.Endpoint, cause exchange.Cause) exchange.
 		f.Report.Upstream = endpoint.Addr
 		f.startAttempt()
 		if again == nil {
-			if f.up = f.pooled(endpoint); f.up != nil {
+			if up := f.pooled(endpoint); up != nil {
+				f.use(up)
 				return exchange.CauseNone
 			}
 		}
-		if f.up, cause = f.dial(endpoint); cause == exchange.CauseNone {
+		var up *h1Upstream
+		if up, cause = f.dial(endpoint); cause == exchange.CauseNone {
+			f.use(up)
 			return exchange.CauseNone
 		}
 		endpoint.Release()
@@ -89,9 +93,9 @@ func (f *flight) startAttempt() {
 
 // pooled returns an idle connection, unless its peer has closed it. Whatever
 // the peer has sent on it would be taken for the response to this request.
-func (f *flight) pooled(endpoint *router.Endpoint) *upstream {
+func (f *flight) pooled(endpoint *router.Endpoint) *h1Upstream {
 	for {
-		up := f.c.server.pool.get(endpoint)
+		up := f.server.pool.get(endpoint)
 		if up == nil || up.quiet() {
 			return up
 		}
@@ -99,10 +103,10 @@ func (f *flight) pooled(endpoint *router.Endpoint) *upstream {
 	}
 }
 
-func (f *flight) dial(endpoint *router.Endpoint) (*upstream, exchange.Cause) {
+func (f *flight) dial(endpoint *router.Endpoint) (*h1Upstream, exchange.Cause) {
 	now := time.Now()
 	limit := min(f.Settings.ConnectTimeout, f.attemptBy.Sub(now))
-	up, err := f.c.server.pool.dial(endpoint, limit)
+	up, err := f.server.pool.dial(endpoint, limit)
 	if err == nil {
 		endpoint.OK()
 		return up, exchange.CauseNone
@@ -120,30 +124,26 @@ func (f *flight) dial(endpoint *router.Endpoint) (*upstream, exchange.Cause) {
 
 // attempt sends the request over f.up and delivers the response.
 func (f *flight) attempt() exchange.Cause {
-	f.responded, f.unsent, f.cut, f.closed = false, false, false, false
+	f.responded, f.unsent, f.cut = false, false, false
+	f.down.rewind()
 	f.body.start()
-	f.res.r, f.res.w = 0, 0
-
-	head, cause := f.body.appendBuffered(f.AppendRequest(f.out[:0], f.up.endpoint.Addr))
-	if cause != exchange.CauseNone {
+	f.up.bound(f.attemptBy)
+	f.up.open(&f.Exchange)
+	if cause := f.body.sendReady(f.up); cause != exchange.CauseNone {
 		return cause
 	}
-	now := time.Now()
-	f.sent, f.progress = now, now
-	f.up.writeBy.within(now, f.Settings.BodyTimeout, f.attemptBy)
-	n, err := f.up.conn.Write(head)
-	f.out = head[:0]
-	if err != nil {
-		if f.unsent = n == 0; f.unsent {
+	f.sent = time.Now()
+	f.progress = f.sent
+	if err := f.up.flush(); err != nil {
+		if f.unsent = isUnsent(err); f.unsent {
 			return writeFailure(err)
 		}
 		// It may have answered before it closed, or without reading on.
 		f.cut = true
-	} else if !f.body.complete() {
+	} else if !f.down.complete() {
 		f.body.pump(f.up)
 	}
-	cause = f.receive()
-	return f.conclude(cause)
+	return f.conclude(f.receive())
 }
 
 func writeFailure(err error) exchange.Cause {
@@ -161,6 +161,9 @@ func (f *flight) conclude(cause exchange.Cause) exchange.Cause {
 		if f.body.cause != exchange.CauseNone {
 			return f.body.cause // the reason behind it
 		}
+		if cause == exchange.CauseUpstreamReset && f.gone() {
+			return exchange.CauseClientGone // so that we have reset it ourselves
+		}
 		return cause
 	}
 	if !f.body.await() {
@@ -168,36 +171,44 @@ func (f *flight) conclude(cause exchange.Cause) exchange.Cause {
 		f.drop()
 		return exchange.CauseNone
 	}
-	if f.reusable() {
-		f.up.endpoint.Release()
-		f.c.server.pool.put(f.up, f.progress)
-		f.up = nil
+	if !f.reusable() {
+		f.drop()
 		return exchange.CauseNone
 	}
-	f.drop()
+	up := f.up
+	f.use(nil)
+	up.to().Release()
+	up.release(f.progress)
 	return exchange.CauseNone
 }
 
-// drop closes the upstream connection.
+// reusable reports whether the upstream connection can take another request, as far
+// as the flight knows.
+func (f *flight) reusable() bool {
+	return f.down.complete() && !f.body.refused && !f.cut && f.response.Status != http.StatusSwitchingProtocols
+}
+
+// drop ends the attempt.
 func (f *flight) drop() {
-	if f.up == nil {
+	up := f.up
+	if up == nil {
 		return
 	}
-	f.up.close()
-	f.up.endpoint.Release()
-	f.up = nil
+	f.use(nil)
+	up.drop()
+	up.to().Release()
 	f.response.Reset() // it may have got a part of a head
 }
 
 // mayRepeatStale reports whether the attempt failed because the pool's
 // connection had been closed meanwhile, and can be made anew.
 func (f *flight) mayRepeatStale(cause exchange.Cause) bool {
-	return cause == exchange.CauseUpstreamReset && f.up.reused && !f.responded && f.body.replayable() &&
+	return cause == exchange.CauseUpstreamReset && f.up.reused() && !f.responded && f.down.replayable() &&
 		(f.unsent || f.Idempotent())
 }
 
 // mayRepeat reports whether the request may go to another endpoint.
 func (f *flight) mayRepeat(cause exchange.Cause) bool {
-	return cause == exchange.CauseUpstreamReset && !f.responded && f.body.replayable() &&
+	return cause == exchange.CauseUpstreamReset && !f.responded && f.down.replayable() &&
 		f.Idempotent() && f.Report.Attempts < maxAttempts
 }

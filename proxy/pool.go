@@ -15,6 +15,7 @@ const tidyInterval = 5 * time.Second
 
 // pool keeps idle upstream connections, by endpoint.
 type pool struct {
+	server  *Server
 	open    func(context.Context, netip.AddrPort) (net.Conn, error)
 	dialing context.Context // ends with abortDials
 	abort   context.CancelFunc
@@ -29,24 +30,25 @@ type pool struct {
 // least likely to be stale, and the oldest can end.
 type idle struct {
 	mu    sync.Mutex // held for a push, a pop or a sweep of one endpoint alone
-	first *upstream
+	first *h1Upstream
 	count int
 	gone  bool // taken out of the pool's lists: nothing can be pushed
 }
 
-func newPool(settings Settings, stats *Stats) *pool {
+func newPool(s *Server) *pool {
 	p := &pool{
-		open:  settings.Dial,
-		stats: stats,
-		max:   settings.MaxIdlePerEndpoint,
-		limit: settings.UpstreamIdleTimeout,
+		server: s,
+		open:   s.settings.Dial,
+		stats:  &s.stats,
+		max:    s.settings.MaxIdlePerEndpoint,
+		limit:  s.settings.UpstreamIdleTimeout,
 	}
 	p.dialing, p.abort = context.WithCancel(context.Background())
 	return p
 }
 
 // get returns the newest idle connection, or nil.
-func (p *pool) get(endpoint *router.Endpoint) *upstream {
+func (p *pool) get(endpoint *router.Endpoint) *h1Upstream {
 	list, ok := p.lists.Load(endpoint)
 	if !ok {
 		return nil
@@ -54,13 +56,13 @@ func (p *pool) get(endpoint *router.Endpoint) *upstream {
 	u := list.(*idle).pop()
 	if u != nil {
 		p.stats.UpstreamIdle.Add(-1)
-		u.reused = true
+		u.recycled = true
 	}
 	return u
 }
 
 // put takes an idle connection, or closes it when there are enough.
-func (p *pool) put(u *upstream, now time.Time) {
+func (p *pool) put(u *h1Upstream, now time.Time) {
 	u.since = now
 	for {
 		list, ok := p.lists.Load(u.endpoint)
@@ -88,7 +90,7 @@ const (
 	listGone
 )
 
-func (l *idle) push(u *upstream, limit int) pushResult {
+func (l *idle) push(u *h1Upstream, limit int) pushResult {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.gone {
@@ -97,17 +99,17 @@ func (l *idle) push(u *upstream, limit int) pushResult {
 	if l.count >= limit {
 		return full
 	}
-	u.next, l.first = l.first, u
+	u.later, l.first = l.first, u
 	l.count++
 	return pushed
 }
 
-func (l *idle) pop() *upstream {
+func (l *idle) pop() *h1Upstream {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	u := l.first
 	if u != nil {
-		l.first, u.next = u.next, nil
+		l.first, u.later = u.later, nil
 		l.count--
 	}
 	return u
@@ -115,16 +117,16 @@ func (l *idle) pop() *upstream {
 
 // sweep takes out the connections that are not kept, and marks an empty list
 // as gone.
-func (l *idle) sweep(keep func(*upstream) bool) (removed []*upstream) {
+func (l *idle) sweep(keep func(*h1Upstream) bool) (removed []*h1Upstream) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for link := &l.first; *link != nil; {
 		u := *link
 		if keep(u) {
-			link = &u.next
+			link = &u.later
 			continue
 		}
-		*link = u.next
+		*link = u.later
 		l.count--
 		removed = append(removed, u)
 	}
@@ -142,7 +144,7 @@ func (p *pool) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
-			p.sweep(func(u *upstream) bool { return now.Sub(u.since) < p.limit && u.quiet() })
+			p.sweep(func(u *h1Upstream) bool { return now.Sub(u.since) < p.limit && u.quiet() })
 		}
 	}
 }
@@ -150,10 +152,10 @@ func (p *pool) run(ctx context.Context) {
 // close closes every idle connection. No exchange may be in flight.
 func (p *pool) close() {
 	p.abort()
-	p.sweep(func(*upstream) bool { return false })
+	p.sweep(func(*h1Upstream) bool { return false })
 }
 
-func (p *pool) sweep(keep func(*upstream) bool) {
+func (p *pool) sweep(keep func(*h1Upstream) bool) {
 	p.lists.Range(func(endpoint, list any) bool {
 		removed := list.(*idle).sweep(keep)
 		p.stats.UpstreamIdle.Add(-int64(len(removed)))

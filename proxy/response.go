@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"time"
@@ -32,19 +33,17 @@ func (f *flight) receive() exchange.Cause {
 				return cause
 			}
 		}
-		f.res.compact()
 	}
 }
 
 // receiveHead reads one head.
 func (f *flight) receiveHead() exchange.Cause {
 	for {
-		n, err := f.response.Parse(f.res.unread(), f.Settings.Limits, f.Request.Method)
+		found, err := f.up.head(&f.response, f.Request.Method)
 		if err != nil {
-			return exchange.CauseUpstreamInvalid
+			return f.receiveCause(err)
 		}
-		if n > 0 {
-			f.res.r += n
+		if found {
 			return exchange.CauseNone
 		}
 		if cause := f.fill(f.Settings.ResponseHeaderTimeout); cause != exchange.CauseNone {
@@ -54,36 +53,41 @@ func (f *flight) receiveHead() exchange.Cause {
 	}
 }
 
-// fill reads more of the response into f.res. limit bounds how long the upstream
-// may be silent.
+// fill waits for more of the response. limit bounds how long the upstream may be
+// silent.
 func (f *flight) fill(limit time.Duration) exchange.Cause {
-	up := f.up
-	// progress is just now, or else silence sets the deadline right.
-	up.readBy.wake(f.progress, earlier(f.attemptBy, f.progress.Add(limit)))
+	now := f.progress // which is just now, or else silence sets it right
 	for {
-		n, err := up.conn.Read(f.res.room())
-		f.res.w += n
-		if n > 0 {
+		err := f.up.await(now, earlier(f.attemptBy, f.progress.Add(limit)))
+		if err == nil {
 			return exchange.CauseNone
 		}
 		if !isTimeout(err) {
-			f.closed = err == io.EOF
-			return exchange.CauseUpstreamReset
+			return f.receiveCause(err)
 		}
-		if cause := f.silence(limit); cause != exchange.CauseNone {
+		now = time.Now()
+		if cause := f.silence(limit, now); cause != exchange.CauseNone {
 			return cause
 		}
 	}
 }
 
+// receiveCause says why the response could not be read.
+func (f *flight) receiveCause(err error) exchange.Cause {
+	if _, malformed := errors.AsType[*h1.Error](err); malformed {
+		return exchange.CauseUpstreamInvalid
+	}
+	f.unsent = f.unsent || isUnsent(err)
+	return exchange.CauseUpstreamReset
+}
+
 // silence is called now and then while the upstream sends nothing. It looks at
 // the clock, and whether the client still waits.
-func (f *flight) silence(limit time.Duration) exchange.Cause {
-	now := time.Now()
+func (f *flight) silence(limit time.Duration, now time.Time) exchange.Cause {
 	if !now.Before(f.attemptBy) {
 		return exchange.CauseTimeout
 	}
-	if f.c.gone() {
+	if f.gone() {
 		return exchange.CauseClientGone
 	}
 	if f.body.running && !f.body.ended.Load() {
@@ -94,7 +98,6 @@ func (f *flight) silence(limit time.Duration) exchange.Cause {
 	if now.Sub(f.progress) >= limit {
 		return exchange.CauseTimeout
 	}
-	f.up.readBy.wake(now, earlier(f.attemptBy, f.progress.Add(limit)))
 	return f.encourage(now)
 }
 
@@ -109,7 +112,7 @@ func (f *flight) encourage(now time.Time) exchange.Cause {
 		return exchange.CauseNone
 	}
 	f.continued = true
-	return f.send([]byte("HTTP/1.1 100 Continue\r\n\r\n"))
+	return f.writeCause(f.down.interim(&h1.Response{Minor: 1, Status: http.StatusContinue}))
 }
 
 // relayInterim passes a 1xx on. HTTP/1.0 knows none (RFC 9110 §15.2).
@@ -120,8 +123,7 @@ func (f *flight) relayInterim() exchange.Cause {
 	if f.response.Status == http.StatusContinue {
 		f.continued = true
 	}
-	f.out = exchange.AppendInterim(f.out[:0], &f.response)
-	return f.write(nil)
+	return f.writeCause(f.down.interim(&f.response))
 }
 
 // deliver sends the final response to the client, as it comes.
@@ -134,16 +136,12 @@ func (f *flight) deliver() exchange.Cause {
 		// The client may or may not send its body now.
 		f.Keep = false
 	}
-	f.payload.Reset(f.response.Framing, f.response.Length, f.Settings.Limits)
-	framing := f.Framing(&f.response)
-	if f.c.draining.Load() {
+	if f.down.draining() {
 		f.Keep = false
 	}
-	f.out = f.AppendResponse(f.out[:0], &f.response, framing, f.progress)
-
-	cause := f.deliverBody(framing)
-	if cause != exchange.CauseNone && framing == h1.UntilClose {
-		f.c.reset() // else the client takes what it has for all of it
+	cause := f.writeCause(f.down.head(&f.response, f.progress))
+	if cause == exchange.CauseNone {
+		cause = f.deliverBody()
 	}
 	f.ended = cause == exchange.CauseNone
 	f.Report.Duration = time.Since(f.Report.Start)
@@ -152,75 +150,44 @@ func (f *flight) deliver() exchange.Cause {
 
 // deliverBody sends what of the body is there, and then what comes, without
 // waiting for more than one read brought.
-func (f *flight) deliverBody(framing h1.Framing) exchange.Cause {
+func (f *flight) deliverBody() exchange.Cause {
 	for {
-		if cause := f.passOn(framing); cause != exchange.CauseNone {
+		ended, cause := f.passOn()
+		if ended || cause != exchange.CauseNone {
 			return cause
 		}
-		if f.payload.Done() {
-			return exchange.CauseNone
+		if down, up := f.spliceable(); up != nil {
+			return f.splice(down, up)
 		}
-		if f.spliceable() {
-			return f.splice()
-		}
-		f.res.compact()
-		cause := f.fill(f.Settings.BodyTimeout)
-		if f.closed && f.payload.EOF() == nil {
-			// The body lasted until the upstream closed. A reset is no such end, and
-			// neither is that requestBody gave the connection up.
-			return f.passOn(framing)
-		}
-		if cause != exchange.CauseNone {
+		if cause := f.fill(f.Settings.BodyTimeout); cause != exchange.CauseNone {
 			return cause
 		}
 		f.progress = time.Now()
 	}
 }
 
-// passOn sends the payload in f.res.
-func (f *flight) passOn(framing h1.Framing) exchange.Cause {
-	for len(f.res.unread()) > 0 && !f.payload.Done() {
-		n, data, err := f.payload.Next(f.res.unread())
-		f.res.r += n
-		if cause := f.pass(data, framing); cause != exchange.CauseNone {
-			return cause
+// passOn sends the payload that is there, and reports whether that was all.
+func (f *flight) passOn() (ended bool, cause exchange.Cause) {
+	for {
+		data, err := f.up.next()
+		if len(data) > 0 {
+			f.Report.Sent += int64(len(data))
+			if err := f.down.write(data); err != nil {
+				return false, f.writeCause(err)
+			}
 		}
-		if err != nil {
-			f.write(nil) // what came before the mistake
-			return exchange.CauseUpstreamInvalid
-		}
-	}
-	if f.payload.Done() && framing == h1.Chunked {
-		f.DropResponseTrailers(&f.payload, &f.response)
-		f.out = h1.AppendLastChunk(f.out, f.payload.Trailers())
-	}
-	return f.write(nil)
-}
-
-// pass sends data, or keeps it in f.out for passOn to send together with what
-// follows.
-func (f *flight) pass(data []byte, framing h1.Framing) exchange.Cause {
-	if len(data) == 0 {
-		return exchange.CauseNone
-	}
-	f.Report.Sent += int64(len(data))
-	if framing != h1.Chunked {
-		return f.write(data)
-	}
-	if cap(f.out)-len(f.out) < len(data)+chunkOverhead {
-		if cause := f.write(nil); cause != exchange.CauseNone {
-			return cause
+		switch {
+		case err == io.EOF:
+			err = f.down.end(f.ResponseTrailers(f.up.trailers(), &f.response))
+			if err == nil {
+				err = f.down.flush()
+			}
+			return true, f.writeCause(err)
+		case err != nil:
+			_ = f.down.flush() // what came before the mistake
+			return false, f.receiveCause(err)
+		case len(data) == 0:
+			return false, f.writeCause(f.down.flush())
 		}
 	}
-	f.out = h1.AppendChunk(f.out, data)
-	return exchange.CauseNone
-}
-
-// chunkOverhead bounds the bytes of framing around a chunk.
-const chunkOverhead = 16 + 2*len("\r\n")
-
-// reusable reports whether the upstream connection can take another request.
-func (f *flight) reusable() bool {
-	return f.response.KeepAlive && f.response.Framing != h1.UntilClose && f.payload.Done() &&
-		len(f.res.unread()) == 0 && f.body.complete() && !f.body.refused && !f.cut && f.response.Status != http.StatusSwitchingProtocols
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"io"
 	"net"
 	"time"
 
@@ -20,29 +21,38 @@ const (
 	spliceTimeouts = 2
 )
 
-// spliceable reports whether the rest of the response can go from socket to
-// socket inside the kernel, which costs less than half. f.res has been used up.
-func (f *flight) spliceable() bool {
+// spliceable returns both sides if the rest of the response can go from socket to
+// socket inside the kernel, which costs less than half; else nil. What has been read
+// from the upstream has been used up.
+func (f *flight) spliceable() (*h1Downstream, *h1Upstream) {
 	if f.response.Framing != h1.Length || f.response.Length-f.Report.Sent < minSplice {
-		return false
+		return nil, nil
 	}
-	_, down := f.c.conn.(*net.TCPConn)
-	_, up := f.up.conn.(*net.TCPConn)
-	return down && up
+	down, downOK := f.down.(*h1Downstream)
+	up, upOK := f.up.(*h1Upstream)
+	if !downOK || !upOK {
+		return nil, nil
+	}
+	if _, plain := down.c.conn.(*net.TCPConn); !plain {
+		return nil, nil
+	}
+	if _, plain := up.conn.(*net.TCPConn); !plain {
+		return nil, nil
+	}
+	return down, up
 }
 
 // splice sends the rest of the response.
-func (f *flight) splice() exchange.Cause {
-	down, up := f.c.conn.(*net.TCPConn), f.up.conn.(*net.TCPConn)
+func (f *flight) splice(down *h1Downstream, up *h1Upstream) exchange.Cause {
+	client := down.c.conn.(*net.TCPConn)
 	limit := f.Settings.BodyTimeout
-	f.limited.R = up
 	for f.Report.Sent < f.response.Length {
 		now := time.Now()
-		f.c.writeBy.within(now, spliceTimeouts*limit, f.deadline)
-		f.up.readBy.wake(now, earlier(f.attemptBy, f.progress.Add(limit)))
+		down.c.writeBy.within(now, spliceTimeouts*limit, f.deadline)
+		up.readBy.wake(now, earlier(f.attemptBy, f.progress.Add(limit)))
 		piece := min(f.response.Length-f.Report.Sent, splicePiece)
-		f.limited.N = piece
-		n, err := down.ReadFrom(&f.limited)
+		down.limited = io.LimitedReader{R: up.conn, N: piece}
+		n, err := client.ReadFrom(&down.limited)
 		f.Report.Sent += n
 		if n > 0 {
 			f.progress = time.Now()
@@ -51,7 +61,7 @@ func (f *flight) splice() exchange.Cause {
 			return cause
 		}
 	}
-	f.payload.Reset(h1.NoBody, 0, f.Settings.Limits) // it is done
+	up.payload.Reset(h1.NoBody, 0, f.Settings.Limits) // it is done
 	return exchange.CauseNone
 }
 
@@ -63,7 +73,7 @@ func (f *flight) spliceFailure(short bool, err error, start time.Time) exchange.
 	case err == nil:
 		return exchange.CauseUpstreamReset // its end
 	case !isTimeout(err):
-		if f.c.gone() {
+		if f.gone() {
 			return exchange.CauseClientGone
 		}
 		return exchange.CauseUpstreamReset
@@ -72,6 +82,6 @@ func (f *flight) spliceFailure(short bool, err error, start time.Time) exchange.
 	case time.Since(start) >= spliceTimeouts*f.Settings.BodyTimeout:
 		return exchange.CauseClientStalled
 	default:
-		return f.silence(f.Settings.BodyTimeout) // nothing was lost: the read deadline wakes us
+		return f.silence(f.Settings.BodyTimeout, time.Now()) // nothing was lost: the read deadline wakes us
 	}
 }

@@ -23,36 +23,31 @@ func (f *flight) upgrade() exchange.Cause {
 	f.Report.UpstreamLatency = time.Since(f.Report.Start)
 	f.deadline = f.Report.Start.Add(exchange.Forever)
 	f.attemptBy = f.deadline
+	f.down.bound(f.deadline)
 
-	f.out = f.AppendSwitch(f.out[:0], &f.response)
-	early := f.res.unread()
-	f.Report.Sent += int64(len(early))
-	if cause := f.write(early); cause != exchange.CauseNone {
-		return cause
+	client, pending, err := f.down.upgrade(&f.response)
+	if err != nil {
+		return f.writeCause(err)
 	}
-	f.releaseBuffers() // the relay may last, and has smaller ones
-	f.relay()
+	conn, early := f.up.tunnel()
+	f.relay(&relay{client: client, upstream: conn}, pending, early)
 	f.ended = true
 	return exchange.CauseNone
 }
 
-// relay copies bytes both ways until both have ended.
-func (f *flight) relay() {
-	c, up := f.c, f.up
-	c.server.stats.Upgraded.Add(1)
-	defer c.server.stats.Upgraded.Add(-1)
+// relay copies bytes both ways until both have ended. What either side had sent already
+// goes first: pending to the upstream, early to the client.
+func (f *flight) relay(r *relay, pending, early []byte) {
+	f.server.stats.Upgraded.Add(1)
+	defer f.server.stats.Upgraded.Add(-1)
 
-	c.readBy.exactly(time.Time{})
-	up.readBy.exactly(time.Time{})
-	c.relaysTo(up.conn)
-	pending := append(c.in.unread()[f.body.used:], f.body.left...) // sent behind the request
-
-	r := relay{client: c.conn, upstream: up.conn, limit: f.Settings.BodyTimeout, buffers: c.server.heads}
-	sent := direction{to: up.conn, from: c.conn, writeBy: &up.writeBy}
-	received := direction{to: c.conn, from: up.conn, writeBy: &c.writeBy}
+	r.limit, r.buffers = f.Settings.BodyTimeout, f.server.heads
+	toUpstream, toClient := writeDeadline(r.upstream), writeDeadline(r.client)
+	sent := direction{to: r.upstream, from: r.client, writeBy: &toUpstream}
+	received := direction{to: r.client, from: r.upstream, writeBy: &toClient}
 	var upward sync.WaitGroup
 	upward.Go(func() { r.copy(&sent, pending) })
-	r.copy(&received, nil)
+	r.copy(&received, early)
 	upward.Wait()
 	f.body.received.Add(sent.moved)
 	f.Report.Sent += received.moved

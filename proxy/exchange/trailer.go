@@ -42,3 +42,29 @@ func decides(filter *router.HeaderFilter, name string) bool {
 	return slices.ContainsFunc(filter.Set, func(set router.Field) bool { return strings.EqualFold(set.Name, name) }) ||
 		slices.ContainsFunc(filter.Remove, func(removed string) bool { return strings.EqualFold(removed, name) })
 }
+
+// RequestTrailers returns those of the request's trailers that may go upstream, in the
+// place of all.
+func (x *Exchange) RequestTrailers(fields []h1.Field) []h1.Field {
+	if x.Chosen == nil || len(fields) == 0 { // nothing goes upstream
+		return fields
+	}
+	outer, inner := x.Rule.Action.RequestHeaders, x.Chosen.RequestHeaders
+	return slices.DeleteFunc(fields, func(field h1.Field) bool {
+		return classify(field.Name) != ordinary || x.Request.HopByHop(field.Name) ||
+			decides(outer, field.Name) || decides(inner, field.Name)
+	})
+}
+
+// ResponseTrailers returns those of the response's trailers that may reach the client,
+// in the place of all.
+func (x *Exchange) ResponseTrailers(fields []h1.Field, res *h1.Response) []h1.Field {
+	if len(fields) == 0 {
+		return fields
+	}
+	outer, inner := x.Rule.Action.ResponseHeaders, x.Chosen.ResponseHeaders
+	return slices.DeleteFunc(fields, func(field h1.Field) bool {
+		return classify(field.Name) != ordinary || res.HopByHop(field.Name) ||
+			decides(outer, field.Name) || decides(inner, field.Name)
+	})
+}
