@@ -34,16 +34,13 @@ func (p goProgram) build(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cache, err := os.UserCacheDir()
+	cache, err := cacheDir()
 	if err != nil {
-		return "", fmt.Errorf("find cache folder: %w", err)
+		return "", err
 	}
-	path := filepath.Join(cache, "lintel", "bench", p.name+"-"+key)
+	path := filepath.Join(cache, p.name+"-"+key)
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return path, nil
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return "", fmt.Errorf("make cache folder: %w", err)
 	}
 	fmt.Fprintf(os.Stderr, "bench: building %s; this takes minutes the first time\n", p.name)
 	aside := fmt.Sprintf("%s.%d", path, os.Getpid())

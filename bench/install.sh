@@ -13,6 +13,7 @@ want util-linux taskset
 want gcc gcc
 [ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
 [ -e /usr/include/openssl/ssl.h ] || missing+=(libssl-dev)
+[ -e /usr/include/nghttp2/nghttp2.h ] || missing+=(libnghttp2-dev)
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 echo "bench: installing ${missing[*]}" >&2

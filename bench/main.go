@@ -29,10 +29,6 @@ const (
 var errWrong = errors.New("answers were wrong or missing; see the lines that begin with fail")
 
 func main() {
-	if len(os.Args) == 3 && os.Args[1] == grpcUpstreamCommand {
-		fmt.Fprintln(os.Stderr, serveGRPC(os.Args[2]))
-		os.Exit(1)
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	if err := run(ctx, os.Args[1:]); err != nil {

@@ -15,8 +15,9 @@ var nativeSource embed.FS
 // tools are the programs in C that this package brings: what feeds the proxies has
 // to be cheaper than they are, or it is measured instead of them.
 type tools struct {
-	load     string // native/load.c
-	upstream string // native/upstream.c
+	load       string // native/load.c
+	upstream   string // native/upstream.c
+	upstreamH2 string // native/upstream_h2.c
 }
 
 // buildTools compiles them into dir, which takes seconds.
@@ -34,12 +35,16 @@ func buildTools(ctx context.Context, dir string) (tools, error) {
 			return tools{}, fmt.Errorf("write source: %w", err)
 		}
 	}
-	for _, name := range []string{"load", "upstream"} {
-		cmd := exec.CommandContext(ctx, "gcc", "-O2", "-o", name, name+".c", "-lssl", "-lcrypto", "-lm")
+	for name, libraries := range map[string][]string{
+		"load": {"-lssl", "-lcrypto", "-lm"}, "upstream": {"-lcrypto"}, "upstream_h2": {"-lnghttp2"},
+	} {
+		cmd := exec.CommandContext(ctx, "gcc", append([]string{"-O2", "-o", name, name + ".c"}, libraries...)...)
 		cmd.Dir = dir
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return tools{}, fmt.Errorf("compile %s.c (gcc, libc6-dev and libssl-dev are needed): %w\n%s", name, err, out)
+			return tools{}, fmt.Errorf("compile %s.c (bench/install.sh installs what it needs): %w\n%s", name, err, out)
 		}
 	}
-	return tools{load: filepath.Join(dir, "load"), upstream: filepath.Join(dir, "upstream")}, nil
+	return tools{
+		load: filepath.Join(dir, "load"), upstream: filepath.Join(dir, "upstream"), upstreamH2: filepath.Join(dir, "upstream_h2"),
+	}, nil
 }

@@ -51,6 +51,11 @@ func (b *bench) run(ctx context.Context, cases []Case, peers []Peer) error {
 		return err
 	}
 	programs := b.programs(ctx, cases, peers)
+	release, err := alone(ctx, b.log)
+	if err != nil {
+		return err
+	}
+	defer release()
 	var all []caseResult
 	for _, c := range cases {
 		result, err := b.runCase(ctx, c, programs)

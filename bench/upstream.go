@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -20,29 +19,27 @@ const startPatience = 60 * time.Second
 type upstream struct {
 	*process
 	address string // host:port
+	client  *http.Client
 }
 
-// startUpstream starts the upstream in C, or for gRPC the one in Go, on the core of
-// the load.
+// startUpstream starts the upstream that suits the protocol, on the core of the load.
 func startUpstream(ctx context.Context, t tools, dir string, protocol Protocol) (*upstream, error) {
 	ports, err := freePorts(1)
 	if err != nil {
 		return nil, err
 	}
 	port := strconv.Itoa(ports[0])
-	command := []string{t.upstream, port}
+	program, client := t.upstream, http.DefaultClient
 	if protocol == GRPC {
-		self, err := os.Executable()
-		if err != nil {
-			return nil, fmt.Errorf("find own program: %w", err)
-		}
-		command = []string{self, grpcUpstreamCommand, port}
+		var protocols http.Protocols
+		protocols.SetUnencryptedHTTP2(true)
+		program, client = t.upstreamH2, &http.Client{Transport: &http.Transport{Protocols: &protocols}}
 	}
-	p, err := startProcess("upstream", dir, loadCore, command)
+	p, err := startProcess("upstream", dir, loadCore, []string{program, port})
 	if err != nil {
 		return nil, err
 	}
-	u := &upstream{process: p, address: net.JoinHostPort("127.0.0.1", port)}
+	u := &upstream{process: p, address: net.JoinHostPort("127.0.0.1", port), client: client}
 	if err := p.await(ctx, func(ctx context.Context) error { _, err := u.served(ctx); return err }); err != nil {
 		p.stop()
 		return nil, err
@@ -56,7 +53,7 @@ func (u *upstream) served(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("ask upstream: %w", err)
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := u.client.Do(request)
 	if err != nil {
 		return 0, fmt.Errorf("ask upstream: %w", err)
 	}
