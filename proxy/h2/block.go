@@ -32,9 +32,6 @@ const priorityLength = 5
 func (c *Conn) beginHeaders(f *frame) {
 	b := &c.in.block
 	*b = head{bytes: b.bytes[:0], stream: f.stream, end: f.has(flagEndStream), open: true}
-	if cap(b.bytes) > keepBuffer {
-		b.bytes = nil
-	}
 	s := c.streams.find(f.stream)
 	switch {
 	case s != nil && s.has(theirsEnded):
@@ -100,6 +97,9 @@ func (c *Conn) readBlock(p []byte, e *Event) (n int, more bool) {
 	if in.tell = false; last {
 		b.open = false
 		c.endBlock(block, e)
+		if cap(b.bytes) > keepBlock {
+			b.bytes = nil
+		}
 	}
 	return n, true
 }

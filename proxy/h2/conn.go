@@ -63,8 +63,8 @@ const (
 	maxFrame      = 1<<24 - 1
 	maxWindow     = 1<<31 - 1
 	maxStream     = 1<<31 - 1
-	// keepBuffer is how large an empty buffer may be to be kept for later.
-	keepBuffer = 64 << 10
+	// keepBlock is how large an empty buffer for header blocks may be to be kept.
+	keepBlock = 16 << 10
 	// abandonedKept bounds how many streams are remembered as reset by us: all
 	// that may be open by default, twice.
 	abandonedKept = 256
@@ -112,7 +112,7 @@ func (c *Conn) Sent(n int) {
 		return
 	}
 	c.sent, c.waiting = 0, 0
-	if cap(c.out) > keepBuffer+c.settings.MaxBuffered {
+	if cap(c.out) > 2*(c.settings.MaxBuffered+keepBlock) {
 		c.out = nil
 	}
 	c.out = c.out[:0]
@@ -222,12 +222,19 @@ func (c *Conn) Ping(token uint64) {
 	}
 }
 
-// Relax halves what is held against the peer under MaxResets and MaxControl. An
-// owner with a clock calls it now and then, say every 10 seconds, so that what is
-// rare does not add up over days.
+// Relax halves what is held against the peer under MaxResets and MaxControl, and
+// lets go of buffers that are empty. An owner with a clock calls it now and then,
+// say every 10 seconds, so that what is rare does not add up over days, and a
+// connection that went quiet is small.
 func (c *Conn) Relax() {
 	c.resets /= 2
 	c.control /= 2
+	if len(c.out) == 0 {
+		c.out = nil
+	}
+	if c.streams.n == 0 {
+		c.streams = streams{}
+	}
 }
 
 // Streams returns the number of open streams.

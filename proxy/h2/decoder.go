@@ -266,7 +266,7 @@ func (d *decoder) grow() {
 // trim lets go of room that a large block needed.
 func (d *decoder) trim() {
 	d.block = nil
-	if cap(d.scratch) > keepBuffer {
+	if cap(d.scratch) > keepBlock {
 		d.scratch = nil
 	}
 }

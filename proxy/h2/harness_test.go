@@ -91,6 +91,7 @@ type wire struct {
 	coder  *hpack.Encoder
 	events []Event
 	err    error
+	deaf   bool // the peer reads nothing
 }
 
 // newWire returns a peer of a side, after the preface and settings of both.
@@ -138,6 +139,9 @@ func (w *wire) pump() {
 	rest := append([]byte(nil), p...)
 	w.in.Reset()
 	w.in.Write(rest)
+	if w.deaf {
+		return
+	}
 	w.out.Write(w.c.Output())
 	w.c.Sent(len(w.c.Output()))
 }

@@ -53,7 +53,7 @@ func serve(conn net.Conn, c *Conn, handle func(*Conn, Event)) error {
 }
 
 // echo is a handler that answers every request with its own method, path, fields
-// and body; trailers come back as well.
+// and body, GET with a greeting; trailers come back as well.
 type echo struct {
 	streams map[uint32]*echoed
 }
@@ -75,6 +75,9 @@ func (h *echo) handle(c *Conn, e Event) {
 		s.head.Fields = append(s.head.Fields, Field{Name: "Echo-Method", Value: e.Request.Method}, Field{Name: "Echo-Path", Value: e.Request.Path})
 		for _, f := range e.Request.Fields {
 			s.head.Fields = append(s.head.Fields, Field{Name: "Echo-" + f.Name, Value: f.Value})
+		}
+		if e.Request.Method == "GET" {
+			s.body.WriteString("hello")
 		}
 		h.streams[e.Stream] = s
 	case HeadTooLarge:

@@ -230,7 +230,9 @@ func (c *Conn) beginData(e *Event, extra int) {
 	c.giveBack(int64(extra))
 	s := c.streams.find(f.stream)
 	if s == nil {
-		c.idle()
+		if in.left < windowProgress {
+			c.idle()
+		}
 		if !c.abandoned.has(f.stream) {
 			c.writeReset(f.stream, StreamClosed)
 			c.blame()

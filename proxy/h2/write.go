@@ -13,8 +13,11 @@ const (
 	// headProgress: a request or response brings a handful, of priority or for
 	// its windows.
 	headProgress = 8
-	// windowProgress: one more for so many bytes of ours. The smallest
-	// WINDOW_UPDATEs in use are for a kilobyte, twice, on stream and connection.
+	// dataProgress: a peer may answer each piece of payload with two
+	// WINDOW_UPDATEs and a PING.
+	dataProgress = 3
+	// windowProgress: one more for so many bytes of ours. What is cut shorter than
+	// that by a window, the peer has only itself to thank for.
 	windowProgress = 256
 )
 
@@ -144,7 +147,7 @@ func (c *Conn) WriteData(stream uint32, p []byte, fin Fin) (n int, err error) {
 	s.send -= int64(n)
 	c.send -= int64(n)
 	if n == len(p) {
-		c.progress(1)
+		c.progress(dataProgress)
 	}
 	c.progress(n / windowProgress)
 	c.out = c.room()
