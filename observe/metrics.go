@@ -96,15 +96,16 @@ func durationBuckets() []float64 {
 	return []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
 }
 
-// Connections are gauges that are read at each scrape, on any goroutine.
+// Connections are numbers that are read at each scrape, on any goroutine.
 type Connections struct {
 	Downstream   func() int64 // open client connections
 	Upstream     func() int64 // open upstream connections, idle ones included
 	UpstreamIdle func() int64
 	Upgraded     func() int64 // relayed after an upgrade
+	Refused      func() int64 // client connections beyond a limit, ever: this one only grows
 }
 
-// ObserveConnections adds the gauges of connections. It is called once, with all
+// ObserveConnections adds the numbers of connections. It is called once, with all
 // of them set.
 func (m *Metrics) ObserveConnections(c Connections) {
 	for _, gauge := range []struct {
@@ -120,6 +121,9 @@ func (m *Metrics) ObserveConnections(c Connections) {
 			prometheus.GaugeOpts{Name: gauge.name, Help: gauge.help},
 			func() float64 { return float64(gauge.read()) }))
 	}
+	m.registry.MustRegister(prometheus.NewCounterFunc(
+		prometheus.CounterOpts{Name: "lintel_refused_connections_total", Help: "Client connections that were closed because there were too many."},
+		func() float64 { return float64(c.Refused()) }))
 }
 
 // ObserveBuild counts one build of the configuration.

@@ -143,11 +143,11 @@ func TestObjectsAreReplaced(t *testing.T) {
 func TestGaugesAndBuilds(t *testing.T) {
 	m := NewMetrics(Build{Version: "v1.2.3", Commit: "abc", GoVersion: "go1.27"})
 	number := func(n int64) func() int64 { return func() int64 { return n } }
-	m.ObserveConnections(Connections{Downstream: number(1), Upstream: number(2), UpstreamIdle: number(3), Upgraded: number(4)})
+	m.ObserveConnections(Connections{Downstream: number(1), Upstream: number(2), UpstreamIdle: number(3), Upgraded: number(4), Refused: number(5)})
 	m.ObserveBuild(3 * time.Millisecond)
 	for _, want := range []string{
 		"lintel_downstream_connections 1", "lintel_upstream_connections 2",
-		"lintel_upstream_idle_connections 3", "lintel_upgraded_connections 4",
+		"lintel_upstream_idle_connections 3", "lintel_upgraded_connections 4", "lintel_refused_connections_total 5",
 		"lintel_config_builds_total 1", "lintel_config_build_seconds_count 1", "lintel_access_log_dropped_total 0",
 	} {
 		wantLine(t, m, want)

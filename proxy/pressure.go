@@ -13,16 +13,18 @@ const (
 	// some tens of MiB in it, which the margin above pressureOn has room for.
 	pressureInterval = 100 * time.Millisecond
 	// From pressureOn percent of the limit on new requests are refused, and below
-	// pressureOff they are served again. The distance keeps it from flapping.
-	pressureOn  = 90
-	pressureOff = 80
+	// pressureOff they are served again. What is counted is in use for sure, without
+	// garbage; closer to the limit the collector would take the processor for itself.
+	// The distance keeps it from flapping.
+	pressureOn  = 75
+	pressureOff = 65
 )
 
 // watchMemory keeps pressure up to date until ctx ends.
 func watchMemory(ctx context.Context, limit int64, pressure *exchange.Pressure) {
 	ticker := time.NewTicker(pressureInterval)
 	defer ticker.Stop()
-	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
+	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
 	for {
 		select {
 		case <-ctx.Done():

@@ -14,6 +14,7 @@ import (
 	"github.com/lintel-dev/lintel/manifest"
 	"github.com/lintel-dev/lintel/observe"
 	"github.com/lintel-dev/lintel/proxy"
+	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/proxy/h1"
 	edgetls "github.com/lintel-dev/lintel/tls"
 )
@@ -67,6 +68,7 @@ type process struct {
 	accessLog *observe.AccessLog // nil when it is off
 	server    *proxy.Server
 	loop      *loop
+	memory    int64 // bytes that we may use; 0 means no limit
 
 	early []func(context.Context) error // end with the signal
 	late  []func(context.Context) error // end when the data plane has drained
@@ -75,6 +77,7 @@ type process struct {
 func newProcess(s Settings, log *slog.Logger) *process {
 	v := thisVersion()
 	p := &process{settings: s, log: log, metrics: observe.NewMetrics(observe.Build{Version: v.Version, Commit: v.Commit, GoVersion: v.Go})}
+	p.memory = limitMemory(s.MemoryLimit)
 	if s.AccessLog {
 		p.accessLog = observe.NewAccessLog(observe.AccessLogOptions{Writer: os.Stdout, Sample: s.AccessLogSample, Metrics: p.metrics})
 		p.late = append(p.late, p.accessLog.Run)
@@ -83,6 +86,7 @@ func newProcess(s Settings, log *slog.Logger) *process {
 	stats := p.server.Stats()
 	p.metrics.ObserveConnections(observe.Connections{
 		Downstream: stats.Downstream.Load, Upstream: stats.Upstream.Load, UpstreamIdle: stats.UpstreamIdle.Load, Upgraded: stats.Upgraded.Load,
+		Refused: stats.Refused.Load,
 	})
 	p.loop = &loop{
 		settings:     gatewaySettings(&s),
@@ -188,21 +192,42 @@ func (p *process) proxySettings() proxy.Settings {
 		UpstreamIdleTimeout:   unlimited(s.UpstreamIdleTimeout),
 		DrainTimeout:          s.DrainTimeout,
 		MaxBody:               s.MaxBodyBytes,
-		Limits:                &limits,
-		TrustedProxies:        s.TrustedProxies,
-		Log:                   p.log,
-		Observe:               p.observe,
+		ProxyProtocolFrom:     s.ProxyProtocolFrom,
+		MaxConnections:        unbounded(s.MaxConnections),
+
+		MaxConnectionsPerAddress: s.MaxConnectionsPerAddress,
+		MemoryLimit:              p.memory,
+		Lane:                     lane(s.ExpressLane),
+		Limits:                   &limits,
+		TrustedProxies:           s.TrustedProxies,
+		Log:                      p.log,
+		Observe:                  p.observe,
 	}
 }
 
 // observe is called after every exchange. The calls are direct, so that the record
 // stays on the stack.
 func (p *process) observe(e *proxy.Report) {
-	exchange := observedExchange(e)
-	p.metrics.ObserveExchange(&exchange)
+	record := observedExchange(e)
+	p.metrics.ObserveExchange(&record)
 	if p.accessLog != nil {
-		p.accessLog.ObserveExchange(&exchange)
+		p.accessLog.ObserveExchange(&record)
 	}
+}
+
+func lane(express bool) exchange.Lane {
+	if express {
+		return exchange.LaneAuto
+	}
+	return exchange.LaneFull
+}
+
+// unbounded is unlimited for numbers.
+func unbounded(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
 }
 
 // unlimited turns the 0 of our settings, no limit, into the data plane's.

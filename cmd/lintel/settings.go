@@ -43,6 +43,12 @@ type Settings struct {
 	UpstreamIdleTimeout   time.Duration
 	MaxHeaderBytes        int64 // more than 0
 	MaxBodyBytes          int64
+
+	ExpressLane              bool
+	ProxyProtocolFrom        []netip.Prefix
+	MaxConnections           int   // of one socket; 0 means no limit
+	MaxConnectionsPerAddress int   // likewise, of one client
+	MemoryLimit              int64 // bytes; 0 means no limit, containerMemory that of the container
 }
 
 // settingsReader reads Settings from where they can be given. What comes first

@@ -32,6 +32,7 @@ func settingsTable(s *Settings) []setting {
 		{"Addresses and ports", addressSettings(s)},
 		{"Logs", logSettings(s)},
 		{"Traffic", trafficSettings(s)},
+		{"Protection", protectionSettings(s)},
 	} {
 		for _, row := range group.rows {
 			row.group = group.name
@@ -110,5 +111,20 @@ func trafficSettings(s *Settings) []setting {
 			usage: "`size` of a request or response head, beyond which it is refused; its first line may have 8 KiB, and a head 128 fields"},
 		{name: "max-body-bytes", value: size(&s.MaxBodyBytes, 0),
 			usage: "`size` of a request body, beyond which the answer is 413; 0 means no limit"},
+	}
+}
+
+func protectionSettings(s *Settings) []setting {
+	return []setting{
+		{name: "proxy-protocol-from", value: list(&s.ProxyProtocolFrom, network),
+			usage: "`networks` (CIDR or address) of load balancers whose connections must begin with a PROXY protocol header (version 1 or 2)"},
+		{name: "max-connections", value: limit(&s.MaxConnections, exchange.DefaultMaxConnections),
+			usage: "`number` of open client connections of one port, beyond which new ones are closed; 0 means no limit"},
+		{name: "max-connections-per-address", value: limit(&s.MaxConnectionsPerAddress, 0),
+			usage: "`number` of open connections of one client address (of one /64 in IPv6), trusted proxies excepted; 0 means no limit, which is right behind a load balancer that hides addresses"},
+		{name: "memory-limit", value: memory(&s.MemoryLimit),
+			usage: "`size` of the memory that Lintel may use, or `container` for the limit of the container, if there is one; when three quarters are in use, new requests get 503 with Retry-After; 0 means no limit"},
+		{name: "express-lane", value: onOff(&s.ExpressLane, true),
+			usage: "serve plain requests in event loops: `on|off`; off serves every connection by a goroutine, which behaves alike and costs more"},
 	}
 }

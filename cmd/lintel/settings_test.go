@@ -43,6 +43,7 @@ func TestSettingsDefaults(t *testing.T) {
 		DrainTimeout: 25 * time.Second, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 75 * time.Second,
 		ConnectTimeout: 5 * time.Second, ResponseHeaderTimeout: 60 * time.Second, BodyStallTimeout: 60 * time.Second,
 		UpstreamIdleTimeout: 60 * time.Second, MaxHeaderBytes: 65536,
+		ExpressLane: true, MaxConnections: 32768, MemoryLimit: containerMemory,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -98,6 +99,10 @@ func TestSettingsValues(t *testing.T) {
 			func(s *Settings) { s.IdleTimeout = 0 }},
 		{"size", []string{"--max-body-bytes", "1Mi"}, "LINTEL_MAX_BODY_BYTES=1048576", "maxBodyBytes: 1024Ki",
 			func(s *Settings) { s.MaxBodyBytes = 1 << 20 }},
+		{"number or none", []string{"--max-connections", "0"}, "LINTEL_MAX_CONNECTIONS=0", "maxConnections: 0",
+			func(s *Settings) { s.MaxConnections = 0 }},
+		{"memory in bytes", []string{"--memory-limit", "80Mi"}, "LINTEL_MEMORY_LIMIT=80Mi", "memoryLimit: 83886080",
+			func(s *Settings) { s.MemoryLimit = 80 << 20 }},
 		{"empty turns off", []string{"--admin-address", ""}, "LINTEL_ADMIN_ADDRESS=", `adminAddress: ""`,
 			func(s *Settings) { s.AdminAddress = "" }},
 	} {

@@ -189,6 +189,42 @@ var byteUnits = [...]struct { //nolint:gochecknoglobals // A constant table.
 	bytes  int64
 }{{"Gi", 1 << 30}, {"Mi", 1 << 20}, {"Ki", 1 << 10}}
 
+// limit is a number of which 0 stands for no limit.
+func limit(place *int, preset int) *value[int] {
+	v := count(place, preset)
+	v.parse = func(s string) (int, error) {
+		n, err := strconv.ParseInt(s, 10, 32)
+		if err != nil || n < 0 {
+			return 0, errors.New("must be a whole number, 0 or more")
+		}
+		return int(n), nil
+	}
+	return v
+}
+
+// memory is a size, or the word that stands for containerMemory.
+func memory(place *int64) *value[int64] {
+	const word = "container"
+	v := size(place, containerMemory)
+	v.parse = func(s string) (int64, error) {
+		if s == word {
+			return containerMemory, nil
+		}
+		n, err := parseSize(s)
+		if err != nil {
+			err = fmt.Errorf("%w, or %q", err, word)
+		}
+		return n, err
+	}
+	v.write = func(n int64) string {
+		if n == containerMemory {
+			return word
+		}
+		return formatSize(n)
+	}
+	return v
+}
+
 func size(place *int64, preset int64) *value[int64] {
 	*place = preset
 	return &value[int64]{place: place, parse: parseSize, write: formatSize}

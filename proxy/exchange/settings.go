@@ -108,8 +108,8 @@ type Settings struct {
 	// has the same one.
 	MaxConnectionsPerAddress int
 	// MemoryLimit is how much memory there is for the heap and the stacks, in bytes.
-	// From nine tenths of it on new requests are answered 503 with Retry-After, and
-	// what is under way goes on. Zero and negative mean no limit.
+	// When three quarters of it are in use, new requests are answered 503 with
+	// Retry-After, and what is under way goes on. Zero and negative mean no limit.
 	MemoryLimit int64
 
 	// Observe is called after each exchange, on the connection's goroutine: it
