@@ -14,7 +14,8 @@ import (
 type loadRun struct {
 	Case
 	port     int
-	pids     []int         // whose CPU time is measured
+	pids     []int // whose CPU time is measured
+	warmup   time.Duration
 	duration time.Duration // of the measurement
 	rate     float64       // requests per second; 0: as many as get answered
 	scratch  string        // a folder for files
@@ -24,6 +25,7 @@ type loadRun struct {
 type sample struct {
 	requests int           // answered, with those of the warm-up
 	measured int           // answered while CPU time was measured
+	unsent   int           // due in time, but all connections were waiting for answers
 	wall     time.Duration // of the measurement
 	cpu      time.Duration // of the proxy meanwhile
 	p50, p99 time.Duration // 0: not measured
@@ -38,8 +40,11 @@ func (s sample) rate() float64 { return float64(s.measured) / s.wall.Seconds() }
 // busy returns which part of its core the proxy used.
 func (s sample) busy() float64 { return s.cpu.Seconds() / s.wall.Seconds() }
 
-// warmup gives pools time to fill, heaps to grow and timers to settle.
-const warmup = 700 * time.Millisecond
+// unsentPart returns which part of what was due was never sent.
+func (s sample) unsentPart() float64 { return float64(s.unsent) / float64(max(1, s.measured+s.unsent)) }
+
+// usualWarmup gives pools time to fill, heaps to grow and timers to settle.
+const usualWarmup = 700 * time.Millisecond
 
 // errBadAnswers is what a load generator found.
 var errBadAnswers = errors.New("wrong answers")
@@ -62,7 +67,7 @@ func runLoad(ctx context.Context, t tools, r loadRun) (sample, error) {
 	out, err := output(ctx, []string{
 		t.load, fmt.Sprintf("port=%d", r.port), "path=" + r.Path, fmt.Sprintf("size=%d", r.Size), "host=" + host,
 		fmt.Sprintf("hosts=%d", hosts), "mode=" + modes[r.Protocol], fmt.Sprintf("conns=%d", r.Conns), fmt.Sprintf("rate=%.3f", r.rate),
-		fmt.Sprintf("warmup=%.3f", warmup.Seconds()), fmt.Sprintf("time=%.3f", r.duration.Seconds()), "pids=" + strings.Join(pids, ","),
+		fmt.Sprintf("warmup=%.3f", r.warmup.Seconds()), fmt.Sprintf("time=%.3f", r.duration.Seconds()), "pids=" + strings.Join(pids, ","),
 	})
 	if ctx.Err() != nil {
 		return sample{}, ctx.Err()
@@ -84,13 +89,13 @@ func parseLoad(out []byte, size int) (sample, error) {
 		}
 		values[key] = value
 	}
-	for _, key := range []string{"requests", "measured", "errors", "bytes", "seconds", "cpu_seconds", "p50_us", "p99_us"} {
+	for _, key := range []string{"requests", "measured", "errors", "unsent", "bytes", "seconds", "cpu_seconds", "p50_us", "p99_us"} {
 		if _, ok := values[key]; !ok {
 			return sample{}, fmt.Errorf("read summary of load: no %s", key)
 		}
 	}
 	s := sample{
-		requests: int(values["requests"]), measured: int(values["measured"]),
+		requests: int(values["requests"]), measured: int(values["measured"]), unsent: int(values["unsent"]),
 		wall: seconds(values["seconds"]), cpu: seconds(values["cpu_seconds"]),
 		p50: seconds(values["p50_us"] / 1e6), p99: seconds(values["p99_us"] / 1e6),
 	}

@@ -11,6 +11,7 @@ import (
 const loadSummary = `requests 1200
 measured 1000
 errors 0
+unsent 7
 bytes 1024000
 connects 64
 seconds 2.000000
@@ -26,7 +27,7 @@ func TestParseLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.requests != 1200 || s.perRequest() != 15*time.Microsecond || s.rate() != 500 || s.p50 != 250*time.Microsecond || s.p99 != 1500*time.Microsecond {
+	if s.requests != 1200 || s.unsent != 7 || s.perRequest() != 15*time.Microsecond || s.rate() != 500 || s.p50 != 250*time.Microsecond || s.p99 != 1500*time.Microsecond {
 		t.Errorf("read %+v", s)
 	}
 }

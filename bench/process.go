@@ -86,10 +86,11 @@ func (p *process) tail() string {
 	return strings.TrimSpace(string(text[max(0, len(text)-most):]))
 }
 
-// A process has settled when it needs less than a hundredth of a core.
+// A process has settled when it twice needed less than a hundredth of a core.
 const (
-	settleWindow = 300 * time.Millisecond
-	settledBelow = settleWindow / 100
+	settleWindow  = 250 * time.Millisecond
+	settledBelow  = settleWindow / 100
+	settleWindows = 2
 )
 
 // settle waits until the process has done what it does after its start, such as
@@ -99,7 +100,8 @@ func (p *process) settle(ctx context.Context) error {
 	defer cancel()
 	tick := time.NewTicker(settleWindow)
 	defer tick.Stop()
-	for last := time.Duration(-1); ; {
+	last, quiet := time.Duration(0), -1 // the first look has nothing to compare with
+	for {
 		pids, err := p.tree()
 		if err != nil {
 			return err
@@ -108,7 +110,12 @@ func (p *process) settle(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if last >= 0 && used-last < settledBelow {
+		if used-last < settledBelow {
+			quiet++
+		} else {
+			quiet = 0
+		}
+		if quiet >= settleWindows {
 			return nil
 		}
 		last = used

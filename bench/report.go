@@ -62,10 +62,18 @@ func cpuMicros(s sample) float64 { return float64(s.perRequest()) / float64(time
 func p50Millis(s sample) float64 { return float64(s.p50) / float64(time.Millisecond) }
 func p99Millis(s sample) float64 { return float64(s.p99) / float64(time.Millisecond) }
 
+// tooSlow is which part of the requests may be unsent at the end by chance.
+const tooSlow = 0.01
+
 // print writes the lines for machines.
 func (r caseResult) print(out io.Writer) {
 	for _, p := range r.proxies {
 		fmt.Fprintf(out, "rss %s %s %d\n", r.Name, p.name, p.rss)
+	}
+	for _, p := range r.proxies {
+		if p.medianOf(sample.unsentPart) > tooSlow {
+			fmt.Fprintf(out, "note %s %s can't do the rate: requests waited for a connection until the end\n", r.Name, p.name)
+		}
 	}
 	if len(r.proxies) == 0 || r.proxies[0].name != lintelName {
 		return

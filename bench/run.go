@@ -249,7 +249,7 @@ func (b *bench) load(ctx context.Context, p *contestant, up *upstream, rate floa
 		return sample{}, err
 	}
 	s, err := runLoad(ctx, b.tools, loadRun{
-		Case: p.site.Case, port: p.site.Port, pids: pids, duration: b.duration, rate: rate, scratch: p.site.Dir,
+		Case: p.site.Case, port: p.site.Port, pids: pids, warmup: usualWarmup, duration: b.duration, rate: rate, scratch: p.site.Dir,
 	})
 	if err != nil {
 		return sample{}, err

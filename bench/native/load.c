@@ -18,7 +18,8 @@
 //
 // With a rate, latency runs from the time when a request was due, whether or not a
 // connection was free then: a stall counts for all who would have met it. Without,
-// it runs from sending. A summary of "key value" lines is written at the end; the
+// it runs from sending. Requests that were due and never sent, because the proxy
+// can't do the rate, are "unsent". A summary of "key value" lines is written at the end; the
 // exit code is 1 when anything was wrong.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -251,7 +252,7 @@ static uint64_t backlog_in, backlog_out;
 // ready is called when a connection can take a request. It counts as busy until
 // it is found to have nothing to do.
 static void ready(struct conn *c) {
-    if (stopping && backlog_out == backlog_in) {
+    if (stopping) {
         busy--;
         c->state = FREE;
         return;
@@ -585,6 +586,10 @@ int main(int argc, char **argv) {
     spin(begin + (int64_t)(opt.time * second), &next);
     int64_t end = now();
     stopping = 1;
+    // What the proxy was too slow for is not sent any more, and has waited so long.
+    uint64_t unsent = backlog_in - backlog_out;
+    for (; backlog_out != backlog_in; backlog_out++)
+        record(end - backlog[backlog_out % BACKLOG]);
     spin(end + patience, &next); // all that was asked is answered, and counted
     int64_t drained = now();
     cpu = cpu_time() - cpu;
@@ -592,9 +597,9 @@ int main(int argc, char **argv) {
         fprintf(stderr, "load: %d answers never came\n", busy);
         errors += busy;
     }
-    printf("requests %llu\nmeasured %llu\nerrors %llu\nbytes %llu\nconnects %llu\nseconds %.6f\ncpu_seconds %.9f\n"
+    printf("requests %llu\nmeasured %llu\nerrors %llu\nunsent %llu\nbytes %llu\nconnects %llu\nseconds %.6f\ncpu_seconds %.9f\n"
            "p50_us %.1f\np90_us %.1f\np99_us %.1f\np999_us %.1f\n",
-        (unsigned long long)answered, (unsigned long long)measured, (unsigned long long)errors, (unsigned long long)bytes,
+        (unsigned long long)answered, (unsigned long long)measured, (unsigned long long)errors, (unsigned long long)unsent, (unsigned long long)bytes,
         (unsigned long long)connects, (drained - begin) / 1e9, cpu / 1e9, percentile(0.5), percentile(0.9), percentile(0.99), percentile(0.999));
     return errors || issued != answered ? 1 : 0;
 }
