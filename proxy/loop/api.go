@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
+	"github.com/lintel-dev/lintel/proxy/tls13"
 	"github.com/lintel-dev/lintel/router"
 )
 
@@ -42,6 +43,9 @@ type Incoming struct {
 	Socket Socket
 	// Unread was read from the connection already; the Group owns it too.
 	Unread []byte
+	// Session protects the connection: HTTP/1.1 over TLS 1.3, and Unread is records. Nil
+	// is HTTP/1.1 in the clear.
+	Session *tls13.Session
 	// Draining makes the connection's first exchange its last, and does not wait
 	// long for it.
 	Draining bool
@@ -57,4 +61,8 @@ type HandedOver struct {
 	// connection's last. The receiver owns the slice.
 	Unread   []byte
 	Draining bool
+	// Session protects the connection, nil in the clear. Unread was protected by it, and
+	// Sealed, which the receiver owns too, are the records that follow.
+	Session *tls13.Session
+	Sealed  []byte
 }

@@ -18,6 +18,8 @@ type conn struct {
 	fd    int    // -1 when closed
 	epoch uint32 // tells the users of a descriptor number apart in a batch of events
 
+	secure *secure // nil for plaintext
+
 	readable bool // a read may bring something
 	writable bool // a write may take something
 	ended    bool // the peer has finished sending, or all is over
@@ -48,10 +50,22 @@ func (c *conn) close() {
 	if c.fd < 0 {
 		return
 	}
+	if c.secure != nil {
+		if c.waiting == nil {
+			c.sayGoodbye()
+		}
+		c.secure.discard(c.loop)
+	}
 	c.loop.forget(c)
 	closeDescriptor(c.fd)
 	c.fd = -1
 	c.discard()
+}
+
+// reset closes the connection so that the peer sees an error.
+func (c *conn) reset() {
+	resetOnClose(c.fd)
+	c.failed = true // no close_notify either
 }
 
 // discard gives up what waits.
@@ -93,8 +107,19 @@ const (
 	breach                // none any more, by a reset or another error
 )
 
+// mayRead reports whether a read may bring something, or the end.
+func (c *conn) mayRead() bool { return c.readable || c.secure.buffered() }
+
 // read reads into p, which has room.
 func (c *conn) read(p []byte) (int, outcome) {
+	if c.secure != nil {
+		return c.readSecure(p)
+	}
+	return c.readRaw(p)
+}
+
+// readRaw reads from the socket.
+func (c *conn) readRaw(p []byte) (int, outcome) {
 	if !c.readable {
 		return 0, dry
 	}
@@ -104,7 +129,7 @@ func (c *conn) read(p []byte) (int, outcome) {
 		c.readable = false
 		return 0, dry
 	case errno == unix.EINTR:
-		return c.read(p)
+		return c.readRaw(p)
 	case errno != 0:
 		return 0, breach
 	case n == 0:
@@ -120,6 +145,15 @@ func (c *conn) read(p []byte) (int, outcome) {
 // caller that does not look at pending needs memory. It reports false when the
 // connection takes nothing any more.
 func (c *conn) send(p []byte) bool {
+	if c.secure != nil {
+		p = c.secure.session.Seal(c.loop.records[:0], p)
+		c.loop.records = p[:0]
+	}
+	return c.sendRaw(p)
+}
+
+// sendRaw is send for bytes as they go over the wire.
+func (c *conn) sendRaw(p []byte) bool {
 	if c.failed {
 		return false
 	}

@@ -59,6 +59,10 @@ func newDownstream(l *loop, in *Incoming) *downstream {
 		},
 		in: input{from: &l.heads},
 	}
+	if in.Session != nil {
+		d.client.Scheme = "https"
+		d.secure = &secure{session: in.Session}
+	}
 	d.timer.at = never
 	d.timer.fire = d.expire
 	return d
@@ -102,7 +106,7 @@ func (d *downstream) expire() {
 
 // readHead reads until the head of a request is complete.
 func (d *downstream) readHead() {
-	if len(d.in.unread()) == 0 && !d.readable {
+	if len(d.in.unread()) == 0 && !d.mayRead() {
 		return
 	}
 	if d.flight == nil {
@@ -200,6 +204,12 @@ func (d *downstream) handOver() {
 		Unread:   slices.Clone(d.in.unread()),
 		Draining: d.draining,
 	}
+	if s := d.secure; s != nil {
+		out.Session = s.session
+		out.Unread = append(out.Unread, s.opened[s.taken:]...)
+		out.Sealed = slices.Clone(s.sealed)
+		s.discard(l)
+	}
 	l.poller.remove(d.fd)
 	l.forget(&d.conn)
 	d.fd = -1
@@ -239,7 +249,7 @@ func (d *downstream) next() {
 		d.close()
 	default:
 		l.wheel.set(&d.timer, l.now+int64(l.settings.IdleTimeout))
-		if pipelined || d.readable {
+		if pipelined || d.mayRead() {
 			l.resume(&d.conn)
 		}
 	}
@@ -250,6 +260,7 @@ func (d *downstream) next() {
 func (d *downstream) linger() {
 	d.loop.giveBack(d)
 	d.in.discard()
+	d.sayGoodbye()
 	if !shutdownWrite(d.fd) {
 		d.close()
 		return

@@ -128,10 +128,11 @@ func (f *flight) fail(cause exchange.Cause) {
 	}
 	f.Report.Cause = cause
 	f.Keep = false
-	if f.answered && f.framing == h1.UntilClose {
-		resetOnClose(f.down.fd) // else the client takes what it has for all of it
+	cutOff := f.answered && f.framing == h1.UntilClose
+	if cutOff {
+		f.down.reset() // else the client takes what it has for all of it
 	}
-	if cause == exchange.CauseClientGone {
+	if cutOff || cause == exchange.CauseClientGone {
 		f.finish()
 		return
 	}

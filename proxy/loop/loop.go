@@ -36,6 +36,8 @@ type loop struct {
 
 	shared  []byte // headroom, and then what one read brings
 	scratch []byte // heads and bodies that are being written
+	sealed  []byte // records that are being read, and
+	records []byte // written
 	heads   buffers
 	pieces  buffers
 	flights []*flight // free ones
@@ -73,6 +75,7 @@ func newLoop(config Config, loops int) (*loop, error) {
 		begin:    time.Now(),
 		shared:   make([]byte, headroom+pieceSize),
 		scratch:  make([]byte, 0, waitingSize),
+		sealed:   make([]byte, pieceSize),
 		heads:    buffers{size: headSize},
 		pieces:   buffers{size: waitingSize},
 		idle:     map[*router.Endpoint]*idleList{},
@@ -217,10 +220,12 @@ func (l *loop) accept(in *Incoming) {
 	}
 	l.gauges.downstream++
 	d.start(in.Draining)
-	if len(in.Unread) > 0 {
+	if d.secure != nil {
+		d.secure.sealed = append(l.pieces.get(len(in.Unread)), in.Unread...)
+	} else {
 		d.in.push(in.Unread)
-		d.readHead()
 	}
+	d.readHead()
 }
 
 // drain does what [Group.Drain] says.

@@ -75,7 +75,7 @@ func move(from, to, n int) (int, unix.Errno) {
 // spliceable decides whether the rest of the response goes from socket to socket
 // inside the kernel, which costs less than half. What was read of it has been sent.
 func (f *flight) spliceable() bool {
-	if f.response.Framing != h1.Length || f.response.Length-f.Report.Sent < minSplice {
+	if f.down.secure != nil || f.response.Framing != h1.Length || f.response.Length-f.Report.Sent < minSplice {
 		return false
 	}
 	if f.pipe = f.loop.takePipe(); f.pipe == (pipe{}) {
