@@ -61,7 +61,8 @@ func (b *build) resolvePort(service *corev1.Service, p *corev1.ServicePort) (*ro
 	case b.tlsPolicies[name]:
 		return nil, unsupported("a BackendTLSPolicy asks for TLS to Service %s, which is not supported by this version", name)
 	}
-	settings := router.BackendSettings{Protocol: protocol}
+	settings := b.Settings.Backends
+	settings.Protocol = protocol
 	return b.backend(ServicePort{Service: name, Port: p.Port}, p.Name, &settings).Backend, refFault{}
 }
 

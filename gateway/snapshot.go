@@ -5,6 +5,8 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/lintel-dev/lintel/router"
 )
 
 // Snapshot is everything that Build reads: the objects as their source holds
@@ -54,6 +56,8 @@ type Settings struct {
 	Addresses []string
 	// NodeName limits the published node addresses to one node; "" takes all.
 	NodeName string
+	// Backends say how every Backend is used; the Protocol there is each Service's own.
+	Backends router.BackendSettings
 }
 
 // Observed is what the world answered to earlier Plans.

@@ -16,6 +16,7 @@ import (
 	"github.com/lintel-dev/lintel/proxy"
 	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/proxy/h1"
+	"github.com/lintel-dev/lintel/router"
 	edgetls "github.com/lintel-dev/lintel/tls"
 )
 
@@ -176,6 +177,15 @@ func gatewaySettings(s *Settings) gateway.Settings {
 		HTTPSPort:             s.HTTPSPort,
 		Addresses:             s.PublishAddresses,
 		NodeName:              s.NodeName,
+		Backends: router.BackendSettings{
+			Outlier:   router.Outlier{Errors: s.OutlierErrors},
+			SlowStart: s.SlowStart,
+			Circuit: router.Circuit{
+				MaxRequests:    s.MaxRequestsPerBackend,
+				MaxPending:     s.MaxPendingPerBackend,
+				MaxConnections: s.MaxConnectionsPerEndpoint,
+			},
+		},
 	}
 }
 

@@ -44,6 +44,12 @@ type Settings struct {
 	MaxHeaderBytes        int64 // more than 0
 	MaxBodyBytes          int64
 
+	OutlierErrors             int // 0 turns ejection off
+	SlowStart                 time.Duration
+	MaxRequestsPerBackend     int // 0 means no limit
+	MaxPendingPerBackend      int // likewise
+	MaxConnectionsPerEndpoint int // likewise
+
 	ExpressLane              bool
 	ProxyProtocolFrom        []netip.Prefix
 	MaxConnections           int   // of one socket; 0 means no limit

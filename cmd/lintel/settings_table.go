@@ -32,6 +32,7 @@ func settingsTable(s *Settings) []setting {
 		{"Addresses and ports", addressSettings(s)},
 		{"Logs", logSettings(s)},
 		{"Traffic", trafficSettings(s)},
+		{"Backends", backendSettings(s)},
 		{"Protection", protectionSettings(s)},
 	} {
 		for _, row := range group.rows {
@@ -111,6 +112,21 @@ func trafficSettings(s *Settings) []setting {
 			usage: "`size` of a request or response head, beyond which it is refused; its first line may have 8 KiB, and a head 128 fields"},
 		{name: "max-body-bytes", value: size(&s.MaxBodyBytes, 0),
 			usage: "`size` of a request body, beyond which the answer is 413; 0 means no limit"},
+	}
+}
+
+func backendSettings(s *Settings) []setting {
+	return []setting{
+		{name: "outlier-errors", value: limit(&s.OutlierErrors, 0),
+			usage: "`number` of answers with a 5xx status, or none at all, in a row after which an endpoint gets no requests for 30 s, and twice as long each time, up to 5 min; never more than half of a backend's endpoints at once; 0 turns it off"},
+		{name: "slow-start", value: timeout(&s.SlowStart, 0),
+			usage: "`time` in which an endpoint that comes to others grows from a tenth to its full share of requests; 0 gives it at once"},
+		{name: "max-requests-per-backend", value: limit(&s.MaxRequestsPerBackend, 0),
+			usage: "`number` of requests that a backend works on at once, beyond which the answer is 503; 0 means no limit"},
+		{name: "max-pending-per-backend", value: limit(&s.MaxPendingPerBackend, 0),
+			usage: "`number` of these that wait for a new connection, beyond which the answer is 503; 0 means no limit"},
+		{name: "max-connections-per-endpoint", value: limit(&s.MaxConnectionsPerEndpoint, 0),
+			usage: "`number` of open connections to one endpoint, beyond which others are tried and then the answer is 503; 0 means no limit"},
 	}
 }
 
