@@ -212,49 +212,56 @@ func tcpPair(t *testing.T) (near, far net.Conn) {
 // first data, and sends both at once.
 type gluedConn struct {
 	net.Conn
-	writes int
-	held   []byte
+	hello, sent bool
+	held        []byte
 }
 
 func (g *gluedConn) Write(p []byte) (int, error) {
-	g.writes++
-	// 1 hello, 2 change_cipher_spec and Finished in one flush, or apart; then data.
-	finished := g.writes > 1 && p[0] == typeApplicationData && len(g.held) > 0
-	if g.writes == 1 {
+	if !g.hello || g.sent {
+		g.hello = true
 		return g.Conn.Write(p)
 	}
+	// A change_cipher_spec of 6 bytes, the Finished, and the data.
+	g.sent = len(g.held) > 6
 	g.held = append(g.held, p...)
-	if !finished {
+	if !g.sent {
 		return len(p), nil
 	}
 	_, err := g.Conn.Write(g.held)
-	g.held = nil
 	return len(p), err
 }
 
+// Data may have come with the last bytes of the handshake: whole records, and a
+// part of one.
 func TestDataGluedToTheFinished(t *testing.T) {
-	server, client := serverConfig(t)
-	l := listen(t, server, nil)
-	conn, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
+	for name, size := range map[string]int{"whole record": 100, "part of a record": MaxPlaintext} {
+		t.Run(name, func(t *testing.T) {
+			server, client := serverConfig(t)
+			client.DynamicRecordSizingDisabled = true
+			l := listen(t, server, nil)
+			conn, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			_ = conn.SetDeadline(time.Now().Add(patience))
+			c := tls.Client(&gluedConn{Conn: conn}, client)
+			early := bytes.Repeat([]byte("x"), size)
+			if _, err := c.Write(early); err != nil {
+				t.Fatal(err)
+			}
+			a := l.next(t)
+			if a.Session == nil || len(a.Unread) == 0 {
+				t.Fatalf("nothing unread: %v", a.outcome())
+			}
+			go echo(a.Conn)
+			got := make([]byte, size)
+			if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, early) {
+				t.Fatalf("%q, %v", got, err)
+			}
+			exchange(t, c, []byte("more"))
+		})
 	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(patience))
-	c := tls.Client(&gluedConn{Conn: conn}, client)
-	if _, err := c.Write([]byte("GET / HTTP/1.1\r\n")); err != nil {
-		t.Fatal(err)
-	}
-	a := l.next(t)
-	if a.Session == nil || len(a.Unread) == 0 {
-		t.Fatalf("nothing unread: %v", a.outcome())
-	}
-	go echo(a.Conn)
-	got := make([]byte, 16)
-	if _, err := io.ReadFull(c, got); err != nil || string(got) != "GET / HTTP/1.1\r\n" {
-		t.Fatalf("%q, %v", got, err)
-	}
-	exchange(t, c, []byte("more"))
 }
 
 // dribble reads one byte at a time.

@@ -49,5 +49,5 @@ func (s *Session) openHandshake(content []byte) error {
 	}
 	s.messageSize = 0
 	s.in.update(s.suite)
-	return nil
+	return s.countIdle()
 }

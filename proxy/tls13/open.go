@@ -6,10 +6,9 @@ import (
 	"io"
 )
 
-// maxIdleRecords is how many records without data a peer may send in a row, such
-// as empty ones and key updates: work for us that is next to free for the peer.
-// It is the limit of crypto/tls.
-const maxIdleRecords = 16
+// maxIdle is how many empty records and key updates a peer may send in a row: work
+// for us that is next to free for the peer. It is the limit of crypto/tls.
+const maxIdle = 16
 
 // Open reads the record at the beginning of p. It returns how many bytes that
 // took, 0 as long as the record has not come whole (then the record's beginning
@@ -75,17 +74,13 @@ func (s *Session) openInner(inner []byte) (int, error) {
 	if s.messageSize > 0 && contentType != typeHandshake {
 		return 0, s.fail(alertUnexpectedMessage, "record inside a handshake message")
 	}
-	if contentType == typeApplicationData && len(content) > 0 {
-		s.idle = 0
-		return len(content), nil
-	}
-	s.idle++
-	if s.idle > maxIdleRecords {
-		return 0, s.fail(alertUnexpectedMessage, "too many records without data")
-	}
 	switch contentType {
 	case typeApplicationData:
-		return 0, nil
+		if len(content) > 0 {
+			s.idle = 0
+			return len(content), nil
+		}
+		return 0, s.countIdle()
 	case typeHandshake:
 		return 0, s.openHandshake(content)
 	case typeAlert:
@@ -93,6 +88,15 @@ func (s *Session) openInner(inner []byte) (int, error) {
 	default:
 		return 0, s.fail(alertUnexpectedMessage, "unknown content type")
 	}
+}
+
+// countIdle counts a record, or a message, that has brought no data.
+func (s *Session) countIdle() error {
+	s.idle++
+	if s.idle > maxIdle {
+		return s.fail(alertUnexpectedMessage, "too many records without data")
+	}
+	return nil
 }
 
 // openAlert takes the content of an alert record: one whole alert (RFC 8446 §5.1).
@@ -104,7 +108,7 @@ func (s *Session) openAlert(content []byte) error {
 	case alertCloseNotify:
 		s.err = io.EOF
 	case alertUserCanceled:
-		// A close_notify follows, or nothing: Java sends it for no reason.
+		return s.countIdle() // a close_notify follows, or nothing: Java means nothing by it
 	default:
 		s.err = &ReceivedAlert{Alert: alert}
 	}

@@ -229,7 +229,7 @@ func TestIdleRecords(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server, client := pair(t, aes128)
 			for range 3 {
-				for range maxIdleRecords {
+				for range maxIdle {
 					if _, _, err := openAll(server, record(client)); err != nil {
 						t.Fatal(err)
 					}
@@ -238,7 +238,7 @@ func TestIdleRecords(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			for range maxIdleRecords {
+			for range maxIdle {
 				_, _, _ = openAll(server, record(client))
 			}
 			if _, _, err := openAll(server, record(client)); alertOf(err) != alertUnexpectedMessage {

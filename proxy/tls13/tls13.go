@@ -33,8 +33,8 @@
 //
 // 0-RTT is never accepted. Renegotiation does not exist in TLS 1.3; of the
 // messages after a handshake only KeyUpdate is understood, and others end the
-// session with an alert. A peer may send [maxIdleRecords] records in a row that
-// carry no data.
+// session with an alert. A peer may send [maxIdle] records in a row
+// that carry no data.
 package tls13
 
 // Sizes of records (RFC 8446 §5.1 and §5.2), in bytes.
