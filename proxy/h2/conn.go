@@ -118,7 +118,12 @@ func (c *Conn) Sent(n int) {
 	c.out = c.out[:0]
 }
 
-// room returns dst to append output to, its written part cut off when that pays.
+// Congested says whether MaxBuffered bytes wait in Output. The owner then writes
+// before it reads on, so that nothing piles up for a peer that asks and does not
+// listen: heads and trailers are taken whatever waits already.
+func (c *Conn) Congested() bool { return len(c.Output()) >= c.settings.MaxBuffered }
+
+// room returns out to append to, its written part cut off when that pays.
 func (c *Conn) room() []byte {
 	if c.sent > len(c.out)/2 {
 		c.out = c.out[:copy(c.out, c.out[c.sent:])]

@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -53,7 +54,7 @@ func TestExchange(t *testing.T) {
 	if l.server.Streams() != 0 || l.client.Streams() != 0 {
 		t.Error("streams stay open")
 	}
-	if _, err := l.server.WriteData(id, []byte("x"), More); err != ErrClosed {
+	if _, err := l.server.WriteData(id, []byte("x"), More); !errors.Is(err, ErrClosed) {
 		t.Errorf("write on a closed stream: %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -22,9 +23,7 @@ func TestDrain(t *testing.T) {
 	}
 	w.head(3, Last, get()...)
 	var token [8]byte
-	for i, b := range []byte{0x80, 0, 0x6c, 0x69, 0x6e, 0x74, 0x65, 0x6c} {
-		token[i] = b
-	}
+	binary.BigEndian.PutUint64(token[:], drainToken)
 	w.WritePing(true, token)
 	w.head(5, Last, get()...)
 	w.pump()

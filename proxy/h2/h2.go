@@ -7,7 +7,8 @@
 // The owner of a connection does four things:
 //
 //   - it hands what it read to [Conn.Next], and acts on the events;
-//   - it writes what [Conn.Output] holds, and says so with [Conn.Sent];
+//   - it writes what [Conn.Output] holds, and says so with [Conn.Sent]; while the
+//     connection is [Conn.Congested], it does so before it reads on;
 //   - it calls the Write methods, and goes on with a body that was not taken as a
 //     whole once [Writable] or Sent made room;
 //   - it calls [Conn.Consumed] for payload as it gets rid of it, which is what

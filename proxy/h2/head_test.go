@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -147,7 +148,7 @@ func TestExtendedConnectNeedsToBeAnnounced(t *testing.T) {
 	l := newLink(t, DefaultSettings())
 	l.run()
 	connect := &Request{Method: "CONNECT", Protocol: "websocket", Scheme: "http", Authority: "a", Path: "/", Length: -1}
-	if _, err := l.client.OpenRequest(connect); err != ErrNoProtocol {
+	if _, err := l.client.OpenRequest(connect); !errors.Is(err, ErrNoProtocol) {
 		t.Errorf("opened: %v", err)
 	}
 	s := DefaultSettings()

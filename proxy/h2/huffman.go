@@ -123,9 +123,10 @@ func appendHuffman(dst, src []byte) ([]byte, bool) {
 		if have < 32 {
 			w |= 1<<(32-have) - 1
 		}
-		symbol, bits := shortSymbols[w>>24], uint(0)
+		var symbol byte
+		var bits uint
 		if b := byte(w >> 24); b < shortEnd {
-			bits = shortLength(b)
+			symbol, bits = shortSymbols[b], shortLength(b)
 		} else if symbol, bits = longCode(w); bits == 0 {
 			return dst, have < 8 && w == 1<<32-1
 		}

@@ -2,6 +2,7 @@ package h2
 
 import (
 	"encoding/binary"
+	"errors"
 	"strings"
 	"testing"
 
@@ -111,7 +112,7 @@ func TestFrameErrors(t *testing.T) {
 			if (w.err != nil) != strings.HasPrefix(test.want, "GOAWAY") {
 				t.Errorf("error %v", w.err)
 			}
-			if _, _, err := w.c.Next([]byte("more")); w.err != nil && err != w.err {
+			if _, _, err := w.c.Next([]byte("more")); w.err != nil && !errors.Is(err, w.err) {
 				t.Errorf("a later call returns %v, not %v", err, w.err)
 			}
 		})

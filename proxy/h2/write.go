@@ -262,23 +262,17 @@ func (c *Conn) writePseudo(name, value string) {
 // staticPair returns the index of a pseudo-header field in the static table, 0 if
 // it is not there.
 func staticPair(name, value string) byte {
-	switch name {
-	case ":method":
-		if value == "GET" {
-			return 2
-		} else if value == "POST" {
-			return 3
-		}
-	case ":path":
-		if value == "/" {
-			return 4
-		}
-	case ":scheme":
-		if value == "http" {
-			return 6
-		} else if value == "https" {
-			return 7
-		}
+	switch {
+	case name == ":method" && value == "GET":
+		return 2
+	case name == ":method" && value == "POST":
+		return 3
+	case name == ":path" && value == "/":
+		return 4
+	case name == ":scheme" && value == "http":
+		return 6
+	case name == ":scheme" && value == "https":
+		return 7
 	}
 	return 0
 }
@@ -292,7 +286,7 @@ func (c *Conn) writeNumber(name string, n int64) {
 
 // writeStatus writes :status.
 func (c *Conn) writeStatus(status int) {
-	index := byte(0)
+	var index byte
 	switch status {
 	case 200:
 		index = 8
