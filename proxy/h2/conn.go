@@ -6,6 +6,7 @@ type Conn struct {
 	side     Side
 	settings Settings
 	err      *Error // what ended the connection
+	over     bool   // and the peer was told
 
 	out  []byte // to write are out[sent:]
 	sent int
@@ -89,7 +90,7 @@ func (c *Conn) Init(side Side, s Settings) {
 	c.finished.reset()
 	*c = Conn{
 		side: side, settings: s, out: c.out[:0],
-		in:      input{block: head{bytes: c.in.block.bytes[:0]}},
+		in:      input{block: head{bytes: c.in.block.bytes[:0]}, window: defaultWindow},
 		streams: c.streams, decoder: c.decoder, encoder: c.encoder, section: c.section,
 		abandoned: c.abandoned, finished: c.finished,
 		peer:        peerSettings{streams: maxStream, window: defaultWindow, frame: defaultFrame},
@@ -200,14 +201,11 @@ func (c *Conn) writeGoAway(last uint32, code ErrCode) {
 	c.out = appendUint32(appendUint32(c.out, last), uint32(code))
 }
 
-// fail ends the connection.
+// fail ends the connection, as soon as Next has come to its end.
 func (c *Conn) fail(code ErrCode, reason string) {
-	if c.err != nil {
-		return
+	if c.err == nil {
+		c.err = &Error{Code: code, Reason: reason}
 	}
-	c.writeGoAway(c.lastTheirs, code)
-	c.going |= drainSaid | goneSaid
-	c.err = &Error{Code: code, Reason: reason}
 }
 
 // Done says whether the connection has nothing left to do: one of the sides has
@@ -238,7 +236,7 @@ func (c *Conn) Relax() {
 		c.out = nil
 	}
 	if c.streams.n == 0 {
-		c.streams = streams{}
+		c.streams, c.section, c.request, c.response = streams{}, section{}, Request{}, Response{}
 	}
 }
 

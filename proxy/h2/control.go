@@ -68,7 +68,11 @@ func (c *Conn) set(id uint16, v uint32) {
 	case settingStreams:
 		c.peer.streams = v
 	case settingWindow:
-		c.setWindow(v)
+		if v > maxWindow {
+			c.fail(FlowControlError, "setting INITIAL_WINDOW_SIZE is wrong")
+			return
+		}
+		c.in.window = int64(v)
 	case settingFrame:
 		if v < defaultFrame || v > maxFrame {
 			c.fail(ProtocolError, "setting MAX_FRAME_SIZE is wrong")
@@ -84,14 +88,11 @@ func (c *Conn) set(id uint16, v uint32) {
 	}
 }
 
-// setWindow changes the windows of all streams (RFC 9113 §6.9.2).
-func (c *Conn) setWindow(v uint32) {
-	if v > maxWindow {
-		c.fail(FlowControlError, "setting INITIAL_WINDOW_SIZE is wrong")
-		return
-	}
-	more := int64(v) - c.peer.window
-	c.peer.window = int64(v)
+// setWindow changes the windows of all streams (RFC 9113 §6.9.2), once a frame: one
+// that repeats the setting thousands of times is no more work than another.
+func (c *Conn) setWindow() {
+	more := c.in.window - c.peer.window
+	c.peer.window = c.in.window
 	if more == 0 {
 		return
 	}
@@ -109,6 +110,9 @@ func (c *Conn) setWindow(v uint32) {
 func (c *Conn) endSettings(f *frame, e *Event) {
 	c.idle()
 	if !f.has(flagAck) {
+		if c.setWindow(); c.err != nil {
+			return
+		}
 		c.out = appendFrame(c.room(), frame{kind: frameSettings, flags: flagAck})
 		c.answer()
 		*e = Event{Kind: SettingsChanged}

@@ -109,8 +109,8 @@ const (
 	PingAck
 )
 
-// Event is one thing that happened. What it points to is valid until the next
-// call of any method of the Conn, but strings are for good.
+// Event is one thing that happened. What it points to is valid until the next call
+// of Next, Init or Relax, but strings are for good.
 type Event struct {
 	Kind     Kind
 	End      bool // the peer sends nothing more on Stream; with heads, Data and Trailers

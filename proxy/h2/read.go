@@ -12,6 +12,8 @@ type input struct {
 	pad   int   // bytes of padding to come
 	tell  bool  // DATA: payload, or the end of the stream, is still to be told
 
+	window int64 // of new streams, by the last INITIAL_WINDOW_SIZE that came
+
 	block head // the header block at hand
 }
 
@@ -32,10 +34,18 @@ func (c *Conn) Next(p []byte) (n int, e Event, err error) {
 		used, more = c.step(p[n:], &e)
 		n += used
 	}
-	if e.Kind == None && c.err != nil {
-		return n, e, c.err
+	if c.err == nil {
+		return n, e, nil
 	}
-	return n, e, nil
+	if !c.over {
+		c.over = true
+		c.writeGoAway(c.lastTheirs, c.err.Code)
+		c.going |= drainSaid | goneSaid
+	}
+	if e.Kind != None {
+		return n, e, nil
+	}
+	return n, e, c.err
 }
 
 // step reads the next piece that has a meaning of its own. It says false if p does

@@ -20,6 +20,9 @@ type section struct {
 	joined  string   // the cookies of an earlier request, joined
 }
 
+// keepCookies is how many cookies there may be for their room to be kept.
+const keepCookies = 64
+
 // pseudoKinds is how many kinds of pseudo-header fields there are.
 const pseudoKinds = 6
 
@@ -33,6 +36,9 @@ func (s *section) reset() {
 // read decodes a block. It says false if that is not possible. With wantTable
 // nothing but the decoder's table is of use afterwards.
 func (s *section) read(d *decoder, block []byte, w want, limits *Settings) bool {
+	if cap(s.cookies) > keepCookies {
+		s.cookies = nil
+	}
 	*s = section{fields: s.fields[:0], cookies: s.cookies[:0], joined: s.joined, length: -1}
 	d.start(block)
 	var e entry
