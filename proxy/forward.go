@@ -18,6 +18,10 @@ const maxAttempts = 3
 
 // forward sends the request to an upstream and the response back.
 func (f *flight) forward() {
+	if cause := f.Admit(); cause != exchange.CauseNone {
+		f.fail(cause)
+		return
+	}
 	var again *router.Endpoint // the endpoint of a stale connection
 	cause := exchange.CauseNoEndpoint
 	for {
@@ -59,7 +63,7 @@ func (f *flight) connect(again *router.Endpoint, cause exchange.Cause) exchange.
 			return cause
 		}
 		endpoint.Acquire()
-		f.Report.Upstream = endpoint.Addr
+		f.Try(endpoint)
 		f.startAttempt()
 		if again == nil {
 			if up := f.pooled(endpoint); up != nil {
@@ -84,7 +88,6 @@ func (f *flight) connect(again *router.Endpoint, cause exchange.Cause) exchange.
 
 // startAttempt sets the clock of one attempt.
 func (f *flight) startAttempt() {
-	f.Report.Attempts++
 	f.attemptBy = f.deadline
 	if limit := f.Rule.Action.BackendTimeout; limit > 0 {
 		f.attemptBy = earlier(f.deadline, time.Now().Add(limit))

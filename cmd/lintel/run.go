@@ -207,6 +207,7 @@ func (p *process) proxySettings() proxy.Settings {
 
 		MaxConnectionsPerAddress: s.MaxConnectionsPerAddress,
 		MemoryLimit:              p.memory,
+		Explain:                  s.ErrorCause,
 		Lane:                     lane(s.ExpressLane),
 		Limits:                   &limits,
 		TrustedProxies:           s.TrustedProxies,

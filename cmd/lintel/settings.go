@@ -44,6 +44,7 @@ type Settings struct {
 	MaxHeaderBytes        int64 // more than 0
 	MaxBodyBytes          int64
 
+	ErrorCause                bool
 	OutlierErrors             int // 0 turns ejection off
 	SlowStart                 time.Duration
 	MaxRequestsPerBackend     int // 0 means no limit

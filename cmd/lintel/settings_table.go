@@ -140,6 +140,8 @@ func protectionSettings(s *Settings) []setting {
 			usage: "`number` of open connections of one client address (of one /64 in IPv6), trusted proxies excepted; 0 means no limit, which is right behind a load balancer that hides addresses"},
 		{name: "memory-limit", value: memory(&s.MemoryLimit),
 			usage: "`size` of the memory that Lintel may use, or `container` for the limit of the container, if there is one; when three quarters are in use, new requests get 503 with Retry-After; 0 means no limit"},
+		{name: "error-cause", value: onOff(&s.ErrorCause, false),
+			usage: "say in Lintel's own error answers what was wrong, in the field X-Lintel-Cause: `on|off`"},
 		{name: "express-lane", value: onOff(&s.ExpressLane, true),
 			usage: "serve plain requests in event loops: `on|off`; off serves every connection by a goroutine, which behaves alike and costs more"},
 	}

@@ -26,7 +26,7 @@ func (cause Cause) status() int {
 		return http.StatusNotFound
 	case CauseNoBackend:
 		return http.StatusInternalServerError
-	case CauseNoEndpoint, CauseOverload:
+	case CauseNoEndpoint, CauseOverload, CauseCircuit:
 		return http.StatusServiceUnavailable
 	case CauseBodyTooLarge:
 		return http.StatusRequestEntityTooLarge
@@ -59,7 +59,10 @@ func (x *Exchange) Answered(a Answer, now time.Time) (fields []router.Field, bod
 	if a.Location != "" {
 		fields = append(fields, router.Field{Name: "Location", Value: a.Location})
 	}
-	if a.Cause == CauseOverload {
+	if x.Settings.Explain && a.Cause != CauseNone {
+		fields = append(fields, router.Field{Name: "X-Lintel-Cause", Value: string(a.Cause)})
+	}
+	if a.Cause == CauseOverload || a.Cause == CauseCircuit {
 		fields = append(fields, router.Field{Name: "Retry-After", Value: retryAfter})
 	}
 	x.scratch = x.scratch[:0]

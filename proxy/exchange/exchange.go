@@ -46,6 +46,9 @@ type Exchange struct {
 	Keep   bool
 	Report Report
 
+	admitted bool             // counted at the Backend
+	endpoint *router.Endpoint // of the last attempt, nil before
+
 	fields  []router.Field // of the head that is being written
 	target  []byte         // of the request line that goes upstream
 	scratch []byte         // values of our own fields
@@ -54,7 +57,7 @@ type Exchange struct {
 
 // Forget readies x for a request whose head is not there yet.
 func (x *Exchange) Forget() {
-	x.Rule, x.Chosen, x.Keep = nil, nil, false
+	x.Rule, x.Chosen, x.Keep, x.endpoint = nil, nil, false, nil
 	x.Report = Report{Socket: x.Client.Socket, Client: x.Client.Addr, Scheme: x.Client.Scheme}
 }
 
@@ -164,8 +167,10 @@ func (x *Exchange) Idempotent() bool {
 	return false
 }
 
-// Observe reports the exchange, of whose body received bytes came.
+// Observe ends the exchange, of whose body received bytes came: the Backend gets to
+// know, and whoever observes.
 func (x *Exchange) Observe(received int64, now time.Time) {
+	x.conclude(now)
 	if x.Settings.Observe == nil {
 		return
 	}

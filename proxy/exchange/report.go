@@ -63,7 +63,8 @@ const (
 	CauseUpstreamReset   Cause = "upstream reset"
 	CauseUpstreamInvalid Cause = "upstream invalid"
 	CauseTimeout         Cause = "timeout"
-	CauseOverload        Cause = "overload"
+	CauseOverload        Cause = "overload"     // memory is short
+	CauseCircuit         Cause = "circuit open" // a limit of the Backend
 )
 
 // Stats are gauges of the data plane; read them with Load at any time.

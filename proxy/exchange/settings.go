@@ -92,6 +92,9 @@ type Settings struct {
 	// X-Request-Id fields are believed. Those of other peers are replaced.
 	TrustedProxies []netip.Prefix
 
+	// Explain puts the Cause into our own answers, as the field X-Lintel-Cause.
+	Explain bool
+
 	// Lane chooses between the lanes; [LaneAuto] is the zero value.
 	Lane Lane
 

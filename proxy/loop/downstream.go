@@ -191,6 +191,10 @@ func (d *downstream) begin(n int) {
 		f.answer(answer)
 		return
 	}
+	if cause := f.Admit(); cause != exchange.CauseNone {
+		f.fail(cause)
+		return
+	}
 	f.connect(nil, exchange.CauseNoEndpoint)
 }
 

@@ -32,7 +32,7 @@ func (f *flight) connect(again *router.Endpoint, cause exchange.Cause) {
 			return
 		}
 		endpoint.Acquire()
-		f.Report.Upstream = endpoint.Addr
+		f.Try(endpoint)
 		f.startAttempt()
 		if again == nil && f.pooled(endpoint) {
 			f.attempt()
@@ -55,7 +55,6 @@ func (f *flight) connect(again *router.Endpoint, cause exchange.Cause) {
 
 // startAttempt sets the clock of one attempt.
 func (f *flight) startAttempt() {
-	f.Report.Attempts++
 	f.attemptBy = f.deadline
 	if limit := f.Rule.Action.BackendTimeout; limit > 0 {
 		f.attemptBy = min(f.deadline, since(f.loop.now, limit))

@@ -1,0 +1,43 @@
+package exchange
+
+import (
+	"time"
+
+	"github.com/lintel-dev/lintel/router"
+)
+
+// Admit counts the exchange at its Backend, until it is observed. The cause says when
+// the Backend has enough to do already.
+func (x *Exchange) Admit() Cause {
+	if !x.Chosen.Backend.Acquire() {
+		return CauseCircuit
+	}
+	x.admitted = true
+	return CauseNone
+}
+
+// Try notes that an attempt is made at endpoint. It does not count the exchange there:
+// that is for whoever holds the connection.
+func (x *Exchange) Try(endpoint *router.Endpoint) {
+	x.endpoint = endpoint
+	x.Report.Upstream = endpoint.Addr
+	x.Report.Attempts++
+}
+
+// conclude tells the Backend and the endpoint that the exchange has ended, and how.
+func (x *Exchange) conclude(now time.Time) {
+	if x.admitted {
+		x.Chosen.Backend.Release()
+		x.admitted = false
+	}
+	if x.endpoint == nil {
+		return
+	}
+	switch x.Report.Cause {
+	case CauseNone:
+		x.endpoint.Report(router.OutcomeOf(x.Report.Status), now)
+	case CauseUpstreamReset, CauseUpstreamInvalid, CauseTimeout:
+		x.endpoint.Report(router.GatewayError, now)
+	}
+	x.endpoint = nil
+}
