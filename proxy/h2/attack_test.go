@@ -343,3 +343,34 @@ func TestClosedStreamsAreForgotten(t *testing.T) {
 		t.Errorf("%d records are kept, error %v", n, w.err)
 	}
 }
+
+// Ten thousand quiet connections, each after a page of a browser, fit in a proxy's
+// memory.
+func TestQuietConnectionsAreSmall(t *testing.T) {
+	const connections, most = 200, 24 << 10
+	conns := make([]*wire, connections)
+	body := make([]byte, 60<<10)
+	for i := range conns {
+		w := newWire(t, Server, DefaultSettings())
+		for id := uint32(1); id < 60; id += 2 {
+			w.head(id, Last, append(browserFields(), "x-trace", fmt.Sprint(i, id))...)
+			w.pump()
+			w.c.WriteResponse(id, &Response{Status: 200, Fields: responseFields(), Length: -1})
+			w.c.WriteData(id, body[:2000], Last)
+		}
+		w.pump()
+		w.c.Relax()
+		conns[i] = &wire{c: w.c}
+	}
+	var all, none runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&all)
+	clear(conns)
+	runtime.GC()
+	runtime.ReadMemStats(&none)
+	if each := (all.HeapAlloc - none.HeapAlloc) / connections; each > most {
+		t.Errorf("a quiet connection takes %d bytes, more than %d", each, most)
+	} else {
+		t.Logf("a quiet connection takes %d bytes", each)
+	}
+}

@@ -54,7 +54,7 @@ func read(t *testing.T, side Side, data []byte, rng *rand.Rand) (o outcome) {
 		if o.err != "" || have == len(in) {
 			break
 		}
-		if have > 24 {
+		if have >= frameHeader {
 			t.Fatalf("%d bytes are left over", have)
 		}
 	}

@@ -83,8 +83,9 @@ const (
 	// others follow; Response holds it. Client only.
 	ResponseHead
 	// HeadTooLarge: a request was larger than the settings allow. The server
-	// answers it, say with 431, as if it had been read; nothing else of it can be
-	// known. On the client side such a response is a StreamReset.
+	// answers it, say with 431, as if it had been read, and resets the stream with
+	// NoError unless End says that nothing follows. Nothing else of it can be known.
+	// On the client side such a response is a StreamReset.
 	HeadTooLarge
 	// Data: payload. Data is empty only with End.
 	Data
@@ -131,9 +132,10 @@ type Request struct {
 	Authority string // host and maybe port: :authority, else the Host field; "" if neither came
 	Path      string // with its query, as :path has it; "" for CONNECT
 	Protocol  string // of extended CONNECT (RFC 8441), say "websocket"; else ""
-	// Fields are the others in order, but several Cookie fields are joined into
-	// one (RFC 9113 §8.2.3). In a request to send, Host, Content-Length and all
-	// that concerns a connection are left out, te: trailers excepted.
+	// Fields are the others in order, Content-Length and te: trailers among them,
+	// but not Host; several Cookie fields are joined into one (RFC 9113 §8.2.3). In
+	// a request to send, Host, Content-Length and all that concerns a connection
+	// are left out, te: trailers excepted.
 	Fields []Field
 	// Length is Content-Length, -1 without. In a request to send it is the only
 	// source of that field.

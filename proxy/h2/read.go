@@ -19,12 +19,13 @@ type input struct {
 
 // Next reads from the start of p. It consumes n bytes and returns at most one
 // event. If that is None, all that p could tell has been told: p[n:], which is
-// short or empty, is given again with what follows it. If it is another, Next is
-// called again with p[n:], even when that is empty: several events may come of
-// one frame. Payload is passed on as it comes, not frame by frame.
+// shorter than a frame's header, 9 bytes, is given again with what follows it. If
+// it is another, Next is called again with p[n:], even when that is empty: several
+// events may come of one frame. Payload is passed on as it comes, not frame by
+// frame, so that a buffer may be smaller than a frame.
 //
-// An error is an [*Error], and is all that later calls return. A connection that
-// the peer closes needs no call.
+// An error is an [*Error], and is all that later calls return: all streams are over,
+// without further events. A connection that the peer closes needs no call.
 func (c *Conn) Next(p []byte) (n int, e Event, err error) {
 	if c.sweep && c.err == nil {
 		c.sweepOne(&e)
