@@ -46,7 +46,9 @@ type loop struct {
 	problems     *problemLog
 	// writeStatus takes the wanted statuses; it must not block.
 	writeStatus func([]*gateway.Status)
-	log         *slog.Logger
+	// built is called after each build; it must not block.
+	built func()
+	log   *slog.Logger
 
 	memo     gateway.Memo
 	plan     *gateway.Plan
@@ -110,6 +112,7 @@ func (l *loop) rebuild() {
 	l.metrics.SetObjects(objectConditions(l.plan.Statuses))
 	l.metrics.Keep(attachments(l.plan))
 	l.readiness.set(l.observed.Sockets)
+	l.built()
 }
 
 func (l *loop) build() *gateway.Plan {

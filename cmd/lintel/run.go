@@ -89,7 +89,10 @@ func newProcess(s Settings, log *slog.Logger) *process {
 		Downstream: stats.Downstream.Load, Upstream: stats.Upstream.Load, UpstreamIdle: stats.UpstreamIdle.Load, Upgraded: stats.Upgraded.Load,
 		Refused: stats.Refused.Load,
 	})
+	memory := newFootprint()
+	p.early = append(p.early, memory.Run)
 	p.loop = &loop{
+		built:        memory.built,
 		settings:     gatewaySettings(&s),
 		server:       p.server,
 		certificates: &edgetls.Store{},
