@@ -65,6 +65,7 @@ func (x *Exchange) Answered(a Answer, now time.Time) (fields []router.Field, bod
 	if a.Cause == CauseOverload || a.Cause == CauseCircuit {
 		fields = append(fields, router.Field{Name: "Retry-After", Value: retryAfter})
 	}
+	fields = x.appendAltSvc(fields)
 	x.scratch = x.scratch[:0]
 	if a.Status != http.StatusNoContent && a.Status != http.StatusNotModified {
 		fields = append(fields, router.Field{Name: "Content-Type", Value: "text/plain; charset=utf-8"})

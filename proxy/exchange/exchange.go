@@ -25,6 +25,11 @@ type Client struct {
 	Port    string     // the local port
 	Scheme  string     // "http", "https"
 	Trusted bool       // the peer is one of the TrustedProxies
+
+	// Protocol is "HTTP/2.0" or "HTTP/3.0"; "" is HTTP/1, of which the request says more.
+	Protocol string
+	// AltSvc tells the client that the port it came to serves HTTP/3 as well.
+	AltSvc bool
 }
 
 // Exchange is one request and its response, used again for the next. One goroutine
@@ -53,6 +58,7 @@ type Exchange struct {
 	target  []byte         // of the request line that goes upstream
 	scratch []byte         // values of our own fields
 	id      [32]byte       // of the request, when it is ours
+	altSvc  []byte         // the value of Alt-Svc
 }
 
 // Forget readies x for a request whose head is not there yet.
@@ -66,9 +72,13 @@ func (x *Exchange) Begin(now time.Time) {
 	x.Keep = x.Request.KeepAlive
 	x.Report.Start = now
 	x.Report.Method = x.Request.Method
-	x.Report.Protocol = "HTTP/1.1"
-	if x.Request.Minor == 0 {
+	switch {
+	case x.Client.Protocol != "":
+		x.Report.Protocol = x.Client.Protocol
+	case x.Request.Minor == 0:
 		x.Report.Protocol = "HTTP/1.0"
+	default:
+		x.Report.Protocol = "HTTP/1.1"
 	}
 }
 

@@ -16,7 +16,7 @@ type Report struct {
 	Backend  string // "namespace/name:port", "" when none was chosen
 
 	Client    netip.Addr // the peer, or whom trusted proxies name
-	Protocol  string     // "HTTP/1.1", "HTTP/1.0"
+	Protocol  string     // "HTTP/1.0", "HTTP/1.1", "HTTP/2.0", "HTTP/3.0"
 	Scheme    string     // "http", "https"
 	Method    string     // "" when the head could not be read
 	Host      string     // normalised

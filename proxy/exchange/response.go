@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"iter"
 	"net/http"
 	"slices"
 	"time"
@@ -55,6 +56,7 @@ func (x *Exchange) ResponseFields(res *h1.Response, now time.Time) []router.Fiel
 			fields = append(fields, router.Field{Name: "Content-Length", Value: size})
 		}
 	}
+	fields = x.appendAltSvc(fields)
 	x.fields = fields
 	return fields
 }
@@ -84,27 +86,43 @@ func (x *Exchange) filtered(res *h1.Response) []router.Field {
 // AppendSwitch appends the head of the 101 response res for the client (RFC 9110
 // §7.8).
 func (x *Exchange) AppendSwitch(dst []byte, res *h1.Response) []byte {
-	fields := x.filtered(res)
-	x.fields = fields
+	fields := x.SwitchFields(res)
 	dst = h1.AppendStatusLine(dst, res.Status, res.Reason)
 	for i := range fields {
-		if forwardable(&fields[i]) {
-			dst = h1.AppendField(dst, fields[i].Name, fields[i].Value)
-		}
+		dst = h1.AppendField(dst, fields[i].Name, fields[i].Value)
 	}
 	dst = h1.AppendField(dst, "Connection", "Upgrade")
 	dst = h1.AppendField(dst, "Upgrade", res.Upgrade)
 	return h1.AppendCRLF(dst)
 }
 
+// SwitchFields returns what the client is told in the head of the 101 response res, but
+// for Connection and Upgrade: the upstream's fields without those of the connection,
+// changed by the filters. They are valid until the next call of a method.
+func (x *Exchange) SwitchFields(res *h1.Response) []router.Field {
+	fields := x.filtered(res)
+	x.fields = slices.DeleteFunc(fields, func(field router.Field) bool { return !forwardable(&field) })
+	return x.fields
+}
+
 // AppendInterim appends the head of the 1xx response res for an HTTP/1.1 client.
 func AppendInterim(dst []byte, res *h1.Response) []byte {
 	dst = h1.AppendStatusLine(dst, res.Status, res.Reason)
-	for i := range res.Fields {
-		field := &res.Fields[i]
-		if !res.HopByHop(field.Name) && classify(field.Name) != isLength {
-			dst = h1.AppendField(dst, field.Name, field.Value)
-		}
+	for field := range InterimFields(res) {
+		dst = h1.AppendField(dst, field.Name, field.Value)
 	}
 	return h1.AppendCRLF(dst)
+}
+
+// InterimFields are what the client is told in the head of the 1xx response res: the
+// upstream's fields without those of the connection.
+func InterimFields(res *h1.Response) iter.Seq[*router.Field] {
+	return func(yield func(*router.Field) bool) {
+		for i := range res.Fields {
+			field := &res.Fields[i]
+			if !res.HopByHop(field.Name) && classify(field.Name) != isLength && !yield(field) {
+				return
+			}
+		}
+	}
 }

@@ -94,6 +94,9 @@ type Settings struct {
 
 	// Explain puts the Cause into our own answers, as the field X-Lintel-Cause.
 	Explain bool
+	// NoHTTP3 keeps sockets that speak TLS from serving HTTP/3, on the UDP port of the same
+	// number.
+	NoHTTP3 bool
 
 	// Lane chooses between the lanes; [LaneAuto] is the zero value.
 	Lane Lane
