@@ -21,7 +21,7 @@ import (
 // The table is swapped under load without a failing request, and each request is
 // routed by one table from its beginning to its end.
 func TestTableSwapUnderLoad(t *testing.T) {
-	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+	run(t, clientModes, Settings{}, func(t *testing.T, g *gateway) {
 		var backends []*router.Backend
 		for i := range 2 {
 			backends = append(backends, httpBackend(t, func(w http.ResponseWriter, r *http.Request) {

@@ -44,6 +44,7 @@ type connection struct {
 	// h1 serves HTTP/1.1; nil before the first request. It is set by the goroutine
 	// alone, holding mu.
 	h1 *h1Downstream
+	h2 *h2Downstream // the same for HTTP/2
 }
 
 // The states of a connection.
@@ -83,6 +84,10 @@ func (c *connection) run() {
 	c.early = nil
 
 	for c.await() {
+		if c.h1 == nil && c.beginsH2() {
+			c.serveH2()
+			return
+		}
 		if !c.serve() {
 			return
 		}
@@ -198,6 +203,10 @@ func (c *connection) drain() {
 	if c.draining.Swap(true) {
 		return
 	}
+	if c.h2 != nil {
+		c.h2.drain()
+		return
+	}
 	switch c.state.Load() {
 	case unused:
 		_ = c.conn.SetReadDeadline(past)
@@ -215,6 +224,9 @@ func (c *connection) abort() {
 	c.wire.Close()
 	if c.h1 != nil {
 		c.h1.flight.cancel()
+	}
+	if c.h2 != nil {
+		c.h2.cancel()
 	}
 }
 

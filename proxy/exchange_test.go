@@ -19,7 +19,7 @@ func echo(w http.ResponseWriter, r *http.Request) {
 }
 
 func TestForwards(t *testing.T) {
-	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+	run(t, clientModes, Settings{}, func(t *testing.T, g *gateway) {
 		g.route("/", httpBackend(t, echo))
 		g.apply()
 		for _, method := range []string{"GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PURGE"} {
@@ -44,7 +44,7 @@ func TestForwards(t *testing.T) {
 }
 
 func TestAnswersWithoutUpstream(t *testing.T) {
-	run(t, allModes, Settings{MaxBody: 10}, func(t *testing.T, g *gateway) {
+	run(t, clientModes, Settings{MaxBody: 10}, func(t *testing.T, g *gateway) {
 		ok := httpBackend(t, echo)
 		g.route("/status").Action.Status = 418
 		g.route("/empty")

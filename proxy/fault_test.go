@@ -20,7 +20,7 @@ import (
 
 // An upstream that fails before its response has begun is a 502.
 func TestUpstreamFailsBeforeResponse(t *testing.T) {
-	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+	run(t, clientModes, Settings{}, func(t *testing.T, g *gateway) {
 		for _, test := range []struct {
 			name, path, bytes string
 			reset             bool
@@ -235,7 +235,7 @@ func TestBadRequestBody(t *testing.T) {
 // Under concurrency every response belongs to its request, even when connections
 // of both sides end all the time.
 func TestResponsesNeverCross(t *testing.T) {
-	run(t, allModes, Settings{MaxIdlePerEndpoint: 4}, func(t *testing.T, g *gateway) {
+	run(t, clientModes, Settings{MaxIdlePerEndpoint: 4}, func(t *testing.T, g *gateway) {
 		var count atomic.Int64
 		g.route("/", httpBackend(t, func(w http.ResponseWriter, r *http.Request) {
 			if count.Add(1)%7 == 0 {

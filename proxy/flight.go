@@ -36,6 +36,7 @@ type flight struct {
 	unsent    bool      // nothing of this attempt reached the upstream
 	cut       bool      // only a part of what came first in this attempt did
 	ended     bool      // the response was sent to its end
+	switches  bool      // the client accepts no success but an upgrade; set by the owner
 
 	mu        sync.Mutex // guards what cancel uses: canceled, and up against others
 	canceled  bool

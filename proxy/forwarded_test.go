@@ -178,7 +178,7 @@ func TestFilters(t *testing.T) {
 }
 
 func TestHostFilter(t *testing.T) {
-	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+	run(t, clientModes, Settings{}, func(t *testing.T, g *gateway) {
 		backend, seen := seeing(t)
 		g.route("/set", backend).Action.RequestHeaders = &router.HeaderFilter{Set: []router.Field{{Name: "host", Value: "set.test"}}}
 		g.route("/add", backend).Action.RequestHeaders = &router.HeaderFilter{Add: []router.Field{{Name: "Host", Value: "add.test"}}}

@@ -36,12 +36,19 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type mode struct {
 	name string
 	tls  bool
+	h2   bool
 }
 
 var (
 	plainMode = mode{name: "plain"}
 	tlsMode   = mode{name: "tls", tls: true}
-	allModes  = []mode{plainMode, tlsMode}
+	h2cMode   = mode{name: "h2c", h2: true}
+	h2Mode    = mode{name: "h2", tls: true, h2: true}
+
+	// allModes are for tests that write HTTP/1.1 themselves, clientModes for those that
+	// leave it to net/http.
+	allModes    = []mode{plainMode, tlsMode}
+	clientModes = []mode{plainMode, tlsMode, h2cMode, h2Mode}
 )
 
 // run runs a test in each of the modes and lanes, with a gateway of its own.
@@ -69,7 +76,7 @@ type lane struct {
 // LINTEL_LANE names.
 func lanes(m mode, settings *Settings) []lane {
 	all := []lane{{"express", exchange.LaneAuto}, {"full", exchange.LaneFull}}
-	if m.tls || settings.Dial != nil {
+	if m.tls || m.h2 || settings.Dial != nil {
 		all = all[1:]
 	}
 	if only := cmp.Or(os.Getenv("LINTEL_LANE"), "all"); only != "all" {
@@ -123,6 +130,11 @@ func newGateway(t testing.TB, m mode, settings Settings) *gateway {
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", g.address())
 		},
+	}
+	if m.h2 {
+		transport.Protocols = new(http.Protocols)
+		transport.Protocols.SetHTTP2(m.tls)
+		transport.Protocols.SetUnencryptedHTTP2(!m.tls)
 	}
 	g.client = &http.Client{
 		Transport:     transport,
@@ -261,6 +273,9 @@ type raw struct {
 
 func (g *gateway) dial() *raw {
 	g.t.Helper()
+	if g.mode.h2 {
+		g.t.Fatal("a raw client speaks HTTP/1.1")
+	}
 	conn, err := net.Dial("tcp", g.address())
 	if err != nil {
 		g.t.Fatal(err)

@@ -44,7 +44,7 @@ func TestObserve(t *testing.T) {
 
 // No more idle connections are kept than MaxIdlePerEndpoint says.
 func TestMaxIdlePerEndpoint(t *testing.T) {
-	run(t, allModes, Settings{MaxIdlePerEndpoint: 2}, func(t *testing.T, g *gateway) {
+	run(t, clientModes, Settings{MaxIdlePerEndpoint: 2}, func(t *testing.T, g *gateway) {
 		var together sync.WaitGroup
 		together.Add(5)
 		g.route("/", httpBackend(t, func(w http.ResponseWriter, r *http.Request) {
@@ -75,7 +75,7 @@ func TestMaxIdlePerEndpoint(t *testing.T) {
 // Endpoints change under load: the exchanges in flight end where they began, the
 // next ones go to the new endpoints, and none fails.
 func TestEndpointsChangeUnderLoad(t *testing.T) {
-	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+	run(t, clientModes, Settings{}, func(t *testing.T, g *gateway) {
 		first, second := httpBackend(t, echo), httpBackend(t, echo)
 		a, b := first.Endpoints()[0].Addr, second.Endpoints()[0].Addr
 		g.route("/", first)

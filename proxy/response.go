@@ -24,6 +24,8 @@ func (f *flight) receive() exchange.Cause {
 		switch {
 		case status == http.StatusSwitchingProtocols:
 			return f.upgrade()
+		case status >= 200 && status < 300 && f.switches:
+			return exchange.CauseUpstreamInvalid
 		case status >= 200:
 			return f.deliver()
 		case interim == maxInterim:

@@ -20,7 +20,7 @@ import (
 
 // A connection that is refused moves on to the next endpoint, for any method.
 func TestConnectRefusedTriesNext(t *testing.T) {
-	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+	run(t, clientModes, Settings{}, func(t *testing.T, g *gateway) {
 		live := httpBackend(t, echo)
 		for range 4 {
 			dead, _ := netip.ParseAddrPort(deadAddress(t).String())
@@ -54,7 +54,7 @@ func TestConnectRefusedTriesAll(t *testing.T) {
 		}()
 		return near, nil
 	}
-	run(t, allModes, Settings{Dial: dial}, func(t *testing.T, g *gateway) {
+	run(t, clientModes, Settings{Dial: dial}, func(t *testing.T, g *gateway) {
 		b := router.NewBackend("default/app:80")
 		b.SetEndpoints(numbered(refusing))
 		g.route("/none", b)
@@ -169,7 +169,7 @@ func TestPartOfRequestEndsConnection(t *testing.T) {
 
 // A failure after sending is repeated for idempotent methods alone.
 func TestRepeatsIdempotentOnly(t *testing.T) {
-	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+	run(t, clientModes, Settings{}, func(t *testing.T, g *gateway) {
 		var requests atomic.Int32
 		bad := rawBackend(t, func(_ net.Conn, in *bufio.Reader) {
 			if _, err := http.ReadRequest(in); err == nil {
@@ -262,7 +262,7 @@ func TestStaleConnectionForPost(t *testing.T) {
 }
 
 func TestReusesUpstreamConnections(t *testing.T) {
-	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+	run(t, clientModes, Settings{}, func(t *testing.T, g *gateway) {
 		var connections atomic.Int32
 		serve := answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 		g.route("/", rawBackend(t, func(conn net.Conn, in *bufio.Reader) {

@@ -46,9 +46,10 @@ type Server struct {
 	clients  admission
 	loops    *loop.Group // the express lane, or nil
 
-	heads   *buffers // headSize
-	bodies  *buffers // bodySize
-	outputs *buffers // outputSize
+	heads   *buffers  // headSize
+	bodies  *buffers  // bodySize
+	outputs *buffers  // outputSize
+	streams sync.Pool // of *h2Stream
 
 	mu      sync.Mutex // guards what follows
 	sockets map[string]*socket

@@ -71,7 +71,7 @@ func (s *Server) newSocket(l Listener, listener net.Listener) *socket {
 	}
 	sock.tls = &tls.Config{
 		MinVersion: tls.VersionTLS12,
-		NextProtos: []string{"http/1.1"},
+		NextProtos: []string{"h2", "http/1.1"},
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			get := sock.certificates.Load()
 			if get == nil {

@@ -125,7 +125,7 @@ func TestUnaskedResponse(t *testing.T) {
 }
 
 func TestInterimFlood(t *testing.T) {
-	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+	run(t, clientModes, Settings{}, func(t *testing.T, g *gateway) {
 		g.route("/", rawBackend(t, answering(strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 10_000))))
 		g.apply()
 		if res, _ := g.get("/"); res.StatusCode != 502 {

@@ -31,7 +31,7 @@ func TestTimeouts(t *testing.T) {
 		{"response header", Settings{ResponseHeaderTimeout: 200 * time.Millisecond}, router.Action{}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			run(t, allModes, test.settings, func(t *testing.T, g *gateway) {
+			run(t, clientModes, test.settings, func(t *testing.T, g *gateway) {
 				rule := g.route("/", silent(t))
 				rule.Action.RequestTimeout, rule.Action.BackendTimeout = test.action.RequestTimeout, test.action.BackendTimeout
 				g.apply()
@@ -89,7 +89,7 @@ func TestConnectTimeout(t *testing.T) {
 			return nil, ctx.Err()
 		},
 	}
-	run(t, allModes, settings, func(t *testing.T, g *gateway) {
+	run(t, clientModes, settings, func(t *testing.T, g *gateway) {
 		g.route("/", silent(t))
 		g.apply()
 		if res, _ := g.get("/"); res.StatusCode != 504 || g.observed(1).Cause != exchange.CauseConnectTimeout {

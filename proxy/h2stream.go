@@ -1,0 +1,252 @@
+package proxy
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/lintel-dev/lintel/proxy/exchange"
+	"github.com/lintel-dev/lintel/proxy/h1"
+	"github.com/lintel-dev/lintel/proxy/h2"
+	"github.com/lintel-dev/lintel/router"
+)
+
+// h2Stream is the downstream side of an exchange over HTTP/2. Streams are used again,
+// with their flights.
+type h2Stream struct {
+	h2Flow
+	h       *h2Downstream
+	flight  flight
+	request h1.Request
+	refusal int // the status that a bad head is answered with, or 0
+
+	out     h2.Response // the head to send
+	waits   bool        // it is not sent yet
+	pending []byte      // payload that waits for more, or for the end
+	socket  webSocket   // of extended CONNECT
+}
+
+// begin fills s for the request that e tells of.
+func (s *h2Stream) begin(h *h2Downstream, e *h2.Event) {
+	s.h2Flow.reset(&h.h2Link)
+	s.h, s.id, s.ended = h, e.Stream, e.End
+	s.waits, s.pending, s.refusal = false, nil, 0
+	s.socket = webSocket{}
+	f := &s.flight
+	f.init(h.server, s, &h.c.client)
+	f.canceled, f.switches = false, false
+	f.Request = &s.request
+	f.begin()
+	switch {
+	case e.Kind == h2.HeadTooLarge:
+		s.refusal = http.StatusRequestHeaderFieldsTooLarge
+	default:
+		s.translate(e.Request)
+	}
+}
+
+// translate fills s.request.
+func (s *h2Stream) translate(head *h2.Request) {
+	r := &s.request
+	fields := append(r.Fields[:0], head.Fields...)
+	*r = h1.Request{
+		Method: head.Method, Target: head.Path, Minor: 1, Fields: fields,
+		Host: head.Authority, KeepAlive: true,
+	}
+	r.Path, r.Query, _ = strings.Cut(head.Path, "?")
+	switch {
+	case strings.EqualFold(head.Protocol, webSocketProtocol):
+		s.socket = newWebSocket()
+		s.socket.request(r)
+		s.flight.switches = true
+	case head.Protocol != "":
+		s.refusal = http.StatusNotImplemented // RFC 9220 §3
+	case head.End || head.Method == http.MethodConnect:
+	case head.Length >= 0:
+		r.Framing, r.Length = h1.Length, head.Length
+	default:
+		r.Framing = h1.Chunked
+	}
+	if expects, ok := router.Lookup(fields, "Expect"); ok && r.Framing != h1.NoBody {
+		r.Expect100 = strings.EqualFold(expects, "100-continue")
+	}
+	switch {
+	case len(head.Path) > s.h.server.settings.Limits.Line:
+		s.refusal = http.StatusRequestURITooLong
+	case head.Authority == "":
+		s.refusal = http.StatusBadRequest
+	}
+}
+
+// run does the exchange.
+func (s *h2Stream) run() {
+	if s.refusal != 0 {
+		s.flight.refuse(exchange.Answer{Status: s.refusal, Cause: exchange.CauseBadRequest})
+	} else {
+		s.flight.run(s.h.c.socket.table())
+	}
+	s.h.close(s)
+}
+
+// next implements downstream. What follows an extended CONNECT is the tunnel's.
+func (s *h2Stream) next() ([]byte, error) {
+	if s.socket.key != "" {
+		return nil, io.EOF
+	}
+	return s.h2Flow.next()
+}
+
+func (s *h2Stream) complete() bool { return s.socket.key != "" || s.h2Flow.complete() }
+
+func (s *h2Stream) await(limit time.Duration) error { return s.waitFor(time.Now().Add(limit)) }
+func (s *h2Stream) bound(latest time.Time)          { s.latest = latest }
+func (s *h2Stream) draining() bool                  { return false } // GOAWAY has told it
+
+func (s *h2Stream) gone() bool {
+	s.h.mu.Lock()
+	defer s.h.mu.Unlock()
+	return s.err != nil || s.h.err != nil
+}
+
+func (s *h2Stream) interim(res *h1.Response) error {
+	s.h.mu.Lock()
+	defer s.h.mu.Unlock()
+	head := h2.Response{Status: res.Status, Length: -1}
+	for field := range exchange.InterimFields(res) {
+		head.Fields = append(head.Fields, *field)
+	}
+	err := s.codec().WriteResponse(s.id, &head)
+	s.h.flush()
+	return err
+}
+
+func (s *h2Stream) codec() *h2.Conn { return &s.h.codec }
+
+// head implements downstream. The head is sent together with what follows, as its end
+// may be the end of the stream.
+func (s *h2Stream) head(res *h1.Response, now time.Time) error {
+	s.out = h2.Response{Status: res.Status, Fields: s.flight.ResponseFields(res, now), Length: -1}
+	switch res.Framing {
+	case h1.Length:
+		s.out.Length = res.Length
+	case h1.NoBody:
+		s.out.Length = statedLength(res.Fields)
+	}
+	s.waits = true
+	return nil
+}
+
+// statedLength is what a response without a body says that one would have, or -1.
+func statedLength(fields []router.Field) int64 {
+	stated, _ := router.Lookup(fields, "Content-Length")
+	length, err := strconv.ParseInt(stated, 10, 64)
+	if err != nil {
+		return -1
+	}
+	return length
+}
+
+// write implements downstream. It keeps p, as the end may follow.
+func (s *h2Stream) write(p []byte) error {
+	var err error
+	if len(s.pending) > 0 {
+		s.h.mu.Lock()
+		err = s.sendPending(h2.More)
+		s.h.mu.Unlock()
+	}
+	s.pending = p
+	return err
+}
+
+// sendPending gives what was held back to the codec. mu is held.
+func (s *h2Stream) sendPending(fin h2.Fin) error {
+	p := s.pending
+	s.pending = nil
+	if s.waits {
+		s.waits = false
+		s.out.End = fin == h2.Last && len(p) == 0
+		if err := s.codec().WriteResponse(s.id, &s.out); err != nil || s.out.End {
+			return err
+		}
+	}
+	if len(p) == 0 && fin == h2.More {
+		return nil
+	}
+	return s.send(p, fin)
+}
+
+func (s *h2Stream) end(trailers []h1.Field) error {
+	s.h.mu.Lock()
+	defer s.h.mu.Unlock()
+	if len(trailers) == 0 {
+		return s.sendPending(h2.Last)
+	}
+	if err := s.sendPending(h2.More); err != nil {
+		return err
+	}
+	return s.codec().WriteTrailers(s.id, trailers)
+}
+
+func (s *h2Stream) flush() error {
+	s.h.mu.Lock()
+	defer s.h.mu.Unlock()
+	err := s.sendPending(h2.More)
+	s.h.flush()
+	if err == nil {
+		err = s.failure()
+	}
+	return err
+}
+
+func (s *h2Stream) answer(a exchange.Answer, now time.Time) error {
+	f := &s.flight
+	fields, body := f.Answered(a, now)
+	s.out = h2.Response{Status: a.Status, Fields: fields, Length: int64(len(body))}
+	s.waits = true
+	if f.Report.Method != http.MethodHead {
+		f.Report.Sent = int64(len(body))
+		s.pending = body
+	}
+	if err := s.end(nil); err != nil {
+		return err
+	}
+	return s.flush()
+}
+
+// finish implements downstream. A client that still sends is told that nobody reads
+// (RFC 9113 §8.1).
+func (s *h2Stream) finish() {
+	s.h.mu.Lock()
+	defer s.h.mu.Unlock()
+	if !s.ended {
+		s.codec().Reset(s.id, h2.NoError)
+	}
+}
+
+func (s *h2Stream) abort(cause exchange.Cause) {
+	code := h2.InternalError
+	switch cause {
+	case exchange.CauseClientGone, exchange.CauseClientStalled:
+		code = h2.Cancel
+	}
+	s.h.mu.Lock()
+	defer s.h.mu.Unlock()
+	s.codec().Reset(s.id, code)
+}
+
+func (s *h2Stream) upgrade(res *h1.Response) (conn net.Conn, pending []byte, err error) {
+	if err := s.socket.agreed(res); err != nil {
+		return nil, nil, err
+	}
+	s.h.mu.Lock()
+	defer s.h.mu.Unlock()
+	err = s.codec().WriteResponse(s.id, &h2.Response{Status: http.StatusOK, Fields: withoutHandshake(s.flight.SwitchFields(res)), Length: -1})
+	if err != nil {
+		return nil, nil, err
+	}
+	s.h.flush()
+	return &h2Tunnel{flow: &s.h2Flow}, nil, nil
+}
