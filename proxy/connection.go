@@ -22,6 +22,7 @@ type connection struct {
 	socket *socket
 	conn   net.Conn
 	wire   net.Conn // conn, or what lies below its TLS
+	alpn   string   // the protocol that the handshake has agreed on, or ""
 
 	client exchange.Client // what every exchange tells its upstream
 
@@ -142,6 +143,7 @@ func (c *connection) handshake() bool {
 	if record, ok := errors.AsType[tls.RecordHeaderError](err); ok && record.Conn != nil {
 		c.refusePlain(record)
 	}
+	c.alpn = conn.ConnectionState().NegotiatedProtocol
 	return err == nil
 }
 

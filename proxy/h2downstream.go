@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"crypto/tls"
 	"time"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
@@ -262,8 +261,8 @@ func (h *h2Downstream) shut() {
 // beginsH2 reports whether the client speaks HTTP/2: as ALPN has it with TLS, and
 // otherwise with prior knowledge (RFC 9113 §3.3). It reads no further than it has to.
 func (c *connection) beginsH2() bool {
-	if conn, ok := c.conn.(*tls.Conn); ok {
-		return conn.ConnectionState().NegotiatedProtocol == "h2"
+	if c.client.Scheme == "https" {
+		return c.alpn == "h2"
 	}
 	for {
 		have := c.in.unread()
