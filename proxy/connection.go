@@ -1,18 +1,15 @@
 package proxy
 
 import (
-	"context"
-	"crypto/tls"
-	"errors"
 	"io"
 	"net"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/proxy/h1"
+	"github.com/lintel-dev/lintel/proxy/proxyprotocol"
 )
 
 // connection is one downstream connection. Its goroutine owns it, but for what
@@ -22,9 +19,11 @@ type connection struct {
 	socket *socket
 	conn   net.Conn
 	wire   net.Conn // conn, or what lies below its TLS
+	secure bool     // it begins with a handshake
 	alpn   string   // the protocol that the handshake has agreed on, or ""
 
-	client exchange.Client // what every exchange tells its upstream
+	client  exchange.Client      // what every exchange tells its upstream
+	arrived proxyprotocol.Header // of the arrival
 
 	in       input
 	head     *[]byte // in's pooled buffer
@@ -55,28 +54,40 @@ const (
 	unused               // between two exchanges
 )
 
-func newConnection(s *socket, a arrival, config *tls.Config) *connection {
-	c := &connection{server: s.server, socket: s, conn: a.conn, wire: a.conn, early: a.unread}
-	c.identify(&a)
-	if config != nil {
-		c.conn = tls.Server(a.underTLS(), config)
-		c.client.Scheme, c.early = "https", nil
-	}
-	c.readBy = readDeadline(c.conn)
-	c.writeBy = writeDeadline(c.conn)
+func newConnection(s *socket, a arrival) *connection {
+	c := &connection{server: s.server, socket: s, conn: a.conn, wire: a.conn, early: a.unread, arrived: a.client}
+	c.client = a.identify(s)
+	c.readBy = readDeadline(c.wire)
+	c.writeBy = writeDeadline(c.wire)
+	return c
+}
+
+// newSecureConnection returns a connection that begins with a handshake of TLS.
+func newSecureConnection(s *socket, a arrival) *connection {
+	c := newConnection(s, a)
+	c.client.Scheme = "https"
+	c.secure = true
+	c.conn, c.early = a.underTLS(), nil
 	return c
 }
 
 // run serves the connection until it ends, and closes it.
-func (c *connection) run() {
+func (c *connection) run() outcome {
 	stats := &c.server.stats
 	stats.Downstream.Add(1)
 	defer stats.Downstream.Add(-1)
-	defer c.conn.Close()
+	defer func() { c.conn.Close() }()
 
 	c.startClock()
-	if !c.handshake() {
-		return
+	if c.secure {
+		h, err := c.handshake()
+		if err != nil {
+			return ended
+		}
+		if c.moveToLoop(h) {
+			return moved
+		}
+		c.settle(h)
 	}
 	c.head = c.server.heads.get()
 	defer c.server.heads.put(c.head)
@@ -87,13 +98,14 @@ func (c *connection) run() {
 	for c.await() {
 		if c.h1 == nil && c.beginsH2() {
 			c.serveH2()
-			return
+			return ended
 		}
 		if !c.serve() {
-			return
+			return ended
 		}
 		c.in.compact()
 	}
+	return ended
 }
 
 // serve does one exchange, and reports whether another may follow.
@@ -107,19 +119,6 @@ func (c *connection) serve() bool {
 	return c.h1.serve()
 }
 
-// identify fills what is known of the client.
-func (c *connection) identify(a *arrival) {
-	c.client = exchange.Client{Socket: c.socket.name, Scheme: "http"}
-	if source := a.source(); source.IsValid() {
-		c.client.Addr = source.Addr()
-		c.client.Address = c.client.Addr.String()
-	}
-	if destination := a.destination(); destination.IsValid() {
-		c.client.Port = strconv.Itoa(int(destination.Port()))
-	}
-	c.client.Trusted = c.server.settings.Trusts(c.client.Addr)
-}
-
 // startClock bounds the handshake and the wait for the first request.
 func (c *connection) startClock() {
 	c.mu.Lock()
@@ -130,34 +129,6 @@ func (c *connection) startClock() {
 	}
 	c.readBy.exactly(time.Now().Add(limit))
 }
-
-// handshake does that of TLS, and reports whether the connection can be used.
-func (c *connection) handshake() bool {
-	conn, ok := c.conn.(*tls.Conn)
-	if !ok {
-		return true
-	}
-	// The read deadline bounds it; writing gets the same one.
-	c.writeBy.extend(time.Now(), c.server.settings.ReadHeaderTimeout)
-	err := conn.HandshakeContext(context.Background())
-	if record, ok := errors.AsType[tls.RecordHeaderError](err); ok && record.Conn != nil {
-		c.refusePlain(record)
-	}
-	c.alpn = conn.ConnectionState().NegotiatedProtocol
-	return err == nil
-}
-
-// refusePlain tells a client that spoke HTTP to a TLS socket what it did.
-func (c *connection) refusePlain(record tls.RecordHeaderError) {
-	for _, start := range []string{"GET /", "HEAD ", "POST ", "PUT /", "OPTIO"} {
-		if string(record.RecordHeader[:]) == start {
-			_, _ = c.wire.Write([]byte(plainToTLS))
-		}
-	}
-}
-
-const plainToTLS = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n" +
-	"Content-Length: 58\r\n\r\n400 Bad Request: this port speaks HTTPS, the request HTTP.\n"
 
 // await waits for the first byte of a request. It reports false when none will
 // come.
@@ -211,9 +182,9 @@ func (c *connection) drain() {
 	}
 	switch c.state.Load() {
 	case unused:
-		_ = c.conn.SetReadDeadline(past)
+		_ = c.wire.SetReadDeadline(past)
 	case fresh:
-		_ = c.conn.SetReadDeadline(time.Now().Add(exchange.FreshGrace))
+		_ = c.wire.SetReadDeadline(time.Now().Add(exchange.FreshGrace))
 	}
 }
 

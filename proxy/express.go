@@ -43,6 +43,9 @@ func (e express) Name() string { return e.name }
 // Table is what the next request is routed by.
 func (e express) Table() *router.Table { return e.table() }
 
+// Drained is how often the socket's connections were told to drain.
+func (e express) Drained() uint32 { return e.drains.Load() }
+
 // Closed says that a connection of the loops has ended.
 func (e express) Closed(peer netip.AddrPort) {
 	e.server.clients.leave(bare(peer).Addr())
@@ -61,11 +64,16 @@ func (e express) HandOver(handed loop.HandedOver) {
 		return
 	}
 	defer e.served.Done()
-	c := newConnection(e.socket, arrival{
+	a := arrival{
 		conn:   conn,
 		client: proxyprotocol.Header{Source: handed.Peer, Destination: handed.Local},
 		unread: handed.Unread,
-	}, nil)
+	}
+	c := newConnection(e.socket, a)
+	if handed.Session != nil {
+		c.client.Scheme = "https"
+		c.conn = newSecureConn(conn, handed.Session, handed.Sealed)
+	}
 	c.promised = true
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -75,21 +83,36 @@ func (e express) HandOver(handed loop.HandedOver) {
 // serveExpress gives a plain connection to the loops, and reports whether they
 // took it. The caller holds s.mu.
 func (s *socket) serveExpress(a *arrival) bool {
+	return s.toLoop(a, loop.Incoming{Unread: a.unread, Draining: s.closed})
+}
+
+// moveToLoop gives the connection to the loops after a handshake, and reports whether
+// they took it.
+func (c *connection) moveToLoop(h *handshaken) bool {
+	if h.session == nil || h.protocol != "" && h.protocol != "http/1.1" {
+		return false
+	}
+	s := c.socket
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.aborted.Load() {
+		return false
+	}
+	a := arrival{conn: c.wire, client: c.arrived}
+	return s.toLoop(&a, loop.Incoming{Session: h.session, Unread: h.unread, Draining: c.draining.Load()})
+}
+
+// toLoop gives a connection to the loops. The caller holds s.mu, so that a drain
+// meets it either here or there.
+func (s *socket) toLoop(a *arrival, in loop.Incoming) bool {
 	tcp, ok := a.conn.(*net.TCPConn)
 	if !ok || s.server.loops == nil {
 		return false
 	}
-	fd, ok := duplicate(tcp)
-	if !ok {
+	in.Socket = express{s}
+	in.Peer, in.Local = a.source(), a.destination()
+	if in.FD, ok = duplicate(tcp); !ok {
 		return false
-	}
-	in := loop.Incoming{
-		FD:       fd,
-		Peer:     a.source(),
-		Local:    a.destination(),
-		Unread:   a.unread,
-		Socket:   express{s},
-		Draining: s.closed,
 	}
 	tcp.Close()
 	s.served.Add(1)

@@ -5,8 +5,10 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strconv"
 	"time"
 
+	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/proxy/proxyprotocol"
 )
 
@@ -46,6 +48,20 @@ func (a *arrival) source() netip.AddrPort {
 		return a.client.Source
 	}
 	return addrPort(a.conn.RemoteAddr())
+}
+
+// identify returns what is known of the client on a socket.
+func (a *arrival) identify(s *socket) exchange.Client {
+	client := exchange.Client{Socket: s.name, Scheme: "http"}
+	if source := a.source(); source.IsValid() {
+		client.Addr = source.Addr()
+		client.Address = client.Addr.String()
+	}
+	if destination := a.destination(); destination.IsValid() {
+		client.Port = strconv.Itoa(int(destination.Port()))
+	}
+	client.Trusted = s.server.settings.Trusts(client.Addr)
+	return client
 }
 
 // underTLS is the connection that TLS reads and writes.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -275,9 +276,16 @@ func TestReusesUpstreamConnections(t *testing.T) {
 			if res, _ := g.get("/"); res.StatusCode != 200 {
 				t.Fatalf("status %d", res.StatusCode)
 			}
-			eventually(t, "the connection is idle", func() bool { return g.server.Stats().UpstreamIdle.Load() == 1 })
+			eventually(t, "the connection is idle", func() bool {
+				stats := g.server.Stats()
+				return stats.UpstreamIdle.Load() > 0 && stats.UpstreamIdle.Load() == stats.Upstream.Load()
+			})
 		}
-		if n := connections.Load(); n != 1 {
+		most := 1
+		if g.server.loops != nil { // each has its own
+			most = runtime.GOMAXPROCS(0)
+		}
+		if n := int(connections.Load()); n > most {
 			t.Errorf("%d upstream connections for 20 requests", n)
 		}
 	})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
+	"github.com/lintel-dev/lintel/proxy/tls13"
 	"github.com/lintel-dev/lintel/router"
 )
 
@@ -33,9 +34,13 @@ type socket struct {
 	listener net.Listener
 	tls      *tls.Config // used while certificates is not nil
 
+	handshakes *tls13.Server // with tls, for connections that the loops may take
+
 	// last is the Table that a removed socket goes on with, as the Server's knows it
 	// no longer; nil before.
 	last atomic.Pointer[router.Table]
+
+	drains atomic.Uint32 // calls of drain, for the loops
 
 	// certificates answers handshakes; nil means plain.
 	certificates atomic.Pointer[getCertificate]
@@ -80,6 +85,7 @@ func (s *Server) newSocket(l Listener, listener net.Listener) *socket {
 			return (*get)(hello)
 		},
 	}
+	sock.handshakes = tls13.NewServer(sock.tls)
 	if l.GetCertificate != nil {
 		sock.certificates.Store(&l.GetCertificate)
 	}
@@ -145,6 +151,7 @@ func (s *socket) drain() {
 		_ = conn.SetReadDeadline(time.Now().Add(exchange.FreshGrace))
 	}
 	if s.server.loops != nil {
+		s.drains.Add(1)
 		s.server.loops.Drain(express{s})
 	}
 }
@@ -261,13 +268,12 @@ func (s *socket) welcome(a arrival) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var config *tls.Config
-	if s.certificates.Load() != nil {
-		config = s.tls
-	} else if s.serveExpress(&a) {
-		return
+	switch {
+	case s.certificates.Load() != nil:
+		s.begin(newSecureConnection(s, a), s.closed)
+	case !s.serveExpress(&a):
+		s.begin(newConnection(s, a), s.closed)
 	}
-	s.begin(newConnection(s, a, config), s.closed)
 }
 
 // begin starts a connection's goroutine, which run waits for. One that came while
@@ -278,11 +284,15 @@ func (s *socket) begin(c *connection, draining bool) {
 		c.drain()
 	}
 	s.served.Go(func() {
-		c.run()
-		s.server.clients.leave(c.client.Addr)
+		outcome := c.run()
+		if outcome == ended {
+			s.server.clients.leave(c.client.Addr)
+		}
 		s.mu.Lock()
+		defer s.mu.Unlock()
 		delete(s.connections, c)
-		s.count--
-		s.mu.Unlock()
+		if outcome == ended {
+			s.count--
+		}
 	})
 }

@@ -27,6 +27,9 @@ type Socket interface {
 	Name() string
 	// Table is what the next request is routed by.
 	Table() *router.Table
+	// Drained is how often the socket's connections were told to drain. It tells a
+	// loop so before [Group.Drain] does.
+	Drained() uint32
 	// HandOver passes a connection on that the loops cannot serve: from now on it is
 	// the receiver's to serve and to close. The loops have forgotten it.
 	HandOver(HandedOver)
@@ -49,6 +52,8 @@ type Incoming struct {
 	// Draining makes the connection's first exchange its last, and does not wait
 	// long for it.
 	Draining bool
+
+	drained uint32 // of the Socket when Serve was called
 }
 
 // HandedOver is a connection that leaves the loops.

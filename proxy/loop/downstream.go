@@ -3,6 +3,7 @@
 package loop
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
 	"net/netip"
@@ -25,8 +26,10 @@ type downstream struct {
 	flight   *flight // nil between two exchanges
 	in       input
 	timer    timer
-	draining bool // no exchange follows the one in flight
-	swallow  int  // bytes that may still be discarded
+	draining bool   // no exchange follows the one in flight; see drains
+	drained  uint32 // the socket's Drained when the connection came
+	known    bool   // a request came: the client speaks HTTP/1
+	swallow  int    // bytes that may still be discarded
 }
 
 // state is what a client connection waits for.
@@ -39,6 +42,10 @@ const (
 	unused                 // the first byte of another request
 	lingering              // the client's end
 )
+
+// otherPreface is how a connection begins whose client knows that we speak HTTP/2
+// (RFC 9113 §3.4). No method is called so.
+const otherPreface = "PRI "
 
 // maxLinger bounds the bytes that a lingering connection still takes.
 const maxLinger = 4 * maxSettle
@@ -63,6 +70,7 @@ func newDownstream(l *loop, in *Incoming) *downstream {
 		d.client.Scheme = "https"
 		d.secure = &secure{session: in.Session}
 	}
+	d.drained = in.drained
 	d.timer.at = never
 	d.timer.fire = d.expire
 	return d
@@ -94,7 +102,7 @@ func (d *downstream) expire() {
 	case busy:
 		d.flight.expire()
 	case heading:
-		if d.draining {
+		if d.drains() {
 			d.close()
 			return
 		}
@@ -115,6 +123,10 @@ func (d *downstream) readHead() {
 	f := d.flight
 	for {
 		if unread := d.in.unread(); len(unread) > 0 {
+			if !d.known && bytes.HasPrefix(unread, []byte(otherPreface)) {
+				d.handOver()
+				return
+			}
 			n, err := f.request.Parse(unread, d.loop.settings.Limits)
 			if err != nil {
 				d.refuseHead(err)
@@ -185,7 +197,7 @@ func (d *downstream) begin(n int) {
 		return
 	}
 	d.in.r += n
-	d.state = busy
+	d.state, d.known = busy, true
 	f.start()
 	if answer.Status != 0 {
 		f.answer(answer)
@@ -206,7 +218,7 @@ func (d *downstream) handOver() {
 		Peer:     d.peer,
 		Local:    d.local,
 		Unread:   slices.Clone(d.in.unread()),
-		Draining: d.draining,
+		Draining: d.drains(),
 	}
 	if s := d.secure; s != nil {
 		out.Session = s.session
@@ -246,10 +258,11 @@ func (d *downstream) next() {
 	l.giveBack(d)
 	d.in.compact()
 	d.state = unused
+	draining := d.drains()
 	switch pipelined := len(d.in.unread()) > 0; {
-	case d.draining && pipelined:
+	case draining && pipelined:
 		d.linger()
-	case d.draining:
+	case draining:
 		d.close()
 	default:
 		l.wheel.set(&d.timer, l.now+int64(l.settings.IdleTimeout))
@@ -288,6 +301,9 @@ func (d *downstream) discardInput() {
 		}
 	}
 }
+
+// drains reports whether no exchange follows the one in flight.
+func (d *downstream) drains() bool { return d.draining || d.socket.Drained() != d.drained }
 
 // drain makes the exchange in flight the last one, and ends an unused connection.
 func (d *downstream) drain() {

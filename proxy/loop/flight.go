@@ -144,7 +144,7 @@ func (f *flight) answer(a exchange.Answer) {
 	f.answered = true
 	f.framing = h1.Length
 	f.deadline = never // it may have passed, and this is why
-	if a.Cause.Ends() || !f.body.canSettle() || f.down.draining {
+	if a.Cause.Ends() || !f.body.canSettle() || f.down.drains() {
 		f.Keep = false
 	}
 	out := f.AppendAnswer(f.loop.scratch[:0], a, f.loop.clock)

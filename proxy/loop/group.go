@@ -56,6 +56,7 @@ func (g *Group) Run(ctx context.Context) error {
 // Serve serves a connection until it ends or is handed over. After Run has ended
 // it closes it.
 func (g *Group) Serve(in Incoming) {
+	in.drained = in.Socket.Drained()
 	l := g.loops[g.next.Add(1)%uint32(len(g.loops))]
 	if !l.box.put(func() { l.accept(&in) }) {
 		closeDescriptor(in.FD)

@@ -125,7 +125,7 @@ func (f *flight) deliver(head, data []byte) bool {
 	f.Report.UpstreamLatency = l.clock.Sub(f.Report.Start)
 	f.payload.Reset(f.response.Framing, f.response.Length, f.Settings.Limits)
 	f.framing = f.Framing(&f.response)
-	if f.down.draining {
+	if f.down.drains() {
 		f.Keep = false
 	}
 	out := f.AppendResponse(l.scratch[:0], &f.response, f.framing, l.clock)
