@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -46,6 +47,9 @@ exchanges in flight are finished, then the exit code is 0.`,
 // run is the composition root: it serves until ctx ends, and returns when
 // everything has drained.
 func run(ctx context.Context, s Settings, log *slog.Logger) error {
+	// An event loop on every core, each with a processor of the scheduler that it keeps
+	// while it waits, and as many for everything else.
+	runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0))
 	p := newProcess(s, log)
 	if err := p.chooseSource(); err != nil {
 		return err

@@ -16,7 +16,8 @@ type Config struct {
 	Stats    *exchange.Stats
 	Dates    *exchange.Dates
 	Pressure *exchange.Pressure // nil is none
-	// Loops is their number; 0 takes GOMAXPROCS.
+	// Loops is their number; 0 takes half of GOMAXPROCS. When there are fewer loops than
+	// that, each of them keeps its processor (P) of the Go scheduler through short waits.
 	Loops int
 }
 

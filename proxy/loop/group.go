@@ -22,7 +22,7 @@ type Group struct {
 func New(config Config) (*Group, error) {
 	n := config.Loops
 	if n <= 0 {
-		n = runtime.GOMAXPROCS(0)
+		n = (runtime.GOMAXPROCS(0) + 1) / 2
 	}
 	g := &Group{}
 	for range n {

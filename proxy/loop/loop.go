@@ -12,6 +12,11 @@ import (
 	"github.com/lintel-dev/lintel/router"
 )
 
+// pauseLimit is how many milliseconds a loop waits without telling the scheduler:
+// longer than the gaps between events under any load worth the name, and shorter than
+// the 10 ms after which the scheduler's monitor would send a signal.
+const pauseLimit = 5
+
 // yieldEvery is how many turns in a row a busy loop makes before it lets other
 // goroutines run, which the scheduler would make wait for 10 ms.
 const yieldEvery = 64
@@ -23,6 +28,7 @@ type loop struct {
 	poller   *poller
 	box      mailbox
 	spare    []func() // for the mailbox
+	keeps    bool     // its processor while it waits for a short time: see poller.pause
 	wheel    *wheel
 
 	conns []*conn // by descriptor
@@ -71,6 +77,7 @@ func newLoop(config Config, loops int) (*loop, error) {
 		config:   config,
 		settings: config.Settings,
 		poller:   poller,
+		keeps:    runtime.GOMAXPROCS(0) > loops,
 		wheel:    newWheel(),
 		begin:    time.Now(),
 		shared:   make([]byte, headroom+pieceSize),
@@ -94,8 +101,10 @@ func (l *loop) run() {
 	l.tell()
 	l.wheel.done = l.now / int64(tick)
 	for turns := 0; ; turns++ {
-		events := l.poller.poll()
-		if len(events) == 0 && len(l.again) == 0 {
+		var events []unix.EpollEvent
+		if l.keeps && len(l.again) == 0 {
+			events = l.sleep()
+		} else if events = l.poller.poll(); len(events) == 0 && len(l.again) == 0 {
 			events = l.sleep()
 			turns = 0
 		}
@@ -124,7 +133,21 @@ func (l *loop) sleep() []unix.EpollEvent {
 	if l.box.some.Load() {
 		return nil
 	}
-	return l.poller.wait(l.wheel.wait(l.now))
+	limit := l.wheel.wait(l.now)
+	if l.keeps {
+		if events := l.poller.pause(pauseOf(limit)); len(events) > 0 || l.box.some.Load() {
+			return events
+		}
+	}
+	return l.poller.wait(limit)
+}
+
+// pauseOf is the part of a wait that is a pause; a negative wait has no end.
+func pauseOf(limit int) int {
+	if limit < 0 {
+		return pauseLimit
+	}
+	return min(limit, pauseLimit)
 }
 
 // tell reads the clock.
