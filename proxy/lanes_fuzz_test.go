@@ -1,0 +1,45 @@
+//go:build linux
+
+package proxy
+
+import "testing"
+
+// TestLanesAgree compares the lanes on everything that FuzzLanes starts from, in one
+// piece and in several.
+func TestLanesAgree(t *testing.T) {
+	l := newBothLanes(t)
+	for i, seed := range append(laneSeeds(), attackSeeds(t)...) {
+		for _, how := range []byte{cutNot | lateEnd, sometimes(i)} {
+			if difference := l.compare(t, seed.input, seed.script, how); difference != "" {
+				t.Error(difference)
+			}
+		}
+	}
+}
+
+// sometimes returns another way to send an input for each of many seeds. All of them
+// close the client's side.
+func sometimes(i int) byte {
+	way := byte(i*37) &^ cutMask
+	return way | byte(i%cutNotSilent)
+}
+
+// FuzzLanes compares the lanes on an input, an upstream's script (see player), and a
+// way to send the input (see pieces).
+func FuzzLanes(f *testing.F) {
+	for i, seed := range append(laneSeeds(), attackSeeds(f)...) {
+		if len(seed.input) < mostSeed {
+			f.Add([]byte(seed.input), []byte(seed.script), sometimes(i))
+		}
+	}
+	l := newBothLanes(f)
+	f.Fuzz(func(t *testing.T, input, script []byte, how byte) {
+		if difference := l.compare(t, string(input), string(script), how); difference != "" {
+			t.Error(difference)
+		}
+	})
+}
+
+// mostSeed bounds an input that is changed at random: longer ones take their time and
+// find no more.
+const mostSeed = 4 << 10

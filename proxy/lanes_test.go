@@ -1,0 +1,407 @@
+//go:build linux
+
+package proxy
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lintel-dev/lintel/proxy/exchange"
+	"github.com/lintel-dev/lintel/proxy/h1"
+	"github.com/lintel-dev/lintel/router"
+)
+
+// The lanes are to be told apart by nobody. These tests send the same bytes through
+// both, to an upstream that answers the same bytes, and compare all that can be seen
+// from outside: what the client gets and how its connection ends, what the upstream
+// gets, and what is reported.
+//
+// What may differ between two runs of one lane is put right before: the Date, random
+// request identifiers, the port, and how the payload of a chunked body is cut into
+// chunks. Where more depends on timing, such as how much of a response comes before
+// a reset, both lanes get several tries, and have to agree once.
+
+// laneTries is how often both lanes are tried before they are said to differ.
+const laneTries = 5
+
+// How an input is sent: the lowest five bits of a byte say how it is cut into writes.
+const (
+	cutMask      = 0x1f
+	cutNot       = 0 // in one piece
+	cutBytes     = 1 // byte by byte
+	cutHeads     = 2 // after each empty line
+	cutLines     = 3 // after each LF
+	cutInCRLF    = 4 // before each LF; the numbers that follow cut at random
+	cutNotSilent = 31
+	// cutNotSilent sends it in one piece and leaves the connection open; otherwise the
+	// client closes its side.
+)
+
+// The other bits.
+const (
+	lateEnd  = 1 << 5 // ... once nothing moves any more, instead of at once
+	strict   = 1 << 6 // a gateway with narrow limits that trusts its peers
+	unpooled = 1 << 7 // one that keeps no idle upstream connections
+)
+
+// mostPieces bounds the writes of an input.
+const mostPieces = 128
+
+// pieces cuts an input into what is sent by one write.
+func pieces(input string, how byte) []string {
+	var all []string
+	switch cut := how & cutMask; cut {
+	case cutNot, cutNotSilent:
+		return []string{input}
+	case cutBytes:
+		for piece := range slices.Chunk([]byte(input), len(input)/mostPieces+1) {
+			all = append(all, string(piece))
+		}
+	case cutHeads:
+		all = strings.SplitAfter(input, "\r\n\r\n")
+	case cutLines:
+		all = strings.SplitAfter(input, "\n")
+	case cutInCRLF:
+		all = strings.Split(input, "\n")
+		for i := range all[1:] {
+			all[i+1] = "\n" + all[i+1]
+		}
+	default:
+		rng := rand.New(rand.NewPCG(uint64(cut), uint64(len(input))))
+		most := max(1<<(cut%12), len(input)/mostPieces*8)
+		for len(input) > 0 {
+			n := min(1+rng.IntN(most), len(input))
+			all = append(all, input[:n])
+			input = input[n:]
+		}
+	}
+	if len(all) > mostPieces {
+		all = append(all[:mostPieces], strings.Join(all[mostPieces:], ""))
+	}
+	return all
+}
+
+// bothLanes are gateways of both lanes with the same rules, and their upstream.
+type bothLanes struct {
+	upstream *player
+	pairs    map[byte]*[2]*gateway // by strict and unpooled
+}
+
+var laneNames = [2]string{"express", "full"}
+
+// laneSettings are such that nothing is waited for long.
+func laneSettings(how byte, lane exchange.Lane) Settings {
+	s := Settings{
+		ReadHeaderTimeout:     250 * time.Millisecond,
+		IdleTimeout:           150 * time.Millisecond,
+		ConnectTimeout:        time.Second,
+		ResponseHeaderTimeout: 80 * time.Millisecond,
+		BodyTimeout:           80 * time.Millisecond,
+		Lane:                  lane,
+	}
+	if how&strict != 0 {
+		s.MaxBody = 16
+		s.Limits = &h1.Limits{Line: 64, Head: 256, Fields: 6}
+		s.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	}
+	if how&unpooled != 0 {
+		s.MaxIdlePerEndpoint = -1
+	}
+	return s
+}
+
+func newBothLanes(t testing.TB) *bothLanes {
+	t.Helper()
+	l := &bothLanes{upstream: newPlayer(t), pairs: map[byte]*[2]*gateway{}}
+	dead := backendAt(deadAddress(t))
+	for _, how := range []byte{0, strict, unpooled, strict | unpooled} {
+		pair := &[2]*gateway{}
+		for i, lane := range []exchange.Lane{exchange.LaneAuto, exchange.LaneFull} {
+			pair[i] = newGateway(t, plainMode, laneSettings(how, lane))
+			laneRules(pair[i], backendAt(l.upstream.listener.Addr()), dead)
+			pair[i].apply()
+		}
+		l.pairs[how] = pair
+	}
+	return l
+}
+
+// laneRules makes rules of every kind whose outcome is no matter of chance.
+func laneRules(g *gateway, up, dead *router.Backend) {
+	g.route("/", up)
+	g.route("/418").Action.Status = 418
+	g.route("/204").Action.Status = 204
+	g.route("/redirect").Action.Redirect = &router.Redirect{Scheme: "https", Hostname: "other.test", Port: 8443, Status: 302}
+	g.route("/none")
+	g.route("/invalid", nil)
+	g.route("/empty", router.NewBackend("default/none:80"))
+	g.route("/dead", dead)
+	g.route("/hurry", up).Action.RequestTimeout = 40 * time.Millisecond
+	g.route("/try", up).Action.BackendTimeout = 40 * time.Millisecond
+	g.route("/", up).Match.Headers = []router.ValueMatch{{Name: "X-Forwarded-Proto", Value: "https"}}
+	byField := g.route("/")
+	byField.Match.Headers = []router.ValueMatch{{Name: "X-Version", Value: "2"}}
+	byField.Action.Status = 410
+
+	rewritten := &g.route("/rewritten", up).Action
+	rewritten.Rewrite = &router.Rewrite{Hostname: "inner.test", Path: router.PathModifier{Kind: router.ReplacePrefix, Value: "/v2"}}
+
+	filtered := &g.route("/filtered", up).Action
+	filtered.RequestHeaders = &router.HeaderFilter{
+		Set:    []router.Field{{Name: "X-Set", Value: "set"}, {Name: "Host", Value: "set.test"}},
+		Add:    []router.Field{{Name: "Accept", Value: "added"}, {Name: "Content-Length", Value: "7"}},
+		Remove: []string{"Cookie", "X-Forwarded-For"},
+	}
+	filtered.ResponseHeaders = &router.HeaderFilter{
+		Set:    []router.Field{{Name: "Server", Value: "set"}, {Name: "X-Sum", Value: "set"}},
+		Add:    []router.Field{{Name: "Vary", Value: "added"}, {Name: "Connection", Value: "close"}},
+		Remove: []string{"Etag", "Date"},
+	}
+	filtered.Backends[0].ResponseHeaders = &router.HeaderFilter{Add: []router.Field{{Name: "X-Backend", Value: "1"}}}
+}
+
+// passage is all that can be seen of a client connection from outside.
+type passage struct {
+	client   string // what it got
+	end      string // and how that ended
+	upstream []string
+	reports  []string
+}
+
+func (p *passage) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "client got %q, %s\n", p.client, p.end)
+	for i, got := range p.upstream {
+		fmt.Fprintf(&b, "upstream connection %d got %q\n", i+1, got)
+	}
+	for _, report := range p.reports {
+		fmt.Fprintf(&b, "report %s\n", report)
+	}
+	return b.String()
+}
+
+// leaves matches what makes the express lane hand a connection over. Idle upstream
+// connections are not handed over with it, so the lanes can only be compared where
+// there are none.
+var leaves = regexp.MustCompile(`(?i)expect|upgrade|(?-i:CONNECT)`)
+
+// resumes matches an answer in pieces. When one comes after the response, it is a matter
+// of timing whether the next request has gone out before it.
+var resumes = regexp.MustCompile(`\^[^csr]|\^[csr][^|]`)
+
+// compare sends the input through both lanes, and describes how they differ, or
+// returns "".
+func (l *bothLanes) compare(t testing.TB, input, script string, how byte) string {
+	t.Helper()
+	if leaves.MatchString(input) || resumes.MatchString(script) {
+		how |= unpooled
+	}
+	if script != "" {
+		how |= lateEnd // that the client has finished sending counts when something fails
+	}
+	seen := [2]map[string]bool{{}, {}}
+	for try := range laneTries {
+		for i, g := range l.pairs[how&(strict|unpooled)] {
+			p := l.pass(t, g, sending{input: input, script: script, how: how, calm: calm << (2 * try)})
+			p.forget(script, how)
+			seen[i][p.String()] = true
+		}
+		for p := range seen[0] {
+			if seen[1][p] {
+				return ""
+			}
+		}
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "input %q\nscript %q\nhow %#x\n", input, script, how)
+	for i, name := range laneNames {
+		for p := range seen[i] {
+			fmt.Fprintf(&b, "%s lane:\n%s", name, p)
+		}
+	}
+	return b.String()
+}
+
+// stale matches an answer after which the upstream connection ends, though nothing said
+// so before: a request that follows may or may not find it open.
+var (
+	stale = regexp.MustCompile(`\^[csrz]`)
+	early = regexp.MustCompile(`\^h`)
+)
+
+var (
+	attempts = regexp.MustCompile(`attempts \d+`)
+	received = regexp.MustCompile(`received \d+`)
+)
+
+// forget takes out what depends on timing with this script.
+func (p *passage) forget(script string, how byte) {
+	if cut := how & cutMask; cut != cutNot && cut != cutNotSilent && early.MatchString(script) && stale.MatchString(script) {
+		// Whether the upstream's end or the next piece of the body is first there
+		// decides about everything that follows.
+		p.client, p.upstream, p.reports = "", nil, nil
+	}
+	ends := stale.MatchString(script)
+	if ends && how&unpooled == 0 || ends && early.MatchString(script) {
+		p.upstream = nil
+		for i := range p.reports {
+			p.reports[i] = attempts.ReplaceAllString(p.reports[i], "attempts")
+		}
+	}
+	if cut := how & cutMask; cut != cutNot && cut != cutNotSilent && p.end == resetEnd {
+		p.end = orderlyEnd // it is a reset when a piece came that was not read
+	}
+	if early.MatchString(script) {
+		for i := range p.reports {
+			p.reports[i] = received.ReplaceAllString(p.reports[i], "received")
+		}
+	}
+}
+
+// sending is one try of an input.
+type sending struct {
+	input  string
+	script string
+	how    byte
+	calm   time.Duration // see sender.rest
+}
+
+// calm is how long nothing has to move in the first try.
+const calm = 100 * time.Microsecond
+
+// pass sends an input through one gateway.
+func (l *bothLanes) pass(t testing.TB, g *gateway, s sending) *passage {
+	t.Helper()
+	g.mu.Lock()
+	g.exchanges = g.exchanges[:0]
+	g.mu.Unlock()
+	play := l.upstream.begin(s.script)
+
+	p := &passage{}
+	c := connectSender(t, g)
+	c.send(s, activity{
+		moved: func() int64 { return play.received.Load() + int64(g.count()) },
+		idle:  func() bool { return g.server.Stats().Upstream.Load() == g.server.Stats().UpstreamIdle.Load() },
+	})
+	<-c.ended
+	p.end = c.end
+	c.conn.Close()
+	if !laneSettled(g, g.server.Stats()) {
+		p.end += ", and is not forgotten"
+	}
+	heard := l.upstream.end(t, play)
+
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var methods []string
+	for i := range g.exchanges {
+		x := &g.exchanges[i]
+		p.reports = append(p.reports, describe(x))
+		if x.Status != 0 {
+			methods = append(methods, x.Method)
+		}
+	}
+	p.client = string(dateField.ReplaceAll([]byte(joinChunks(c.got.String(), &methods)), []byte("${1}(now)")))
+	_, port, _ := net.SplitHostPort(g.address())
+	for _, got := range heard {
+		got = strings.ReplaceAll(joinChunks(got, nil), "\r\nX-Forwarded-Port: "+port+"\r\n", "\r\nX-Forwarded-Port: (ours)\r\n")
+		p.upstream = append(p.upstream, randomID.ReplaceAllString(got, "${1}(random)"))
+	}
+	return p
+}
+
+var (
+	dateField = regexp.MustCompile(`(\r\nDate: )\w{3}, \d\d \w{3} \d{4} [0-9:]{8} GMT`)
+	randomID  = regexp.MustCompile(`(\r\nX-Request-Id: )[0-9a-f]{32}`)
+)
+
+// describe is what of a Report does not depend on time.
+func describe(x *Report) string {
+	id := x.RequestID
+	if len(id) == 32 {
+		id = "(random)"
+	}
+	return fmt.Sprintf("%s %q %q %q: %s to %s (%t) for %s: %d %q, sent %d, received %d, attempts %d, %q %q", x.Protocol, x.Method, x.Host, x.Path,
+		x.Route, x.Backend, x.Upstream.IsValid(), x.Client, x.Status, x.Cause, x.Sent, x.Received, x.Attempts, x.UserAgent, id)
+}
+
+// joinChunks joins the chunks of each body in what a peer got over a connection:
+// where one ends is a matter of timing. methods are those that responses answer; nil
+// stands for a connection that brings requests.
+func joinChunks(stream string, methods *[]string) string {
+	var b strings.Builder
+	for stream != "" {
+		head, rest, found := strings.Cut(stream, "\r\n\r\n")
+		if !found {
+			break
+		}
+		b.WriteString(stream[:len(stream)-len(rest)])
+		stream = rest
+		if methods != nil {
+			status := head[min(9, len(head)):min(12, len(head))]
+			if strings.HasPrefix(status, "1") && status != "101" {
+				continue
+			}
+			method := ""
+			if len(*methods) > 0 {
+				method, *methods = (*methods)[0], (*methods)[1:]
+			}
+			if method == "HEAD" || status == "204" || status == "304" {
+				continue
+			}
+		}
+		size, hasLength := strings.CutPrefix(contentLength.FindString(head), "\r\nContent-Length: ")
+		switch {
+		case strings.Contains(head, "\r\nTransfer-Encoding: chunked"):
+			var payload string
+			payload, stream = dechunk(stream)
+			b.WriteString(payload)
+		case hasLength:
+			n, err := strconv.Atoi(size)
+			if err != nil {
+				n = len(stream)
+			}
+			n = min(n, len(stream))
+			b.WriteString(stream[:n])
+			stream = stream[n:]
+		case methods != nil: // it lasts until the end
+			b.WriteString(stream)
+			return b.String()
+		}
+	}
+	b.WriteString(stream)
+	return b.String()
+}
+
+var contentLength = regexp.MustCompile(`\r\nContent-Length: \d+`)
+
+// dechunk returns a chunked body as one chunk, and what follows it.
+func dechunk(stream string) (joined, rest string) {
+	var payload strings.Builder
+	for {
+		line, after, found := strings.Cut(stream, "\r\n")
+		size, err := strconv.ParseUint(cmp.Or(line, "-"), 16, 31)
+		switch {
+		case !found || err != nil:
+			return fmt.Sprintf("(chunks: %s, and no chunk:)", payload.String()), stream
+		case size == 0:
+			trailers, rest, _ := strings.Cut("\r\n"+after, "\r\n\r\n")
+			return fmt.Sprintf("(chunks: %s, end)%s(end)", payload.String(), trailers), rest
+		}
+		n := min(int(size), len(after))
+		payload.WriteString(after[:n])
+		if n < int(size) {
+			return fmt.Sprintf("(chunks: %s, incomplete)", payload.String()), ""
+		}
+		stream = strings.TrimPrefix(after[n:], "\r\n")
+	}
+}
