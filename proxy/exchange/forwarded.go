@@ -46,7 +46,7 @@ type provenance uint8
 const (
 	ordinary provenance = iota
 	isHost
-	isLength
+	isFraming // Content-Length, Transfer-Encoding
 	isRequestID
 	isForwardedFor
 	isForwardedProto
@@ -78,7 +78,7 @@ func classify(name string) provenance {
 		}
 	case 14:
 		if folds(name, "content-length") {
-			return isLength
+			return isFraming
 		}
 	case 15:
 		if folds(name, "x-forwarded-for") {
@@ -94,6 +94,9 @@ func classify(name string) provenance {
 	case 17:
 		if folds(name, "x-forwarded-proto") {
 			return isForwardedProto
+		}
+		if folds(name, "transfer-encoding") {
+			return isFraming
 		}
 	}
 	const prefix = "x-forwarded-"
@@ -131,7 +134,7 @@ func (x *Exchange) believed() []router.Field {
 // unproven reports whether a field is taken from trusted peers alone.
 func unproven(field router.Field) bool {
 	switch classify(field.Name) {
-	case ordinary, isHost, isLength, isRequestID:
+	case ordinary, isHost, isFraming, isRequestID:
 		return false
 	}
 	return true
@@ -169,7 +172,7 @@ func (x *Exchange) keeps(field *router.Field, sent *origin) bool {
 	switch kind {
 	case ordinary:
 		return true
-	case isHost, isLength:
+	case isHost, isFraming:
 		return false
 	case isRequestID:
 		if x.Report.RequestID == "" && field.Value != "" && len(field.Value) <= maxRequestID {

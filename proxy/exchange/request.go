@@ -58,7 +58,7 @@ func forwardable(field *router.Field) bool {
 		return false
 	}
 	kind := classify(field.Name)
-	return kind != isHost && kind != isLength
+	return kind != isHost && kind != isFraming
 }
 
 // appendHost writes the one Host. A filter may have set it; a value that no host

@@ -71,7 +71,7 @@ func (x *Exchange) filtered(res *h1.Response) []router.Field {
 	fields := x.fields[:0]
 	for i := range res.Fields {
 		field := &res.Fields[i]
-		if !res.HopByHop(field.Name) && classify(field.Name) != isLength {
+		if !res.HopByHop(field.Name) && classify(field.Name) != isFraming {
 			fields = append(fields, *field)
 		}
 	}
@@ -120,7 +120,7 @@ func InterimFields(res *h1.Response) iter.Seq[*router.Field] {
 	return func(yield func(*router.Field) bool) {
 		for i := range res.Fields {
 			field := &res.Fields[i]
-			if !res.HopByHop(field.Name) && classify(field.Name) != isLength && !yield(field) {
+			if !res.HopByHop(field.Name) && classify(field.Name) != isFraming && !yield(field) {
 				return
 			}
 		}
