@@ -75,6 +75,10 @@ func (f *flight) expire() {
 	case attemptExpiry:
 		f.late()
 	case silenceExpiry:
+		if f.down.ended && !f.body.running {
+			f.attemptFails(exchange.CauseClientGone)
+			return
+		}
 		f.attemptFails(exchange.CauseTimeout)
 	case readerExpiry:
 		f.giveUp(exchange.CauseClientStalled)

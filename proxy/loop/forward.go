@@ -19,7 +19,7 @@ const maxAttempts = 3
 // attempt failed. Endpoints that refuse cost little, so all of them may be tried.
 func (f *flight) connect(again *router.Endpoint, cause exchange.Cause) {
 	for {
-		if f.Report.Attempts > 0 && f.down.ended {
+		if f.Report.Attempts > 0 && (f.down.ended || hungUp(f.down.fd)) {
 			f.fail(exchange.CauseClientGone)
 			return
 		}
@@ -61,15 +61,16 @@ func (f *flight) startAttempt() {
 	}
 }
 
-// pooled takes an idle connection. Its peer may have closed it in this very moment; a
-// request that cannot be repeated then does not take the chance.
+// pooled takes an idle connection, unless its peer has closed it or sent something
+// that we have not been told of yet: that would be taken for the response to this
+// request.
 func (f *flight) pooled(endpoint *router.Endpoint) bool {
 	for {
 		up := f.loop.get(endpoint)
 		if up == nil {
 			return false
 		}
-		if f.Idempotent() || quiet(up.fd) {
+		if quiet(up.fd) {
 			f.up = up
 			up.flight = f
 			return true

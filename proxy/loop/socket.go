@@ -32,6 +32,14 @@ func quiet(fd int) bool {
 	return errno == unix.EAGAIN
 }
 
+// hungUp reports whether the peer has closed the connection, or finished sending. It
+// sees past unread bytes.
+func hungUp(fd int) bool {
+	fds := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+	n, err := unix.Poll(fds[:], 0)
+	return err == nil && n > 0
+}
+
 func closeDescriptor(fd int) {
 	_, _, _ = unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)
 }
