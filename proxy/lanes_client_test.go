@@ -17,6 +17,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// longest is how long a client that does not finish waits: longer than the gateways,
+// unless the connection was upgraded.
+const longest = 600 * time.Millisecond
+
 // patience bounds everything that a test waits for; it is never reached but by a lane
 // that hangs.
 const patience = 4 * time.Second
@@ -84,6 +88,7 @@ func connectSender(t testing.TB, g *gateway) *sender {
 const (
 	orderlyEnd = "then the end"
 	resetEnd   = "then a reset"
+	noEnd      = "then nothing"
 )
 
 // receive reads until the connection ends, and keeps all of it.
@@ -102,7 +107,7 @@ func (c *sender) receive() {
 		case errors.Is(err, syscall.ECONNRESET):
 			c.end = resetEnd
 		default:
-			c.end = "then nothing: " + err.Error()
+			c.end = noEnd
 		}
 		return
 	}
@@ -130,6 +135,7 @@ func (c *sender) send(s sending, elsewhere activity) {
 		}
 	}
 	if s.how&cutMask == cutNotSilent {
+		_ = c.conn.SetReadDeadline(time.Now().Add(longest))
 		return
 	}
 	if s.how&lateEnd != 0 {

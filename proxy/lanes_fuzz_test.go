@@ -5,17 +5,26 @@ package proxy
 import "testing"
 
 // TestLanesAgree compares the lanes on everything that FuzzLanes starts from, in one
-// piece and in several.
+// piece and in several, and on what is too long for it.
 func TestLanesAgree(t *testing.T) {
 	l := newBothLanes(t)
-	for i, seed := range append(laneSeeds(), attackSeeds(t)...) {
-		for _, how := range []byte{cutNot | lateEnd, sometimes(i)} {
+	agree := func(seed laneSeed, ways ...byte) {
+		for _, how := range ways {
 			if difference := l.compare(t, seed.input, seed.script, how); difference != "" {
 				t.Error(difference)
 			}
 		}
 	}
+	for i, seed := range append(laneSeeds(), attackSeeds(t)...) {
+		agree(seed, cutNot|lateEnd, sometimes(i))
+	}
+	for _, seed := range seedsOfSize() {
+		agree(seed, cutNot, cutNot|lateEnd, mostlyLong|lateEnd)
+	}
 }
+
+// mostlyLong cuts a long input into a few pieces.
+const mostlyLong = 11
 
 // sometimes returns another way to send an input for each of many seeds. All of them
 // close the client's side.

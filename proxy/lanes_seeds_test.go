@@ -3,6 +3,7 @@
 package proxy
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -192,6 +193,29 @@ func seedsOfHandOver() []laneSeed {
 		{getOf("/") + "CONNECT b.test:443 HTTP/1.1\r\nHost: b.test\r\n\r\n" + getOf("/"), ""},
 		{strings.Replace(upgrader, " / ", " /418 ", 1) + getOf("/"), ""},
 	}
+}
+
+// seedsOfSize are such that no buffer holds them: with bodies that are read to their
+// end although nobody wants them, and with longer ones.
+func seedsOfSize() []laneSeed {
+	endless := strings.Repeat(getOf("/")+getOf("/418"), 100)
+	all := []laneSeed{{endless, ""}, {endless, "HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n^L^L"}}
+	for _, size := range []int{200_000, 600_000} {
+		payload := strings.Repeat("0123456789", size/10)
+		for _, framed := range []string{
+			fmt.Sprintf("Content-Length: %d\r\n\r\n%s", size, payload),
+			fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", size, payload),
+		} {
+			for _, path := range []string{"/", "/418", "/dead", "/filtered"} {
+				all = append(all, laneSeed{postOf(path, framed) + getOf("/"), ""})
+			}
+			all = append(all,
+				laneSeed{postOf("/", framed) + getOf("/"), "^hHTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n^L^b"},
+				laneSeed{strings.Replace(postOf("/", framed), "Host", "Expect: 100-continue\r\nHost", 1) + getOf("/"), ""},
+				laneSeed{postOf("/", framed[:size/2]), ""})
+		}
+	}
+	return all
 }
 
 // attackSeeds are the bytes of testdata/smuggling.
