@@ -49,10 +49,10 @@ smoke: build ## 20,000 requests under wrk while the configuration changes
 h2spec: build ## HTTP/2 conformance of bin/lintel, cleartext and over TLS
 	go test -count=1 -v -timeout 20m ./conformance/h2spec -lintel $(CURDIR)/bin/lintel
 
-bench: build ## beside nginx, HAProxy, Traefik, Caddy; CASE=h1-1k,… PEERS=nginx,… ROUNDS=5 SECONDS_EACH=2.5
+bench: build ## beside nginx, HAProxy, Traefik, Caddy; CASE=h1-1k,… PEERS=nginx,… ROUNDS=5 SECONDS_EACH=2.5 RATE=0
 	@bench/install.sh
 	go build -o bin/bench ./bench
-	@exec bin/bench -case '$(CASE)' -peers '$(PEERS)' -rounds $(or $(ROUNDS),5) -seconds $(or $(SECONDS_EACH),2.5)
+	@exec bin/bench -case '$(CASE)' -peers '$(PEERS)' -rounds $(or $(ROUNDS),5) -seconds $(or $(SECONDS_EACH),2.5) -rate $(or $(RATE),0)
 
 conformance: ## comes with a later issue
 	@echo 'make $@: comes with a later issue' >&2; exit 2

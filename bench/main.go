@@ -1,7 +1,7 @@
 // Command bench measures Lintel beside other proxies: CPU time per request,
 // latency and memory, on one core each and with every answer checked.
 //
-//	go run ./bench [-case h1-1k,…] [-peers nginx,haproxy,…] [-rounds N] [-seconds S]
+//	go run ./bench [-case h1-1k,…] [-peers nginx,haproxy,…] [-rounds N] [-seconds S] [-rate N]
 //
 // docs/performance.md says how it measures. It runs on Linux.
 package main
@@ -44,11 +44,12 @@ func run(ctx context.Context, args []string) error {
 	lintelPath := flags.String("lintel", "bin/lintel", "the `program` to measure")
 	rounds := flags.Int("rounds", defaultRounds, "how often each proxy is measured in each case")
 	seconds := flags.Float64("seconds", defaultSeconds, "how long one measurement takes")
+	rate := flags.Float64("rate", 0, "requests per `second` of h1-rate, to compare runs; 0: a quarter of what lintel or nginx can do")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if *rounds < 1 || *seconds <= 0 {
-		return errors.New("-rounds and -seconds have to be positive")
+	if *rounds < 1 || *seconds <= 0 || *rate < 0 {
+		return errors.New("-rounds and -seconds have to be positive, -rate at least 0")
 	}
 	if runtime.NumCPU() <= loadCore {
 		return errors.New("two cores are needed: one for the proxy, one for what feeds it")
@@ -64,7 +65,9 @@ func run(ctx context.Context, args []string) error {
 	if _, named := find(peers, lintelName); !named {
 		peers = append([]Peer{lintel{program: *lintelPath}}, peers...)
 	}
-	b := &bench{rounds: *rounds, duration: time.Duration(*seconds * float64(time.Second)), out: os.Stdout, log: os.Stderr}
+	b := &bench{
+		rounds: *rounds, duration: time.Duration(*seconds * float64(time.Second)), rate: *rate, out: os.Stdout, log: os.Stderr,
+	}
 	return b.run(ctx, cases, peers)
 }
 

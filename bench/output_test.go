@@ -120,3 +120,12 @@ func TestUsageOfThisProcess(t *testing.T) {
 		t.Errorf("resident: %d KiB, %v", n, err)
 	}
 }
+
+func TestCPUModel(t *testing.T) {
+	if got := cpuModel([]byte("processor\t: 0\nmodel name\t: A: fast one \nflags\t: x\n")); got != "A: fast one" {
+		t.Errorf("model is %q", got)
+	}
+	if got := cpuModel(nil); got != "unknown CPU" {
+		t.Errorf("model of nothing is %q", got)
+	}
+}

@@ -14,6 +14,8 @@ type Peer interface {
 	Name() string
 	// Program returns the path of its program, and an error that says why there is none.
 	Program(ctx context.Context) (string, error)
+	// Version says which version the program is.
+	Version(ctx context.Context, program string) string
 	// Configure writes its configuration and returns the arguments that start it in
 	// the foreground. errUnsupported says that it can't do the case.
 	Configure(s Site) ([]string, error)

@@ -6,12 +6,19 @@ import (
 	"strings"
 )
 
+// caddyPath is its main package.
+const caddyPath = "github.com/caddyserver/caddy/v2/cmd/caddy"
+
 type caddy struct{ firstProcess }
 
 func (caddy) Name() string { return "caddy" }
 
 func (caddy) Program(ctx context.Context) (string, error) {
-	return goProgram{name: "caddy", module: "caddy", importPath: "github.com/caddyserver/caddy/v2/cmd/caddy"}.build(ctx)
+	return goProgram{name: "caddy", module: "caddy", importPath: caddyPath}.build(ctx)
+}
+
+func (caddy) Version(_ context.Context, program string) string {
+	return builtVersion(program, caddyPath)
 }
 
 // caddyGlobal turns off what would reach out of this machine or write into the

@@ -13,6 +13,10 @@ func (haproxy) Name() string { return "haproxy" }
 
 func (haproxy) Program(context.Context) (string, error) { return exec.LookPath("haproxy") }
 
+func (haproxy) Version(ctx context.Context, program string) string {
+	return saidVersion(ctx, program, "-v")
+}
+
 // haproxyMain adds X-Forwarded-For as its guides do, and shares connections to the
 // upstream between all clients, also for their first request, as the others do.
 const haproxyMain = `global

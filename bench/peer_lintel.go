@@ -29,6 +29,10 @@ func (l lintel) Program(context.Context) (string, error) {
 	return path, nil
 }
 
+func (lintel) Version(ctx context.Context, program string) string {
+	return saidVersion(ctx, program, "version")
+}
+
 const lintelGateway = `apiVersion: gateway.networking.k8s.io/v1
 kind: GatewayClass
 metadata:

@@ -14,6 +14,10 @@ func (nginx) Name() string { return "nginx" }
 
 func (nginx) Program(context.Context) (string, error) { return exec.LookPath("nginx") }
 
+func (nginx) Version(ctx context.Context, program string) string {
+	return saidVersion(ctx, program, "-v")
+}
+
 // Serving leaves the master out.
 func (nginx) Serving(pids []int) []int { return pids[1:] }
 

@@ -6,12 +6,19 @@ import (
 	"strings"
 )
 
+// traefikPath is its main package.
+const traefikPath = "github.com/traefik/traefik/v3/cmd/traefik"
+
 type traefik struct{ firstProcess }
 
 func (traefik) Name() string { return "traefik" }
 
 func (traefik) Program(ctx context.Context) (string, error) {
-	return goProgram{name: "traefik", module: "traefik", importPath: "github.com/traefik/traefik/v3/cmd/traefik"}.build(ctx)
+	return goProgram{name: "traefik", module: "traefik", importPath: traefikPath}.build(ctx)
+}
+
+func (traefik) Version(_ context.Context, program string) string {
+	return builtVersion(program, traefikPath)
 }
 
 const traefikStatic = `global:

@@ -14,6 +14,7 @@ import (
 type bench struct {
 	rounds   int
 	duration time.Duration // of a measurement
+	rate     float64       // of cases with a fixed one; 0: found by a measurement
 	out      io.Writer     // the results
 	log      io.Writer     // progress
 	tools    tools
@@ -56,6 +57,7 @@ func (b *bench) run(ctx context.Context, cases []Case, peers []Peer) error {
 		return err
 	}
 	defer release()
+	describe(ctx, b.out, programs)
 	var all []caseResult
 	for _, c := range cases {
 		result, err := b.runCase(ctx, c, programs)
@@ -199,8 +201,12 @@ func (b *bench) start(ctx context.Context, c Case, p installed, up *upstream) (*
 }
 
 // targetRate measures what lintel and nginx can do, and returns the part of the
-// lesser that the case asks for. With neither, all proxies count.
+// lesser that the case asks for, unless a rate was given. With neither, all proxies
+// count.
 func (b *bench) targetRate(ctx context.Context, all []*contestant, up *upstream) (float64, error) {
+	if b.rate > 0 {
+		return b.rate, nil
+	}
 	var least float64
 	for _, onlyReferences := range []bool{true, false} {
 		for _, p := range all {
