@@ -25,7 +25,7 @@ func with(settings router.BackendSettings, backends ...*router.Backend) *router.
 // asked to.
 func TestCircuitBoundsRequests(t *testing.T) {
 	for _, explain := range []bool{false, true} {
-		run(t, allModes, Settings{Explain: explain}, func(t *testing.T, g *gateway) {
+		run(t, clientModes, Settings{Explain: explain}, func(t *testing.T, g *gateway) {
 			arrived, release := make(chan struct{}), make(chan struct{})
 			backend := httpBackend(t, func(http.ResponseWriter, *http.Request) {
 				arrived <- struct{}{}
@@ -69,7 +69,7 @@ func TestCircuitBoundsRequests(t *testing.T) {
 
 // An endpoint that answers 5xx again and again gets nothing for a while.
 func TestOutlierGetsNoRequests(t *testing.T) {
-	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+	run(t, clientModes, Settings{}, func(t *testing.T, g *gateway) {
 		var failed atomic.Int64
 		bad := httpBackend(t, func(w http.ResponseWriter, _ *http.Request) {
 			failed.Add(1)

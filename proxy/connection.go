@@ -65,10 +65,16 @@ func newConnection(s *socket, a arrival) *connection {
 // newSecureConnection returns a connection that begins with a handshake of TLS.
 func newSecureConnection(s *socket, a arrival) *connection {
 	c := newConnection(s, a)
-	c.client.Scheme = "https"
+	c.identifySecure()
 	c.secure = true
 	c.conn, c.early = a.underTLS(), nil
 	return c
+}
+
+// identifySecure notes that the client has come over TLS.
+func (c *connection) identifySecure() {
+	c.client.Scheme = "https"
+	c.client.AltSvc = c.socket.announcesHTTP3(c.client)
 }
 
 // run serves the connection until it ends, and closes it.

@@ -71,7 +71,7 @@ func (e express) HandOver(handed loop.HandedOver) {
 	}
 	c := newConnection(e.socket, a)
 	if handed.Session != nil {
-		c.client.Scheme = "https"
+		c.identifySecure()
 		c.conn = newSecureConn(conn, handed.Session, handed.Sealed)
 	}
 	c.promised = true
@@ -99,7 +99,12 @@ func (c *connection) moveToLoop(h *handshaken) bool {
 		return false
 	}
 	a := arrival{conn: c.wire, client: c.arrived}
-	return s.toLoop(&a, loop.Incoming{Session: h.session, Unread: h.unread, Draining: c.draining.Load()})
+	return s.toLoop(&a, loop.Incoming{
+		Session:  h.session,
+		AltSvc:   c.client.AltSvc,
+		Unread:   h.unread,
+		Draining: c.draining.Load(),
+	})
 }
 
 // toLoop gives a connection to the loops. The caller holds s.mu, so that a drain

@@ -84,7 +84,7 @@ func TestTrailers(t *testing.T) {
 		req, _ := http.NewRequest("POST", g.url("/"), io.MultiReader(strings.NewReader("abc"), strings.NewReader("def")))
 		req.Trailer = http.Header{"X-Check": {"7"}}
 		req.Header.Set("TE", "gzip, trailers")
-		if g.mode.h2 { // which allows nothing else (RFC 9113 §8.2.2)
+		if g.mode.h2 || g.mode.h3 { // which allow nothing else (RFC 9113 §8.2.2, RFC 9114 §4.2)
 			req.Header.Set("TE", "trailers")
 		}
 		res, body := g.do(req)

@@ -36,6 +36,7 @@ type mode struct {
 	name string
 	tls  bool
 	h2   bool
+	h3   bool // over QUIC; raw clients go over TLS
 }
 
 var (
@@ -43,11 +44,12 @@ var (
 	tlsMode   = mode{name: "tls", tls: true}
 	h2cMode   = mode{name: "h2c", h2: true}
 	h2Mode    = mode{name: "h2", tls: true, h2: true}
+	h3Mode    = mode{name: "h3", tls: true, h3: true}
 
 	// allModes are for tests that write HTTP/1.1 themselves, clientModes for those that
 	// leave it to net/http.
 	allModes    = []mode{plainMode, tlsMode}
-	clientModes = []mode{plainMode, tlsMode, h2cMode, h2Mode}
+	clientModes = []mode{plainMode, tlsMode, h2cMode, h2Mode, h3Mode}
 )
 
 // run runs a test in each of the modes and lanes, with a gateway of its own.
@@ -56,6 +58,9 @@ func run(t *testing.T, modes []mode, settings Settings, test func(*testing.T, *g
 	for _, m := range modes {
 		for _, lane := range lanes(&settings) {
 			t.Run(m.name+"/"+lane.name, func(t *testing.T) {
+				if m.h3 && lane.Lane != exchange.LaneFull {
+					t.Skip("HTTP/3 has the full lane alone")
+				}
 				settings.Lane = lane.Lane
 				g := newGateway(t, m, settings)
 				g.apply()
@@ -136,7 +141,7 @@ func newGateway(t testing.TB, m mode, settings Settings) *gateway {
 		transport.Protocols.SetUnencryptedHTTP2(!m.tls)
 	}
 	g.client = &http.Client{
-		Transport:     transport,
+		Transport:     g.roundTripper(transport),
 		Timeout:       20 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -272,7 +277,7 @@ type raw struct {
 
 func (g *gateway) dial() *raw {
 	g.t.Helper()
-	if g.mode.h2 {
+	if g.mode.h2 || g.mode.h3 {
 		g.t.Fatal("a raw client speaks HTTP/1.1")
 	}
 	conn, err := net.Dial("tcp", g.address())

@@ -183,7 +183,7 @@ func troubles() []trouble {
 // right status, or the client notices that it is cut; and when all is over nothing is
 // left of it.
 func TestFaultsUnderLoad(t *testing.T) {
-	run(t, allModes, Settings{MaxIdlePerEndpoint: loadIdle, ConnectTimeout: loadPatience}, func(t *testing.T, g *gateway) {
+	run(t, clientModes, Settings{MaxIdlePerEndpoint: loadIdle, ConnectTimeout: loadPatience}, func(t *testing.T, g *gateway) {
 		all := troubles()
 		serve := func(conn net.Conn, in *bufio.Reader) {
 			for {

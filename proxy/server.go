@@ -44,6 +44,7 @@ type Server struct {
 	dates    exchange.Dates
 	pressure exchange.Pressure
 	clients  admission
+	quic     quicPorts
 	loops    *loop.Group // the express lane, or nil
 
 	heads   *buffers  // headSize
@@ -134,6 +135,9 @@ func (s *Server) Apply(table *router.Table, listeners []Listener) map[string]err
 		if sock := s.sockets[l.Name]; sock != nil {
 			result[l.Name] = nil
 			sock.setCertificates(l.GetCertificate)
+			if s.phase == serving {
+				sock.startHTTP3()
+			}
 		}
 	}
 	for _, sock := range opened {

@@ -45,14 +45,18 @@ type socket struct {
 	// certificates answers handshakes; nil means plain.
 	certificates atomic.Pointer[getCertificate]
 
-	mu          sync.Mutex // guards what follows
-	connections map[*connection]struct{}
-	arriving    map[net.Conn]struct{} // whose preamble is being read
-	count       int                   // of open connections in either lane
-	closed      bool
-	served      sync.WaitGroup // the connections' goroutines
-	closing     chan struct{}  // closed with closed
-	accepting   sync.WaitGroup // the accept loop, once the socket was started
+	h3 atomic.Pointer[h3Listener] // the HTTP/3 side, nil when there is none; changed holding the Server's mu
+
+	mu            sync.Mutex // guards what follows
+	h3Connections map[*h3Connection]struct{}
+	h3Fault       string // why there is no HTTP/3, as it was logged
+	connections   map[*connection]struct{}
+	arriving      map[net.Conn]struct{} // whose preamble is being read
+	count         int                   // of open connections in either lane
+	closed        bool
+	served        sync.WaitGroup // the connections' goroutines
+	closing       chan struct{}  // closed with closed
+	accepting     sync.WaitGroup // the accept loop, once the socket was started
 }
 
 // open listens for l. The caller holds s.mu.
@@ -67,12 +71,13 @@ func (s *Server) open(l Listener) (*socket, error) {
 
 func (s *Server) newSocket(l Listener, listener net.Listener) *socket {
 	sock := &socket{
-		name:        l.Name,
-		server:      s,
-		listener:    listener,
-		connections: map[*connection]struct{}{},
-		arriving:    map[net.Conn]struct{}{},
-		closing:     make(chan struct{}),
+		name:          l.Name,
+		server:        s,
+		listener:      listener,
+		connections:   map[*connection]struct{}{},
+		h3Connections: map[*h3Connection]struct{}{},
+		arriving:      map[net.Conn]struct{}{},
+		closing:       make(chan struct{}),
 	}
 	sock.tls = &tls.Config{
 		MinVersion: tls.VersionTLS12,
@@ -105,6 +110,7 @@ func (s *socket) table() *router.Table {
 // socket turns from plain to TLS or back, the connections of the other kind
 // drain.
 func (s *socket) setCertificates(get getCertificate) {
+	defer s.followHTTP3()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	plain := s.certificates.Load() == nil
@@ -128,6 +134,7 @@ func (s *socket) close() {
 	if closed {
 		return
 	}
+	s.closeHTTP3()
 	if l, ok := s.listener.(interface{ SetDeadline(time.Time) error }); ok {
 		_ = l.SetDeadline(time.Now().Add(sweepTime))
 		close(s.closing)
@@ -160,6 +167,7 @@ func (s *socket) drain() {
 // may close the socket meanwhile.
 func (s *socket) start(group *sync.WaitGroup) {
 	s.accepting.Add(1)
+	s.startHTTP3()
 	group.Go(s.run)
 }
 
@@ -182,6 +190,9 @@ func (s *socket) run() {
 	}
 	s.mu.Lock()
 	for c := range s.connections {
+		c.abort()
+	}
+	for c := range s.h3Connections {
 		c.abort()
 	}
 	for conn := range s.arriving {

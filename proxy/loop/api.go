@@ -50,6 +50,8 @@ type Incoming struct {
 	// Session protects the connection: HTTP/1.1 over TLS 1.3, and Unread is records. Nil
 	// is HTTP/1.1 in the clear.
 	Session *tls13.Session
+	// AltSvc says that the client may be told that the Socket serves HTTP/3.
+	AltSvc bool
 	// Draining makes the connection's first exchange its last, and does not wait
 	// long for it.
 	Draining bool

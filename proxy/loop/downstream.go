@@ -67,7 +67,7 @@ func newDownstream(l *loop, in *Incoming) *downstream {
 		in: input{from: &l.heads},
 	}
 	if in.Session != nil {
-		d.client.Scheme = "https"
+		d.client.Scheme, d.client.AltSvc = "https", in.AltSvc
 		d.secure = &secure{session: in.Session}
 	}
 	d.drained = in.drained

@@ -1,0 +1,313 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
+
+	"github.com/lintel-dev/lintel/proxy/exchange"
+)
+
+// HTTP/3 (RFC 9114) is served on the UDP port of the same number beside each TCP socket
+// that speaks TLS. quic-go does QUIC and the framing of HTTP/3; each request is an
+// exchange of the full lane. There is no 0-RTT: what is sent before the handshake is
+// complete can be replayed by anyone who recorded it (RFC 8446 §8).
+//
+// A connection holds at most what its window lets the client send beyond what was taken
+// (maxConnectionWindow), one buffer of bodySize for each request that is under way, and
+// what was sent and not acknowledged, which congestion control bounds. One at rest takes
+// about 50 KiB.
+const (
+	// h3Streams bounds the requests that a client may have open at once: RFC 9114 §6.1
+	// asks for at least 100.
+	h3Streams = 128
+	// h3UniStreams leaves room beside the three that HTTP/3 has (RFC 9114 §6.2).
+	h3UniStreams = 8
+	// maxStreamWindow lets an upload run at 160 Mbit/s over a path of 50 ms, and
+	// maxConnectionWindow lets one stalled upload not stop the others. They are reached
+	// only as fast as the endpoint takes what comes.
+	maxStreamWindow     = 1 << 20
+	maxConnectionWindow = 3 << 19
+	// initialStreamWindow is enough for nearly all request bodies.
+	initialStreamWindow     = 128 << 10
+	initialConnectionWindow = 192 << 10
+	// quicSilence is when a client that vanished is given up. It is longer than the
+	// silences of an exchange, 60 s each: clients that wait longer for something keep
+	// their connection alive (RFC 9114 §5.1).
+	quicSilence = 3 * time.Minute
+	// retryAbove is how many handshakes may be under way before new clients have to
+	// show that their address is theirs, which costs them a round trip (RFC 9000 §8.1).
+	retryAbove = 100
+)
+
+// quicPort is a UDP port, and all QUIC connections that came to it. They have one UDP
+// socket between them, so it stays open as long as one of them does: a socket that was
+// removed drains here, while another may serve the same address already.
+type quicPort struct {
+	ports     *quicPorts
+	address   netip.AddrPort
+	conn      *net.UDPConn
+	transport quic.Transport
+
+	users      int // guarded by ports.mu: connections, and the socket that listens
+	handshakes atomic.Int64
+	socket     atomic.Pointer[socket] // the one that listens; nil when there is none
+}
+
+// quicPorts are the open ones. The zero value has none.
+type quicPorts struct {
+	mu   sync.Mutex // guards what follows, and is held while a port opens or closes
+	open map[netip.AddrPort]*quicPort
+}
+
+// use returns the port with an address, open, until release.
+func (q *quicPorts) use(address netip.AddrPort) (*quicPort, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if p := q.open[address]; p != nil {
+		p.users++
+		return p, nil
+	}
+	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(address))
+	if err != nil {
+		return nil, err
+	}
+	p := &quicPort{ports: q, address: address, conn: conn, users: 1}
+	p.transport.Conn = conn
+	p.transport.ConnContext = p.admit
+	p.transport.VerifySourceAddress = func(net.Addr) bool { return p.handshakes.Load() >= retryAbove }
+	if q.open == nil {
+		q.open = map[netip.AddrPort]*quicPort{}
+	}
+	q.open[address] = p
+	return p, nil
+}
+
+// share counts one more user of p, beside the caller.
+func (p *quicPort) share() {
+	p.ports.mu.Lock()
+	defer p.ports.mu.Unlock()
+	p.users++
+}
+
+func (p *quicPort) release() {
+	q := p.ports
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if p.users--; p.users == 0 {
+		delete(q.open, p.address)
+		p.transport.Close()
+		p.conn.Close()
+	}
+}
+
+var errNotAdmitted = errors.New("connection not admitted")
+
+// handshakeKey is the key of a context value: a func() to call when a handshake is over.
+type handshakeKey struct{}
+
+// admit decides about a client that wants to connect, before anything is done for it. It
+// may have forged its address.
+func (p *quicPort) admit(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
+	s := p.socket.Load()
+	if s == nil || !s.enter(udpAddrPort(info.RemoteAddr)) {
+		return nil, errNotAdmitted
+	}
+	p.handshakes.Add(1)
+	done := sync.OnceFunc(func() { p.handshakes.Add(-1) })
+	context.AfterFunc(ctx, func() {
+		done()
+		s.leave()
+	})
+	return context.WithValue(ctx, handshakeKey{}, done), nil
+}
+
+// enter counts a connection of a peer, and reports whether there may be one more. QUIC
+// has no place for a PROXY protocol header: who has to send one cannot connect.
+func (s *socket) enter(peer netip.AddrPort) bool {
+	limit := s.server.settings.MaxConnections
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if limit > 0 && s.count >= limit || exchange.Within(peer.Addr(), s.server.settings.ProxyProtocolFrom) {
+		s.server.stats.Refused.Add(1)
+		return false
+	}
+	s.count++
+	return true
+}
+
+// h3Listener is the HTTP/3 side of a socket.
+type h3Listener struct {
+	socket   *socket
+	port     *quicPort
+	config   *tls.Config
+	listener *quic.Listener // nil before the socket was started
+}
+
+// followHTTP3 opens or closes the HTTP/3 side of the socket as its settings want it. The
+// caller holds the Server's mu.
+func (s *socket) followHTTP3() {
+	wanted := !s.server.settings.NoHTTP3 && s.certificates.Load() != nil
+	switch open := s.h3.Load() != nil; {
+	case wanted && !open:
+		s.openHTTP3()
+	case !wanted && open:
+		s.closeHTTP3()
+	}
+}
+
+// openHTTP3 takes the UDP port of the socket's address. Without it the socket serves on;
+// the next Apply tries again.
+func (s *socket) openHTTP3() {
+	tcp, ok := s.listener.Addr().(*net.TCPAddr)
+	if !ok {
+		return
+	}
+	port, err := s.server.quic.use(tcp.AddrPort())
+	if err != nil {
+		s.warnHTTP3(fmt.Errorf("open UDP socket: %w", err))
+		return
+	}
+	config := s.tls.Clone()
+	config.MinVersion = tls.VersionTLS13
+	config.NextProtos = []string{http3.NextProtoH3}
+	s.h3.Store(&h3Listener{socket: s, port: port, config: config})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.h3Fault = ""
+}
+
+// warnHTTP3 logs why there is no HTTP/3, once.
+func (s *socket) warnHTTP3(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.h3Fault != err.Error() {
+		s.h3Fault = err.Error()
+		s.server.settings.Log.Warn("no HTTP/3", "socket", s.name, "error", err)
+	}
+}
+
+// startHTTP3 lets clients connect, if the socket has an HTTP/3 side that they cannot
+// connect to yet. The caller holds the Server's mu, and keeps run from ending.
+func (s *socket) startHTTP3() {
+	l := s.h3.Load()
+	if l == nil || l.listener != nil {
+		return
+	}
+	listener, err := l.port.transport.Listen(l.config, s.server.quicConfig())
+	if err != nil {
+		s.h3.Store(nil)
+		l.port.release()
+		s.warnHTTP3(fmt.Errorf("listen for QUIC: %w", err))
+		return
+	}
+	l.listener = listener
+	l.port.socket.Store(s)
+	s.served.Go(l.accept)
+}
+
+// closeHTTP3 ends the HTTP/3 side of the socket; its connections drain. The caller holds
+// the Server's mu.
+func (s *socket) closeHTTP3() {
+	l := s.h3.Swap(nil)
+	if l == nil {
+		return
+	}
+	if l.listener != nil {
+		l.port.socket.Store(nil)
+		_ = l.listener.Close() // it has no error to tell
+	}
+	l.port.release()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.h3Connections {
+		c.drain()
+	}
+}
+
+// announcesHTTP3 reports whether a client that came over TLS is told that there is HTTP/3.
+// Proxies are not: they might tell their own clients, which it would lead astray.
+func (s *socket) announcesHTTP3(client exchange.Client) bool {
+	return s.h3.Load() != nil && !client.Trusted
+}
+
+// quicConfig is that of all connections.
+func (s *Server) quicConfig() *quic.Config {
+	return &quic.Config{
+		HandshakeIdleTimeout:           s.settings.ReadHeaderTimeout / 2, // twice that bounds the whole
+		MaxIdleTimeout:                 quicSilence,
+		InitialStreamReceiveWindow:     initialStreamWindow,
+		MaxStreamReceiveWindow:         maxStreamWindow,
+		InitialConnectionReceiveWindow: initialConnectionWindow,
+		MaxConnectionReceiveWindow:     maxConnectionWindow,
+		AllowConnectionWindowIncrease:  func(*quic.Conn, uint64) bool { return !s.pressure.Load() },
+		MaxIncomingStreams:             h3Streams,
+		MaxIncomingUniStreams:          h3UniStreams,
+	}
+}
+
+// accept serves connections until the listener is closed.
+func (l *h3Listener) accept() {
+	for {
+		conn, err := l.listener.Accept(context.Background())
+		if err == nil {
+			l.serve(conn)
+			continue
+		}
+		if !errors.Is(err, quic.ErrServerClosed) {
+			l.socket.warnHTTP3(fmt.Errorf("accept: %w", err))
+		}
+		return
+	}
+}
+
+// serve serves a connection whose handshake is complete, so that its address is genuine.
+func (l *h3Listener) serve(conn *quic.Conn) {
+	if done, ok := conn.Context().Value(handshakeKey{}).(func()); ok {
+		done()
+	}
+	s := l.socket
+	client := udpAddrPort(conn.RemoteAddr()).Addr()
+	if !s.server.clients.enter(client) {
+		s.server.stats.Refused.Add(1)
+		closeQUIC(conn, http3.ErrCodeExcessiveLoad)
+		return
+	}
+	c := newH3Connection(s, conn)
+	l.port.share()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.h3Connections[c] = struct{}{}
+	s.served.Go(func() {
+		c.run()
+		s.server.clients.leave(client)
+		s.mu.Lock()
+		delete(s.h3Connections, c)
+		s.mu.Unlock()
+		l.port.release()
+	})
+	if s.h3.Load() != l {
+		c.drain()
+	}
+}
+
+func closeQUIC(conn *quic.Conn, code http3.ErrCode) {
+	_ = conn.CloseWithError(quic.ApplicationErrorCode(code), "") // it fails on a closed one
+}
+
+// udpAddrPort is the address of one side of a QUIC connection.
+func udpAddrPort(addr net.Addr) netip.AddrPort {
+	if udp, ok := addr.(*net.UDPAddr); ok {
+		return bare(udp.AddrPort())
+	}
+	return netip.AddrPort{}
+}
