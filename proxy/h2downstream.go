@@ -25,6 +25,7 @@ type h2Downstream struct {
 // h2Settings are what HTTP/2 clients may do.
 func h2Settings(s *Settings) h2.Settings {
 	settings := h2.DefaultSettings()
+	settings.MaxConcurrentStreams = uint32(s.MaxConcurrentStreams)
 	settings.MaxHeaderBytes = s.Limits.Head
 	settings.MaxFields = s.Limits.Fields
 	settings.ExtendedConnect = true
@@ -184,7 +185,7 @@ func (h *h2Downstream) on(e *h2.Event) {
 // open starts a stream. mu is held. Streams that were reset may take a moment to end,
 // so there can be more of them than the client may have open; not many more, though.
 func (h *h2Downstream) open(e *h2.Event) {
-	if len(h.streams) >= 2*int(h2.DefaultSettings().MaxConcurrentStreams) {
+	if len(h.streams) >= 2*h.server.settings.MaxConcurrentStreams {
 		h.codec.Reset(e.Stream, h2.RefusedStream)
 		return
 	}

@@ -213,6 +213,7 @@ func (p *process) proxySettings() proxy.Settings {
 		MaxConnections:        unbounded(s.MaxConnections),
 
 		MaxConnectionsPerAddress: s.MaxConnectionsPerAddress,
+		MaxConcurrentStreams:     s.MaxConcurrentStreams,
 		MemoryLimit:              p.memory,
 		Explain:                  s.ErrorCause,
 		Lane:                     lane(s.ExpressLane),

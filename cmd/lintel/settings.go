@@ -55,6 +55,7 @@ type Settings struct {
 	ProxyProtocolFrom        []netip.Prefix
 	MaxConnections           int   // of one socket; 0 means no limit
 	MaxConnectionsPerAddress int   // likewise, of one client
+	MaxConcurrentStreams     int   // 1 or more
 	MemoryLimit              int64 // bytes; 0 means no limit, containerMemory that of the container
 }
 

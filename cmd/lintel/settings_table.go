@@ -138,6 +138,8 @@ func protectionSettings(s *Settings) []setting {
 			usage: "`number` of open client connections of one port, beyond which new ones are closed; 0 means no limit"},
 		{name: "max-connections-per-address", value: limit(&s.MaxConnectionsPerAddress, 0),
 			usage: "`number` of open connections of one client address (of one /64 in IPv6), trusted proxies excepted; 0 means no limit, which is right behind a load balancer that hides addresses"},
+		{name: "max-concurrent-streams", value: count(&s.MaxConcurrentStreams, exchange.DefaultMaxConcurrentStreams),
+			usage: "`number` of requests that one client connection may have under way at once, over HTTP/2 and HTTP/3"},
 		{name: "memory-limit", value: memory(&s.MemoryLimit),
 			usage: "`size` of the memory that Lintel may use, or `container` for the limit of the container, if there is one; when three quarters are in use, new requests get 503 with Retry-After; 0 means no limit"},
 		{name: "error-cause", value: onOff(&s.ErrorCause, false),

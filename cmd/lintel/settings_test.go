@@ -43,7 +43,7 @@ func TestSettingsDefaults(t *testing.T) {
 		DrainTimeout: 25 * time.Second, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 75 * time.Second,
 		ConnectTimeout: 5 * time.Second, ResponseHeaderTimeout: 60 * time.Second, BodyStallTimeout: 60 * time.Second,
 		UpstreamIdleTimeout: 60 * time.Second, MaxHeaderBytes: 65536,
-		ExpressLane: true, MaxConnections: 32768, MemoryLimit: containerMemory,
+		ExpressLane: true, MaxConnections: 32768, MaxConcurrentStreams: 128, MemoryLimit: containerMemory,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -33,6 +33,8 @@ const (
 	// A connection that waits costs 2 to 10 KiB with its socket buffers, so this many
 	// are what a node of 1 GiB can bear.
 	DefaultMaxConnections = 32 << 10
+	// What browsers expect at least (RFC 9113 §6.5.2 recommends 100).
+	DefaultMaxConcurrentStreams = 128
 	// Pods get 30 s from SIGTERM to SIGKILL by default: this leaves time to exit.
 	DefaultDrainTimeout = 25 * time.Second
 )
@@ -113,6 +115,10 @@ type Settings struct {
 	// negative mean no limit: behind a load balancer that hides addresses everybody
 	// has the same one.
 	MaxConnectionsPerAddress int
+	// MaxConcurrentStreams bounds the streams that one client connection may have open
+	// at once, over HTTP/2 and HTTP/3: 128. Negative is taken for the default, as there
+	// is no way to announce none.
+	MaxConcurrentStreams int
 	// MemoryLimit is how much memory there is for the heap and the stacks, in bytes.
 	// When three quarters of it are in use, new requests are answered 503 with
 	// Retry-After, and what is under way goes on. Zero and negative mean no limit.
@@ -153,6 +159,7 @@ func (s Settings) WithDefaults() Settings {
 	s.DrainTimeout = duration(s.DrainTimeout, DefaultDrainTimeout)
 	s.MaxConnections = cmp.Or(s.MaxConnections, DefaultMaxConnections)
 	s.MaxIdlePerEndpoint = cmp.Or(s.MaxIdlePerEndpoint, DefaultMaxIdlePerEndpoint)
+	s.MaxConcurrentStreams = cmp.Or(max(0, s.MaxConcurrentStreams), DefaultMaxConcurrentStreams)
 	if s.Limits == nil {
 		limits := h1.DefaultLimits()
 		s.Limits = &limits
