@@ -1,10 +1,7 @@
 package proxy
 
 import (
-	"context"
-	"errors"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
@@ -15,6 +12,10 @@ import (
 // a request that kills its server must not kill them all. It bounds the endpoints
 // that are waited for in vain, too.
 const maxAttempts = 3
+
+// maxUnsent bounds the attempts when endpoints do nothing with a request, as with one
+// that comes while they end the connection: that costs them little.
+const maxUnsent = 16
 
 // forward sends the request to an upstream and the response back.
 func (f *flight) forward() {
@@ -65,14 +66,13 @@ func (f *flight) connect(again *router.Endpoint, cause exchange.Cause) exchange.
 		endpoint.Acquire()
 		f.Try(endpoint)
 		f.startAttempt()
-		if again == nil {
-			if up := f.pooled(endpoint); up != nil {
-				f.use(up)
-				return exchange.CauseNone
-			}
+		var up upstream
+		if again != nil && f.Chosen.Backend.Protocol() == router.HTTP1 {
+			up, cause = f.dial(endpoint)
+		} else {
+			up, cause = f.reach(endpoint)
 		}
-		var up *h1Upstream
-		if up, cause = f.dial(endpoint); cause == exchange.CauseNone {
+		if cause == exchange.CauseNone {
 			f.use(up)
 			return exchange.CauseNone
 		}
@@ -94,6 +94,17 @@ func (f *flight) startAttempt() {
 	}
 }
 
+// reach gets an upstream at endpoint: over a connection that is there, or a new one.
+func (f *flight) reach(endpoint *router.Endpoint) (upstream, exchange.Cause) {
+	if f.Chosen.Backend.Protocol() != router.HTTP1 {
+		return f.upstreamOf(endpoint)
+	}
+	if up := f.pooled(endpoint); up != nil {
+		return up, exchange.CauseNone
+	}
+	return f.dial(endpoint)
+}
+
 // pooled returns an idle connection, unless its peer has closed it. Whatever
 // the peer has sent on it would be taken for the response to this request.
 func (f *flight) pooled(endpoint *router.Endpoint) *h1Upstream {
@@ -106,23 +117,14 @@ func (f *flight) pooled(endpoint *router.Endpoint) *h1Upstream {
 	}
 }
 
-func (f *flight) dial(endpoint *router.Endpoint) (*h1Upstream, exchange.Cause) {
-	now := time.Now()
-	limit := min(f.Settings.ConnectTimeout, f.attemptBy.Sub(now))
+func (f *flight) dial(endpoint *router.Endpoint) (upstream, exchange.Cause) {
+	limit := min(f.Settings.ConnectTimeout, time.Until(f.attemptBy))
 	up, err := f.server.pool.dial(endpoint, limit)
-	if err == nil {
-		endpoint.OK()
-		return up, exchange.CauseNone
+	if err != nil {
+		return nil, f.dialFailure(endpoint, err)
 	}
-	now = time.Now()
-	if !now.Before(f.attemptBy) {
-		return nil, exchange.CauseTimeout
-	}
-	endpoint.Fail(now)
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
-		return nil, exchange.CauseConnectTimeout
-	}
-	return nil, exchange.CauseConnectRefused
+	endpoint.OK()
+	return up, exchange.CauseNone
 }
 
 // attempt sends the request over f.up and delivers the response.
@@ -132,7 +134,7 @@ func (f *flight) attempt() exchange.Cause {
 	f.body.start()
 	f.up.bound(f.attemptBy)
 	f.up.open(&f.Exchange)
-	if cause := f.body.sendReady(f.up); cause != exchange.CauseNone {
+	if cause := f.body.sendEarly(f.up); cause != exchange.CauseNone {
 		return cause
 	}
 	f.sent = time.Now()
@@ -143,7 +145,7 @@ func (f *flight) attempt() exchange.Cause {
 		}
 		// It may have answered before it closed, or without reading on.
 		f.cut = true
-	} else if !f.down.complete() {
+	} else if !f.body.sent && !f.body.refused {
 		f.body.pump(f.up)
 	}
 	return f.conclude(f.receive())
@@ -198,16 +200,19 @@ func (f *flight) drop() {
 		return
 	}
 	f.use(nil)
-	up.drop()
 	up.to().Release()
+	up.drop()
 	f.response.Reset() // it may have got a part of a head
 }
 
-// mayRepeatStale reports whether the attempt failed because the pool's
-// connection had been closed meanwhile, and can be made anew.
+// mayRepeatStale reports whether the attempt can be made anew at the same endpoint: it
+// did nothing with the request, or the connection was one that it had closed meanwhile.
 func (f *flight) mayRepeatStale(cause exchange.Cause) bool {
-	return cause == exchange.CauseUpstreamReset && f.up.reused() && !f.responded && f.down.replayable() &&
-		(f.unsent || f.Idempotent())
+	if cause != exchange.CauseUpstreamReset || f.responded || !f.down.replayable() {
+		return false
+	}
+	return f.unsent && f.Report.Attempts < maxUnsent ||
+		f.up.reused() && f.Idempotent() && f.Report.Attempts < maxAttempts
 }
 
 // mayRepeat reports whether the request may go to another endpoint.

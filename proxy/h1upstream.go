@@ -16,6 +16,7 @@ import (
 // time, or to the pool.
 type h1Upstream struct {
 	conn     net.Conn
+	wire     net.Conn // conn, or what lies below its TLS
 	peek     *peek
 	endpoint *router.Endpoint
 	pool     *pool
@@ -47,14 +48,20 @@ func (p *pool) dial(endpoint *router.Endpoint, limit time.Duration) (*h1Upstream
 		return nil, err
 	}
 	p.stats.Upstream.Add(1)
+	return p.newH1Upstream(endpoint, conn, conn), nil
+}
+
+// newH1Upstream takes over a connection; wire is what lies below its TLS, or conn.
+func (p *pool) newH1Upstream(endpoint *router.Endpoint, conn, wire net.Conn) *h1Upstream {
 	return &h1Upstream{
 		conn:     conn,
-		peek:     newPeek(conn),
+		wire:     wire,
+		peek:     newPeek(wire),
 		endpoint: endpoint,
 		pool:     p,
 		readBy:   readDeadline(conn),
 		writeBy:  writeDeadline(conn),
-	}, nil
+	}
 }
 
 // close ends the connection. The pool or drop calls it once.
@@ -105,6 +112,9 @@ func (u *h1Upstream) giveBackOut() {
 		u.outFrom, u.out = nil, nil
 	}
 }
+
+// room implements upstream: the least that socket buffers hold.
+func (u *h1Upstream) room() int { return headSize }
 
 func (u *h1Upstream) write(p []byte) error {
 	if u.outFrom == nil {
@@ -215,7 +225,7 @@ func (u *h1Upstream) tunnel() (conn net.Conn, early []byte) {
 	return u.conn, early
 }
 
-func (u *h1Upstream) cancel() { u.conn.Close() }
+func (u *h1Upstream) cancel() { u.wire.Close() }
 
 func (u *h1Upstream) drop() {
 	u.giveBack()

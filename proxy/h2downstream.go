@@ -36,7 +36,7 @@ func h2Settings(s *Settings) h2.Settings {
 func (c *connection) serveH2() {
 	now := time.Now()
 	h := &h2Downstream{c: c, streams: map[uint32]*h2Stream{}, idle: now}
-	h.server, h.conn, h.writeBy, h.relaxed = c.server, c.conn, writeDeadline(c.conn), now
+	h.server, h.conn, h.wire, h.writeBy, h.relaxed = c.server, c.conn, c.wire, writeDeadline(c.conn), now
 	h.codec.Init(h2.Server, h2Settings(&c.server.settings))
 	c.client.Protocol = "HTTP/2.0"
 	c.mu.Lock()

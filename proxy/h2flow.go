@@ -24,6 +24,7 @@ type h2Flow struct {
 
 	// Guarded by link.mu.
 	arrived []byte
+	heads   []h2.Response // of a response, interim ones and then the final one
 	trailer []h1.Field
 	ended   bool  // the peer has sent all
 	err     error // the stream is over: reset, or the connection gone
@@ -40,6 +41,7 @@ type h2Flow struct {
 	// Of whoever writes.
 	writable signal
 	latest   time.Time // no write may last beyond; zero for no such time
+	pending  []byte    // payload that waits for more, or for the end
 }
 
 // reset readies a flow for a stream.
@@ -61,6 +63,8 @@ func (f *h2Flow) reset(l *h2Link) {
 	trailer := f.trailer[:0]
 	f.link, f.id = l, 0
 	f.arrived, f.handed, f.trailer = arrived, handed, trailer
+	clear(f.heads)
+	f.heads, f.pending = f.heads[:0], nil
 	f.ended, f.err, f.blocked = false, nil, false
 	f.latest = time.Time{}
 	f.given, f.started, f.touched = false, false, false
@@ -170,7 +174,7 @@ func (f *h2Flow) ready() bool {
 		}
 		f.given, f.started = false, false
 	}
-	return len(f.arrived) > 0 || f.ended || f.err != nil
+	return len(f.arrived) > 0 || len(f.heads) > 0 || f.ended || f.err != nil
 }
 
 func (f *h2Flow) interrupt() {

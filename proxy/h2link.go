@@ -21,6 +21,7 @@ var errStreamOver = errors.New("stream is over")
 type h2Link struct {
 	server  *Server
 	conn    net.Conn
+	wire    net.Conn       // conn, or what lies below its TLS
 	writers sync.WaitGroup // goroutines that kick started
 
 	mu      sync.Mutex // guards what follows
@@ -86,7 +87,7 @@ func (l *h2Link) fail(err error) {
 		return
 	}
 	l.err = err
-	l.conn.Close()
+	l.wire.Close()
 	l.unblock()
 }
 

@@ -23,17 +23,16 @@ type h2Stream struct {
 	request h1.Request
 	refusal int // the status that a bad head is answered with, or 0
 
-	out     h2.Response // the head to send
-	waits   bool        // it is not sent yet
-	pending []byte      // payload that waits for more, or for the end
-	socket  webSocket   // of extended CONNECT
+	out    h2.Response // the head to send
+	waits  bool        // it is not sent yet
+	socket webSocket   // of extended CONNECT
 }
 
 // begin fills s for the request that e tells of.
 func (s *h2Stream) begin(h *h2Downstream, e *h2.Event) {
 	s.h2Flow.reset(&h.h2Link)
 	s.h, s.id, s.ended = h, e.Stream, e.End
-	s.waits, s.pending, s.refusal = false, nil, 0
+	s.waits, s.refusal = false, 0
 	s.socket = webSocket{}
 	f := &s.flight
 	f.init(h.server, s, &h.c.client)
@@ -65,7 +64,7 @@ func (s *h2Stream) translate(head *h2.Request) {
 	case head.Protocol != "":
 		s.refusal = http.StatusNotImplemented // RFC 9220 §3
 	case head.End || head.Method == http.MethodConnect:
-	case head.Length >= 0:
+	case head.Length >= 0 && !announcesTrailers(fields):
 		r.Framing, r.Length = h1.Length, head.Length
 	default:
 		r.Framing = h1.Chunked
@@ -132,6 +131,9 @@ func (s *h2Stream) head(res *h1.Response, now time.Time) error {
 	switch res.Framing {
 	case h1.Length:
 		s.out.Length = res.Length
+		if res.Length == 0 { // which may be our own deduction
+			s.out.Length = statedLength(res.Fields)
+		}
 	case h1.NoBody:
 		s.out.Length = statedLength(res.Fields)
 	}

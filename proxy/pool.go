@@ -24,6 +24,9 @@ type pool struct {
 	limit   time.Duration // how long a connection stays idle
 
 	lists sync.Map // *router.Endpoint → *idle
+
+	h2      sync.Map       // *router.Endpoint → *h2List
+	readers sync.WaitGroup // of HTTP/2 connections
 }
 
 // idle is the idle connections of one endpoint, the newest first: it is the
@@ -145,6 +148,7 @@ func (p *pool) run(ctx context.Context) {
 			return
 		case now := <-ticker.C:
 			p.sweep(func(u *h1Upstream) bool { return now.Sub(u.since) < p.limit && u.quiet() })
+			p.tidyH2()
 		}
 	}
 }
@@ -153,6 +157,7 @@ func (p *pool) run(ctx context.Context) {
 func (p *pool) close() {
 	p.abort()
 	p.sweep(func(*h1Upstream) bool { return false })
+	p.closeH2()
 }
 
 func (p *pool) sweep(keep func(*h1Upstream) bool) {

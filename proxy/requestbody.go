@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"io"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,8 @@ type requestBody struct {
 	f *flight
 
 	received atomic.Int64 // payload bytes, framing not counted
+	left     []byte       // payload of the downstream's that the upstream did not get yet
+	sent     bool         // the upstream was given the end
 
 	// Of the goroutine. It owns these fields, the downstream's payload and the
 	// upstream's writes until it has sent on done.
@@ -44,16 +47,36 @@ func (b *requestBody) reset() {
 }
 
 // start goes to the beginning of the body; it is called again for each attempt.
-func (b *requestBody) start() { b.received.Store(0) }
+func (b *requestBody) start() {
+	b.received.Store(0)
+	b.left, b.sent = nil, false
+}
 
-// sendReady gives what is there of the body to the upstream, without waiting for the
-// client.
-func (b *requestBody) sendReady(up upstream) exchange.Cause {
+// sendEarly gives the upstream what came together with the head, as far as it takes it
+// at once: nobody reads the response meanwhile, which may be what it waits for.
+func (b *requestBody) sendEarly(up upstream) exchange.Cause {
+	return b.sendReady(up, up.room())
+}
+
+// sendReady gives what is there of the body to the upstream, up to room bytes, without
+// waiting for the client.
+func (b *requestBody) sendReady(up upstream, room int) exchange.Cause {
 	down := b.f.down
 	for {
+		if n := min(len(b.left), room); n > 0 {
+			if err := up.write(b.left[:n]); err != nil {
+				b.refused = true
+				return exchange.CauseNone
+			}
+			b.left, room = b.left[n:], room-n
+		}
+		if len(b.left) > 0 {
+			return exchange.CauseNone
+		}
 		data, err := down.next()
 		switch {
 		case err == io.EOF:
+			b.sent = true
 			if err := up.end(b.f.RequestTrailers(down.trailers())); err != nil {
 				b.refused = true
 			}
@@ -66,10 +89,7 @@ func (b *requestBody) sendReady(up upstream) exchange.Cause {
 		if b.f.TooLarge(b.received.Add(int64(len(data)))) {
 			return exchange.CauseBodyTooLarge
 		}
-		if err := up.write(data); err != nil {
-			b.refused = true
-			return exchange.CauseNone
-		}
+		b.left = data
 	}
 }
 
@@ -109,15 +129,8 @@ func (b *requestBody) forward(up upstream) {
 // copy forwards until the body ends, or the upstream does not take it: then the
 // response may still come, and decides.
 func (b *requestBody) copy(up upstream) exchange.Cause {
-	down := b.f.down
-	for !down.complete() {
-		if err := down.await(b.f.Settings.BodyTimeout); err != nil {
-			if b.stopping.Load() {
-				return exchange.CauseNone
-			}
-			return readCause(err)
-		}
-		cause := b.sendReady(up)
+	for {
+		cause := b.sendReady(up, math.MaxInt)
 		if cause != exchange.CauseNone || b.refused {
 			return cause
 		}
@@ -125,8 +138,16 @@ func (b *requestBody) copy(up upstream) exchange.Cause {
 			b.refused = true
 			return exchange.CauseNone
 		}
+		if b.sent {
+			return exchange.CauseNone
+		}
+		if err := b.f.down.await(b.f.Settings.BodyTimeout); err != nil {
+			if b.stopping.Load() {
+				return exchange.CauseNone
+			}
+			return readCause(err)
+		}
 	}
-	return exchange.CauseNone
 }
 
 // halt ends the goroutine, if one runs, and the attempt unless the body was forwarded

@@ -47,10 +47,11 @@ type Server struct {
 	quic     quicPorts
 	loops    *loop.Group // the express lane, or nil
 
-	heads   *buffers  // headSize
-	bodies  *buffers  // bodySize
-	outputs *buffers  // outputSize
-	streams sync.Pool // of *h2Stream
+	heads    *buffers  // headSize
+	bodies   *buffers  // bodySize
+	outputs  *buffers  // outputSize
+	streams  sync.Pool // of *h2Stream
+	attempts sync.Pool // of *h2Attempt
 
 	mu      sync.Mutex // guards what follows
 	sockets map[string]*socket

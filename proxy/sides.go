@@ -119,6 +119,9 @@ type upstream interface {
 	bound(latest time.Time)
 	// open takes the head of the request.
 	open(x *exchange.Exchange)
+	// room is how many bytes of payload write and flush take without waiting for the
+	// endpoint, as far as it is known.
+	room() int
 	// write takes payload, which may stay where it is until flush or end.
 	write(p []byte) error
 	// end takes the end of the request.

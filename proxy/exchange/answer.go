@@ -32,7 +32,7 @@ func (cause Cause) status() int {
 		return http.StatusRequestEntityTooLarge
 	case CauseClientStalled:
 		return http.StatusRequestTimeout
-	case CauseConnectRefused, CauseUpstreamReset, CauseUpstreamInvalid:
+	case CauseConnectRefused, CauseUpstreamTLS, CauseUpstreamReset, CauseUpstreamInvalid:
 		return http.StatusBadGateway
 	case CauseConnectTimeout, CauseTimeout:
 		return http.StatusGatewayTimeout

@@ -60,6 +60,7 @@ const (
 	CauseClientStalled   Cause = "client stalled"
 	CauseConnectRefused  Cause = "connect refused"
 	CauseConnectTimeout  Cause = "connect timeout"
+	CauseUpstreamTLS     Cause = "upstream tls"
 	CauseUpstreamReset   Cause = "upstream reset"
 	CauseUpstreamInvalid Cause = "upstream invalid"
 	CauseTimeout         Cause = "timeout"

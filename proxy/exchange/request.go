@@ -10,13 +10,13 @@ import (
 	"github.com/lintel-dev/lintel/router"
 )
 
-// AppendRequest appends the head that goes to endpoint.
+// AppendRequest appends the head that goes to endpoint over HTTP/1.
 func (x *Exchange) AppendRequest(dst []byte, endpoint netip.AddrPort) []byte {
 	r := x.Request
 	dst = h1.AppendRequestLine(dst, r.Method, x.TargetUpstream())
 	dst = x.appendHost(dst, endpoint)
 	// Without filters the fields are fit to send, and the first is Host.
-	checked := x.Rule.Action.RequestHeaders == nil && x.Chosen.RequestHeaders == nil
+	checked := x.unfiltered()
 	for i := range x.fields {
 		field := &x.fields[i]
 		if checked && i > 0 || !checked && forwardable(field) {
@@ -25,7 +25,7 @@ func (x *Exchange) AppendRequest(dst []byte, endpoint netip.AddrPort) []byte {
 	}
 	switch r.Framing {
 	case h1.NoBody:
-		if expectsBody(r.Method) { // some servers answer 411 without
+		if ExpectsBody(r.Method) { // some servers answer 411 without
 			dst = h1.AppendLength(dst, 0)
 		}
 	case h1.Length:
@@ -45,9 +45,29 @@ func (x *Exchange) AppendRequest(dst []byte, endpoint netip.AddrPort) []byte {
 	return h1.AppendCRLF(dst)
 }
 
-// expectsBody reports whether a method defines a meaning for a body, so that a
+// unfiltered reports whether the request goes upstream without a filter's changes.
+func (x *Exchange) unfiltered() bool {
+	return x.Rule.Action.RequestHeaders == nil && x.Chosen.RequestHeaders == nil
+}
+
+// RequestFields appends the fields that go upstream over HTTP/2: all but Host, and with
+// the one TE that reaches through us (RFC 9110 §10.1.4).
+func (x *Exchange) RequestFields(dst []router.Field) []router.Field {
+	checked := x.unfiltered()
+	for i := range x.fields {
+		if checked && i > 0 || !checked && forwardable(&x.fields[i]) {
+			dst = append(dst, x.fields[i])
+		}
+	}
+	if x.wantsTrailers() {
+		dst = append(dst, router.Field{Name: "te", Value: "trailers"})
+	}
+	return dst
+}
+
+// ExpectsBody reports whether a method defines a meaning for a body, so that a
 // sender says the length even of none (RFC 9110 §8.6).
-func expectsBody(method string) bool {
+func ExpectsBody(method string) bool {
 	return method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch
 }
 
@@ -61,19 +81,35 @@ func forwardable(field *router.Field) bool {
 	return kind != isHost && kind != isFraming
 }
 
-// appendHost writes the one Host. A filter may have set it; a value that no host
-// can have, such as the list that an Add makes, leaves it as it was.
+// appendHost writes the one Host.
 func (x *Exchange) appendHost(dst []byte, endpoint netip.AddrPort) []byte {
-	host, _ := router.Lookup(x.fields, "Host")
-	if _, ok := router.NormalizeHost(host); !ok || strings.Contains(host, ",") {
-		host = x.Request.Host
-	}
+	host := x.host()
 	if host == "" { // HTTP/1.0 may have none, but 1.1 must
 		dst = append(dst, "Host: "...)
 		dst = endpoint.AppendTo(dst)
 		return h1.AppendCRLF(dst)
 	}
 	return h1.AppendField(dst, "Host", host)
+}
+
+// Authority is what the request to endpoint has as :authority over HTTP/2.
+func (x *Exchange) Authority(endpoint netip.AddrPort) string {
+	host := x.host()
+	if host == "" {
+		return endpoint.String()
+	}
+	return host
+}
+
+// host is the one Host that goes upstream, "" when there is none. A filter may have set
+// it; a value that no host can have, such as the list that an Add makes, leaves it as it
+// was.
+func (x *Exchange) host() string {
+	host, _ := router.Lookup(x.fields, "Host")
+	if _, ok := router.NormalizeHost(host); !ok || strings.Contains(host, ",") {
+		return x.Request.Host
+	}
+	return host
 }
 
 // TargetUpstream returns the request target in origin-form. It is built from the

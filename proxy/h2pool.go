@@ -1,0 +1,256 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/lintel-dev/lintel/proxy/exchange"
+	"github.com/lintel-dev/lintel/router"
+)
+
+// maxH2Connections bounds the HTTP/2 connections to one endpoint; each carries up to 128
+// streams, or what the endpoint allows.
+const maxH2Connections = 64
+
+// h2List is the HTTP/2 connections to one endpoint.
+type h2List struct {
+	tls *tls.Config // nil for h2c
+
+	mu      sync.Mutex // guards what follows
+	open    []*h2Upstream
+	dialing chan struct{} // closed when the dial under way has ended; nil without one
+	dials   int           // under way
+	h1      bool          // the endpoint has chosen HTTP/1.1
+	gone    bool          // taken out of the pool's lists: nothing may be added
+}
+
+func (l *h2List) secure() bool { return l.tls != nil }
+
+// listOf returns the connections to an endpoint of a Backend.
+func (p *pool) listOf(endpoint *router.Endpoint, backend *router.Backend) *h2List {
+	if l, ok := p.h2.Load(endpoint); ok {
+		return l.(*h2List)
+	}
+	l, _ := p.h2.LoadOrStore(endpoint, &h2List{tls: upstreamTLS(backend.TLS())})
+	return l.(*h2List)
+}
+
+// upstreamTLS is how endpoints are spoken to over TLS; nil without TLS.
+func upstreamTLS(t *router.BackendTLS) *tls.Config {
+	if t == nil {
+		return nil
+	}
+	protocols := t.ALPN
+	if protocols == nil {
+		protocols = []string{"h2", "http/1.1"}
+	}
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		ServerName:         t.ServerName,
+		NextProtos:         protocols,
+		ClientSessionCache: tls.NewLRUClientSessionCache(0),
+		InsecureSkipVerify: true, // VerifyConnection does it, resumed or not
+		VerifyConnection: func(state tls.ConnectionState) error {
+			return t.Verify(state.PeerCertificates, time.Now())
+		},
+	}
+}
+
+// promise returns a stream of a connection that is open, or nil: then dialed has to be
+// called, or there is something to wait for, as somebody else is about to open one.
+func (l *h2List) promise() (*h2Attempt, chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.gone {
+		return nil, closedChannel()
+	}
+	for _, u := range l.open {
+		if a := u.promise(); a != nil {
+			return a, nil
+		}
+	}
+	if l.dialing != nil && !l.h1 {
+		return nil, l.dialing
+	}
+	l.dials++
+	if l.h1 { // which needs a connection for each
+		return nil, nil
+	}
+	l.dialing = make(chan struct{})
+	return nil, nil
+}
+
+func closedChannel() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
+// retire reports whether nobody uses the list, and then marks it as gone.
+func (l *h2List) retire() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.gone = len(l.open) == 0 && l.dials == 0
+	return l.gone
+}
+
+// dialed ends the wait of those who could use a connection that was to be opened.
+func (l *h2List) dialed(u *h2Upstream, h1 bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if u != nil {
+		l.open = append(l.open, u)
+	}
+	l.h1 = h1
+	l.dials--
+	if l.dialing != nil {
+		close(l.dialing)
+		l.dialing = nil
+	}
+}
+
+func (l *h2List) remove(u *h2Upstream) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open = slices.DeleteFunc(l.open, func(other *h2Upstream) bool { return other == u })
+}
+
+// full reports whether there are as many connections as there may be.
+func (l *h2List) full() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.open) >= maxH2Connections
+}
+
+// upstreamOf gets a stream or a connection to an endpoint that speaks HTTP/2, or may do
+// so.
+func (f *flight) upstreamOf(endpoint *router.Endpoint) (upstream, exchange.Cause) {
+	p := f.server.pool
+	until := earlier(f.attemptBy, time.Now().Add(f.Settings.ConnectTimeout))
+	var list *h2List
+	for {
+		list = p.listOf(endpoint, f.Chosen.Backend)
+		a, dialing := list.promise()
+		if a != nil {
+			return a, exchange.CauseNone
+		}
+		if dialing == nil {
+			break
+		}
+		timer := time.NewTimer(time.Until(until))
+		select {
+		case <-dialing:
+			timer.Stop()
+		case <-timer.C:
+			return nil, f.dialFailure(endpoint, os.ErrDeadlineExceeded)
+		}
+	}
+	if list.secure() {
+		if up := f.pooled(endpoint); up != nil {
+			list.dialed(nil, true)
+			return up, exchange.CauseNone
+		}
+	}
+	if list.full() {
+		list.dialed(nil, false)
+		return nil, exchange.CauseCircuit
+	}
+	up, err := p.dialSecure(list, endpoint, until)
+	if err != nil {
+		return nil, f.dialFailure(endpoint, err)
+	}
+	endpoint.OK()
+	return up, exchange.CauseNone
+}
+
+// dialSecure opens a connection, with TLS if the list has it, and returns a stream of it,
+// or all of it when it speaks HTTP/1.1.
+func (p *pool) dialSecure(list *h2List, endpoint *router.Endpoint, until time.Time) (upstream, error) {
+	ctx, cancel := context.WithDeadline(p.dialing, until)
+	defer cancel()
+	wire, err := p.open(ctx, endpoint.Addr)
+	if err != nil {
+		list.dialed(nil, false)
+		return nil, err
+	}
+	conn := wire
+	if list.secure() {
+		secure := tls.Client(wire, list.tls)
+		if err := secure.HandshakeContext(ctx); err != nil {
+			wire.Close()
+			list.dialed(nil, false)
+			return nil, &handshakeError{err}
+		}
+		conn = secure
+		if secure.ConnectionState().NegotiatedProtocol != "h2" {
+			p.stats.Upstream.Add(1)
+			list.dialed(nil, true)
+			return p.newH1Upstream(endpoint, conn, wire), nil
+		}
+	}
+	p.stats.Upstream.Add(1)
+	u := p.newH2Upstream(list, endpoint, conn, wire)
+	a := u.promise()
+	list.dialed(u, false)
+	p.readers.Go(u.run)
+	return a, nil
+}
+
+// handshakeError is why an endpoint was not recognised, or TLS failed in another way.
+type handshakeError struct{ error }
+
+// Unwrap returns the cause.
+func (e *handshakeError) Unwrap() error { return e.error }
+
+// dialFailure says why there is no connection to an endpoint, and marks it.
+func (f *flight) dialFailure(endpoint *router.Endpoint, err error) exchange.Cause {
+	now := time.Now()
+	if !now.Before(f.attemptBy) {
+		return exchange.CauseTimeout
+	}
+	endpoint.Fail(now)
+	var timeout net.Error
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return exchange.CauseConnectTimeout
+	case isHandshakeError(err):
+		return exchange.CauseUpstreamTLS
+	}
+	return exchange.CauseConnectRefused
+}
+
+func isHandshakeError(err error) bool {
+	_, ok := errors.AsType[*handshakeError](err)
+	return ok
+}
+
+// tidyH2 forgets endpoints without connections.
+func (p *pool) tidyH2() {
+	p.h2.Range(func(endpoint, list any) bool {
+		if list.(*h2List).retire() {
+			p.h2.CompareAndDelete(endpoint, list)
+		}
+		return true
+	})
+}
+
+// closeH2 ends all HTTP/2 connections, and waits for them.
+func (p *pool) closeH2() {
+	p.h2.Range(func(_, list any) bool {
+		l := list.(*h2List)
+		l.mu.Lock()
+		open := slices.Clone(l.open)
+		l.mu.Unlock()
+		for _, u := range open {
+			u.end()
+		}
+		return true
+	})
+	p.readers.Wait()
+}

@@ -1,0 +1,219 @@
+package proxy
+
+import (
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/lintel-dev/lintel/proxy/exchange"
+	"github.com/lintel-dev/lintel/proxy/h1"
+	"github.com/lintel-dev/lintel/proxy/h2"
+	"github.com/lintel-dev/lintel/router"
+)
+
+const (
+	// upstreamWindow is what an endpoint may send on one stream before the client has
+	// taken it, in bytes: what a pod sends over 0.5 ms at 1 Gbit/s. Exchanges of many
+	// clients share the connection, so the connection's window has room for all streams:
+	// else a few slow clients could hold it and stop the others.
+	upstreamWindow = 64 << 10
+	// upstreamPing is how long a connection with streams may be silent before it is
+	// asked whether it is still there, and how long it has to answer.
+	upstreamPing = 10 * time.Second
+)
+
+// upstreamSettings are what endpoints may do over HTTP/2.
+func upstreamSettings(s *Settings) h2.Settings {
+	settings := h2.DefaultSettings()
+	settings.StreamWindow = upstreamWindow
+	settings.ConnWindow = upstreamWindow * settings.MaxConcurrentStreams
+	settings.MaxHeaderBytes = s.Limits.Head
+	settings.MaxFields = s.Limits.Fields
+	return settings
+}
+
+// h2Upstream is an HTTP/2 connection to an endpoint, which exchanges share. The pool
+// waits for the goroutine that reads it.
+type h2Upstream struct {
+	h2Link
+	pool     *pool
+	list     *h2List
+	endpoint *router.Endpoint
+
+	// Guarded by mu.
+	streams  map[uint32]*h2Attempt
+	promised int       // streams that are about to be opened
+	idle     time.Time // when the last stream ended, or the connection was opened
+	heard    time.Time // when the endpoint sent something
+	served   bool      // it has answered a request
+	asked    bool      // there is no answer to a PING yet
+	settled  chan struct{}
+	told     bool // settled is closed: the endpoint's settings have come
+}
+
+// newH2Upstream takes over a connection that speaks HTTP/2 from now on.
+func (p *pool) newH2Upstream(list *h2List, endpoint *router.Endpoint, conn, wire net.Conn) *h2Upstream {
+	now := time.Now()
+	u := &h2Upstream{
+		pool: p, list: list, endpoint: endpoint, streams: map[uint32]*h2Attempt{}, idle: now, heard: now,
+		settled: make(chan struct{}),
+	}
+	u.server, u.conn, u.wire, u.writeBy, u.relaxed = p.server, conn, wire, writeDeadline(conn), now
+	u.codec.Init(h2.Client, upstreamSettings(&p.server.settings))
+	return u
+}
+
+// promise returns a stream that open will open; nil when there is no room for one.
+func (u *h2Upstream) promise() *h2Attempt {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	limit := int(h2.DefaultSettings().MaxConcurrentStreams)
+	if u.closed || u.err != nil || !u.codec.CanOpen() || u.codec.Streams()+u.promised >= limit {
+		return nil
+	}
+	u.promised++
+	a, ok := u.server.attempts.Get().(*h2Attempt)
+	if !ok {
+		a = new(h2Attempt)
+	}
+	a.reset(&u.h2Link)
+	a.u, a.opened, a.kept = u, false, u.served
+	return a
+}
+
+// run reads until the connection is over.
+func (u *h2Upstream) run() {
+	u.mu.Lock()
+	u.kick() // the preface
+	u.mu.Unlock()
+	buf := u.server.bodies.get()
+	in := newInput(*buf)
+	readBy := readDeadline(u.conn)
+	for u.take(&in) {
+		readBy.extend(time.Now(), upstreamPing)
+		n, err := u.conn.Read(in.room())
+		in.w += n
+		if n == 0 && (!isTimeout(err) || !u.goesOn()) {
+			break
+		}
+	}
+	u.shut()
+	u.server.bodies.put(buf)
+}
+
+// take acts on what was read, and reports whether the connection goes on.
+func (u *h2Upstream) take(in *input) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(in.unread()) > 0 {
+		u.heard, u.asked = time.Now(), false
+		u.relax(u.heard)
+	}
+	for {
+		n, e, err := u.codec.Next(in.unread())
+		in.r += n
+		if err != nil {
+			return false
+		}
+		if e.Kind == h2.None {
+			break
+		}
+		u.on(&e)
+	}
+	in.compact()
+	u.kick()
+	return u.err == nil && !u.codec.Done()
+}
+
+// on acts on an event. mu is held.
+func (u *h2Upstream) on(e *h2.Event) {
+	a := u.streams[e.Stream]
+	switch e.Kind {
+	case h2.ResponseHead:
+		u.served = true
+		if a != nil {
+			a.receiveHead(e)
+		}
+	case h2.Data, h2.Trailers:
+		if a != nil {
+			a.receive(e)
+		} else {
+			u.codec.Consumed(e.Stream, len(e.Data))
+		}
+	case h2.StreamReset:
+		if a != nil {
+			a.over(resetError(e))
+		}
+	case h2.Writable:
+		u.unblock()
+	case h2.SettingsChanged:
+		u.unblock()
+		if !u.told {
+			u.told = true
+			close(u.settled)
+		}
+	}
+}
+
+// resetError is why a stream is over: of those that were refused, and those that a
+// GOAWAY has left out, the endpoint has done nothing (RFC 9113 §8.7).
+func resetError(e *h2.Event) error {
+	switch {
+	case e.Code == h2.RefusedStream:
+		return unsentError{errStreamOver}
+	case e.Reason != "":
+		return &h1.Error{Status: http.StatusBadGateway, Reason: e.Reason}
+	}
+	return errStreamOver
+}
+
+// goesOn reports whether the connection goes on although the endpoint was silent for a
+// while.
+func (u *h2Upstream) goesOn() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	now := time.Now()
+	switch {
+	case u.err != nil || u.codec.Done():
+		return false
+	case len(u.streams)+u.promised == 0:
+		return now.Sub(u.idle) < u.pool.limit
+	case u.asked:
+		return false // it is dead
+	case now.Sub(u.heard) >= upstreamPing:
+		u.asked = true
+		u.codec.Ping(0)
+		u.kick()
+	}
+	return true
+}
+
+// shut ends the streams that are left, and waits for what writes.
+func (u *h2Upstream) shut() {
+	u.list.remove(u)
+	u.mu.Lock()
+	u.codec.GoAway(h2.NoError)
+	if u.err == nil {
+		u.writeBy.exactly(time.Now().Add(exchange.LingerTimeout))
+		u.flush()
+	}
+	u.closed = true
+	for _, a := range u.streams {
+		a.over(errStreamOver)
+	}
+	if !u.told {
+		u.told = true
+		close(u.settled)
+	}
+	u.fail(net.ErrClosed)
+	u.mu.Unlock()
+	u.writers.Wait()
+	u.pool.stats.Upstream.Add(-1)
+}
+
+// end closes the connection; its reader notices.
+func (u *h2Upstream) end() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.fail(net.ErrClosed)
+}
