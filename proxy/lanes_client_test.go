@@ -199,7 +199,7 @@ func (f *far) found() bool {
 		if f.is(f.fd) {
 			return true
 		}
-		if unused++; f.failure != unix.EBADF {
+		if unused++; !errors.Is(f.failure, unix.EBADF) {
 			unused = 0
 		}
 	}

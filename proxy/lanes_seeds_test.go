@@ -108,7 +108,11 @@ func seedsOfRequests() []laneSeed {
 
 func seedsOfResponses() []laneSeed {
 	three := getOf("/1") + getOf("/2") + getOf("/3")
-	var all []laneSeed
+	const stalls = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel^z"
+	all := []laneSeed{
+		{three, stalls}, {three, "^z"}, {three, ok200 + "|^z"}, {getOf("/hurry") + getOf("/try"), "^z|^z"}, {getOf("/try"), stalls},
+		{postOf("/", "Content-Length: 5\r\n\r\nhel"), "^z"},
+	}
 	for _, answer := range []string{
 		ok200, chunks200, close200,
 		"HTTP/1.0 200 OK\r\n\r\nhello^c",
@@ -140,7 +144,6 @@ func seedsOfResponses() []laneSeed {
 		"HTTP/1.1 200 OK\r\nDate: then\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nContent-Length: 0\r\n\r\n",
 		"^hHTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno", "^hHTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno^c",
 		"^hHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe^f^bllo",
-		"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n^zhello", "^z",
 	} {
 		all = append(all,
 			laneSeed{three, answer},
