@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
@@ -74,7 +73,7 @@ func (d *h3Downstream) serve() bool {
 	}
 	f.run(d.c.socket.table())
 	if d.tunnel != nil {
-		d.tunnel.Close()
+		_ = d.tunnel.Close() // it says nothing that matters by now
 	}
 	return !d.aborted
 }
@@ -327,29 +326,4 @@ func (d *h3Downstream) upgrade(res *h1.Response) (conn net.Conn, pending []byte,
 	_ = stream.SetDeadline(time.Time{})
 	d.tunnel = &h3Tunnel{Stream: stream, conn: d.c.conn}
 	return d.tunnel, nil, nil
-}
-
-// h3Tunnel is a stream that carries another protocol, as a connection.
-type h3Tunnel struct {
-	*http3.Stream
-	conn   *quic.Conn
-	closed atomic.Bool // CloseWrite was called
-}
-
-func (t *h3Tunnel) LocalAddr() net.Addr  { return t.conn.LocalAddr() }
-func (t *h3Tunnel) RemoteAddr() net.Addr { return t.conn.RemoteAddr() }
-
-// CloseWrite tells the client that nothing follows.
-func (t *h3Tunnel) CloseWrite() error {
-	t.closed.Store(true)
-	return t.Stream.Close()
-}
-
-// Close ends what was not ended in order.
-func (t *h3Tunnel) Close() error {
-	t.CancelRead(quic.StreamErrorCode(http3.ErrCodeRequestCanceled))
-	if !t.closed.Load() {
-		t.CancelWrite(quic.StreamErrorCode(http3.ErrCodeRequestCanceled))
-	}
-	return nil
 }

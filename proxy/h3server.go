@@ -60,6 +60,7 @@ type quicPort struct {
 
 	users      int // guarded by ports.mu: connections, and the socket that listens
 	handshakes atomic.Int64
+	refused    netip.AddrPort         // the last that was not admitted; for admit alone
 	socket     atomic.Pointer[socket] // the one that listens; nil when there is none
 }
 
@@ -105,8 +106,8 @@ func (p *quicPort) release() {
 	defer q.mu.Unlock()
 	if p.users--; p.users == 0 {
 		delete(q.open, p.address)
-		p.transport.Close()
-		p.conn.Close()
+		_ = p.transport.Close() // there is nothing to be done about either
+		_ = p.conn.Close()
 	}
 }
 
@@ -118,8 +119,15 @@ type handshakeKey struct{}
 // admit decides about a client that wants to connect, before anything is done for it. It
 // may have forged its address.
 func (p *quicPort) admit(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
-	s := p.socket.Load()
-	if s == nil || !s.enter(udpAddrPort(info.RemoteAddr)) {
+	s, peer := p.socket.Load(), udpAddrPort(info.RemoteAddr)
+	if s == nil {
+		return nil, errNotAdmitted
+	}
+	if !s.enter(peer) {
+		if p.refused != peer { // an attempt has two packets or more
+			s.server.stats.Refused.Add(1)
+		}
+		p.refused = peer
 		return nil, errNotAdmitted
 	}
 	p.handshakes.Add(1)
@@ -138,7 +146,6 @@ func (s *socket) enter(peer netip.AddrPort) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if limit > 0 && s.count >= limit || exchange.Within(peer.Addr(), s.server.settings.ProxyProtocolFrom) {
-		s.server.stats.Refused.Add(1)
 		return false
 	}
 	s.count++
