@@ -206,7 +206,10 @@ func (s *h2Stream) flush() error {
 func (s *h2Stream) answer(a exchange.Answer, now time.Time) error {
 	f := &s.flight
 	fields, body := f.Answered(a, now)
-	s.out = h2.Response{Status: a.Status, Fields: fields, Length: int64(len(body))}
+	s.out = h2.Response{Status: f.Report.Status, Fields: fields, Length: -1}
+	if len(body) > 0 {
+		s.out.Length = int64(len(body))
+	}
 	s.waits = true
 	if f.Report.Method != http.MethodHead {
 		f.Report.Sent = int64(len(body))

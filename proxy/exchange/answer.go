@@ -52,7 +52,8 @@ func (cause Cause) Ends() bool {
 
 // Answered notes that the client is given a, and returns what a response's head
 // says of it: the fields but for those of framing, and the body, which is empty
-// where there can be none. Both are valid until the next call.
+// where there can be none. Both are valid until the next call. The status is the one
+// that Report has now: gRPC has its own.
 func (x *Exchange) Answered(a Answer, now time.Time) (fields []router.Field, body []byte) {
 	x.Report.Status, x.Report.Cause = a.Status, a.Cause
 	fields = append(x.fields[:0], router.Field{Name: "Date", Value: x.Dates.At(now)})
@@ -67,6 +68,11 @@ func (x *Exchange) Answered(a Answer, now time.Time) (fields []router.Field, bod
 	}
 	fields = x.appendAltSvc(fields)
 	x.scratch = x.scratch[:0]
+	if x.IsGRPC() {
+		x.Report.Status = http.StatusOK
+		x.fields = appendGRPC(fields, &a)
+		return x.fields, nil
+	}
 	if a.Status != http.StatusNoContent && a.Status != http.StatusNotModified {
 		fields = append(fields, router.Field{Name: "Content-Type", Value: "text/plain; charset=utf-8"})
 		x.scratch = append(x.scratch, byte('0'+a.Status/100), byte('0'+a.Status/10%10), byte('0'+a.Status%10), ' ')
