@@ -25,6 +25,7 @@ type conn struct {
 	ended    bool // the peer has finished sending, or all is over
 	broken   bool // all is over: both directions are
 	failed   bool // a write has failed: nothing more goes out
+	idle     bool // an upstream's that waits for a request
 
 	waiting []byte // what the kernel did not take, waiting[taken:]
 	taken   int

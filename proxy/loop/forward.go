@@ -61,22 +61,16 @@ func (f *flight) startAttempt() {
 	}
 }
 
-// pooled takes an idle connection, unless its peer has closed it or sent something
-// that we have not been told of yet: that would be taken for the response to this
-// request.
+// pooled takes an idle connection on which nothing has come: that would be taken for
+// the response to this request.
 func (f *flight) pooled(endpoint *router.Endpoint) bool {
-	for {
-		up := f.loop.get(endpoint)
-		if up == nil {
-			return false
-		}
-		if quiet(up.fd) {
-			f.up = up
-			up.flight = f
-			return true
-		}
-		up.close()
+	up := f.loop.get(endpoint)
+	if up == nil {
+		return false
 	}
+	f.up = up
+	up.flight = f
+	return true
 }
 
 // dialled goes on once a connection attempt has begun.

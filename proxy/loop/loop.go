@@ -33,6 +33,7 @@ type loop struct {
 
 	conns []*conn // by descriptor
 	epoch uint32  // of the connection registered last
+	turn  uint32  // counts them
 	again []task  // what goes on in the next turn, and
 	turns []task  // in this one
 
@@ -109,8 +110,16 @@ func (l *loop) run() {
 			turns = 0
 		}
 		l.tell()
+		l.turn++
 		for i := range events {
-			l.dispatch(&events[i])
+			if c := l.about(&events[i]); c != nil && c.idle {
+				c.notify(events[i].Events) // before anybody uses it
+			}
+		}
+		for i := range events {
+			if c := l.about(&events[i]); c != nil && !c.idle {
+				c.notify(events[i].Events)
+			}
 		}
 		l.goOn()
 		l.wheel.advance(l.now)
@@ -156,16 +165,17 @@ func (l *loop) tell() {
 	l.now = int64(l.clock.Sub(l.begin))
 }
 
-// dispatch brings an event to the connection that it is about, unless that was closed
+// about returns the connection that an event is about, or nil if that was closed
 // earlier in the batch.
-func (l *loop) dispatch(event *unix.EpollEvent) {
+func (l *loop) about(event *unix.EpollEvent) *conn {
 	fd := int(event.Fd)
 	if fd >= len(l.conns) {
-		return // the eventfd: its reader is the mailbox
+		return nil // the eventfd: its reader is the mailbox
 	}
 	if c := l.conns[fd]; c != nil && c.epoch == uint32(event.Pad) {
-		c.notify(event.Events)
+		return c
 	}
+	return nil
 }
 
 // resume makes c ready again in the next turn.

@@ -37,17 +37,29 @@ func (list *idleList) remove(u *upstream) {
 	list.count--
 }
 
-// get returns the newest idle connection to an endpoint, or nil.
+// get returns the newest idle connection to an endpoint on which nothing has come, or
+// nil. Of what came before this turn the kernel has told, so it prefers one that was
+// idle then; on others it has to look.
 func (l *loop) get(endpoint *router.Endpoint) *upstream {
 	list := l.idle[endpoint]
-	if list == nil || list.count == 0 {
-		return nil
+	for list != nil && list.count > 0 {
+		u := list.head.next
+		for u.turn == l.turn && u.next != &list.head {
+			u = u.next
+		}
+		if u.turn == l.turn {
+			u = list.head.next
+			if !quiet(u.fd) {
+				l.drop(list, u)
+				continue
+			}
+		}
+		list.remove(u)
+		l.gauges.idle--
+		u.idle, u.reused = false, true
+		return u
 	}
-	u := list.head.next
-	list.remove(u)
-	l.gauges.idle--
-	u.reused = true
-	return u
+	return nil
 }
 
 // put takes a connection whose exchange is over, or closes it when there are enough.
@@ -68,7 +80,7 @@ func (l *loop) put(u *upstream) {
 		u.close()
 		return
 	}
-	u.since = l.now
+	u.since, u.turn, u.idle = l.now, l.turn, true
 	list.push(u)
 	l.gauges.idle++
 }

@@ -19,7 +19,8 @@ type upstream struct {
 	reused     bool   // it came from an idle list
 	partial    []byte // a part of a response head, until the rest comes
 
-	since      int64 // when it became idle, in the loop's time
+	since      int64  // when it became idle, in the loop's time
+	turn       uint32 // in which it did
 	next, prev *upstream
 }
 
