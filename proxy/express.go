@@ -89,10 +89,11 @@ func (s *socket) serveExpress(a *arrival) bool {
 // moveToLoop gives the connection to the loops after a handshake, and reports whether
 // they took it.
 func (c *connection) moveToLoop(h *handshaken) bool {
-	if h.session == nil || h.protocol != "" && h.protocol != "http/1.1" {
+	s := c.socket
+	multiplexed := h.protocol == "h2"
+	if h.session == nil || multiplexed && !s.table().Plain(s.name) {
 		return false
 	}
-	s := c.socket
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.aborted.Load() {
@@ -101,6 +102,7 @@ func (c *connection) moveToLoop(h *handshaken) bool {
 	a := arrival{conn: c.wire, client: c.arrived}
 	return s.toLoop(&a, loop.Incoming{
 		Session:  h.session,
+		HTTP2:    multiplexed,
 		AltSvc:   c.client.AltSvc,
 		Unread:   h.unread,
 		Draining: c.draining.Load(),

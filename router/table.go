@@ -43,6 +43,7 @@ type HostRules struct {
 // Table matches nothing.
 type Table struct {
 	sockets map[string]*listeners
+	special map[string]bool // sockets with a Rule that is not plain
 }
 
 // listeners are those of one socket, by hostname.
@@ -66,11 +67,14 @@ func Compile(hosts []HostRules, previous *Table) *Table {
 	if previous == nil {
 		previous = &Table{}
 	}
-	t := &Table{sockets: make(map[string]*listeners, len(previous.sockets))}
+	t := &Table{sockets: make(map[string]*listeners, len(previous.sockets)), special: map[string]bool{}}
 	all := make([]host, 0, len(hosts)) // never grows: the indexes point into it
 	was := make([]*host, 0, len(hosts))
 	for i := range hosts {
 		h := &hosts[i]
+		if slices.ContainsFunc(h.Rules, func(r *Rule) bool { return !r.Action.Plain() }) {
+			t.special[h.Socket] = true
+		}
 		l, wasListener := t.listener(h, previous)
 		name := hostName{h.Host, h.OneLabel}
 		if same := l.hosts.get(name); same != nil {
@@ -138,6 +142,10 @@ func (t *Table) Match(socket string, r *Request) *Rule {
 	}
 	return nil
 }
+
+// Plain reports whether the actions of all Rules of a socket are plain, see
+// [Action.Plain].
+func (t *Table) Plain(socket string) bool { return !t.special[socket] }
 
 // match tries the hostnames from the most specific to the least.
 func (l *listener) match(r *Request) *Rule {

@@ -47,11 +47,15 @@ type Incoming struct {
 	Socket Socket
 	// Unread was read from the connection already; the Group owns it too.
 	Unread []byte
-	// Session protects the connection: HTTP/1.1 over TLS 1.3, and Unread is records. Nil
-	// is HTTP/1.1 in the clear.
+	// Session protects the connection by TLS 1.3, and Unread is records; nil when it is
+	// in the clear.
 	Session *tls13.Session
 	// AltSvc says that the client may be told that the Socket serves HTTP/3.
 	AltSvc bool
+	// HTTP2 says that the client speaks HTTP/2. All Rules of the Socket have to be plain,
+	// see [router.Table.Plain]: a stream cannot be handed over, and one that would have
+	// to be, after a change of the Table, is refused for the client to try again.
+	HTTP2 bool
 	// Draining makes the connection's first exchange its last, and does not wait
 	// long for it.
 	Draining bool

@@ -25,7 +25,6 @@ type conn struct {
 	ended    bool // the peer has finished sending, or all is over
 	broken   bool // all is over: both directions are
 	failed   bool // a write has failed: nothing more goes out
-	idle     bool // an upstream's that waits for a request
 
 	waiting []byte // what the kernel did not take, waiting[taken:]
 	taken   int
@@ -77,8 +76,8 @@ func (c *conn) discard() {
 	}
 }
 
-// notify takes what epoll says.
-func (c *conn) notify(events uint32) {
+// note takes what epoll says.
+func (c *conn) note(events uint32) {
 	const over = unix.EPOLLHUP | unix.EPOLLERR
 	if events&(unix.EPOLLIN|unix.EPOLLRDHUP|over) != 0 {
 		c.readable = true
@@ -91,9 +90,13 @@ func (c *conn) notify(events uint32) {
 	}
 	if events&(unix.EPOLLOUT|over) != 0 {
 		c.writable = true
-		if c.waiting != nil {
-			c.flush()
-		}
+	}
+}
+
+// act does what has become possible.
+func (c *conn) act() {
+	if c.waiting != nil && c.writable {
+		c.flush()
 	}
 	c.user.ready()
 }

@@ -23,7 +23,8 @@ type downstream struct {
 	client exchange.Client
 
 	state    state
-	flight   *flight // nil between two exchanges
+	flight   *flight // nil between two exchanges, and over HTTP/2
+	mux      *mux    // nil but over HTTP/2
 	in       input
 	timer    timer
 	draining bool   // no exchange follows the one in flight; see drains
@@ -36,11 +37,13 @@ type downstream struct {
 type state uint8
 
 const (
-	fresh     state = iota // the first byte of its first request
-	heading                // the rest of a head
-	busy                   // its flight
-	unused                 // the first byte of another request
-	lingering              // the client's end
+	fresh       state = iota // the first byte of its first request
+	heading                  // the rest of a head
+	busy                     // its flight
+	settling                 // the rest of a body that nobody wants
+	multiplexed              // what HTTP/2 has to tell
+	unused                   // the first byte of another request
+	lingering                // the client's end
 )
 
 // otherPreface is how a connection begins whose client knows that we speak HTTP/2
@@ -88,7 +91,16 @@ func (d *downstream) start(draining bool) {
 func (d *downstream) ready() {
 	switch d.state {
 	case busy:
-		d.flight.downstreamReady()
+		f := d.flight
+		if d.failed || d.broken && f.stage != flushing {
+			f.giveUp(exchange.CauseClientGone)
+			return
+		}
+		f.clientReady()
+	case settling:
+		d.settleOn()
+	case multiplexed:
+		d.mux.ready()
 	case lingering:
 		d.discardInput()
 	default:
@@ -107,6 +119,10 @@ func (d *downstream) expire() {
 			return
 		}
 		d.refuse(exchange.CauseClientStalled.Answer())
+	case settling:
+		d.linger()
+	case multiplexed:
+		d.mux.expire()
 	default:
 		d.close()
 	}
@@ -118,7 +134,7 @@ func (d *downstream) readHead() {
 		return
 	}
 	if d.flight == nil {
-		d.flight = d.loop.borrow(d)
+		d.borrow()
 	}
 	f := d.flight
 	for {
@@ -151,10 +167,42 @@ func (d *downstream) readHead() {
 	}
 }
 
+// multiplex makes the connection speak HTTP/2.
+func (d *downstream) multiplex() {
+	d.state = multiplexed
+	d.client.Protocol = "HTTP/2.0"
+	d.mux = newMux(d)
+	d.mux.soil()
+	if d.draining {
+		d.mux.drain()
+	}
+}
+
+// borrow gets a flight for a request.
+func (d *downstream) borrow() {
+	f := d.loop.borrow(d, &d.client)
+	f.wire, f.timer = d, &d.timer
+	f.plain.reset(d.loop.settings.Limits)
+	d.flight = f
+}
+
+// giveBack gives the flight back, if there is one.
+func (d *downstream) giveBack() {
+	f := d.flight
+	if f == nil {
+		return
+	}
+	if d.state != busy || f.headless {
+		f.request.Reset() // it may have read a part of a head
+	}
+	d.flight = nil
+	d.loop.giveBack(f)
+}
+
 // awaitHead waits for the rest of a head, if there is a part of one.
 func (d *downstream) awaitHead() {
 	if len(d.in.unread()) == 0 {
-		d.loop.giveBack(d)
+		d.giveBack()
 		d.in.compact()
 		return
 	}
@@ -198,16 +246,7 @@ func (d *downstream) begin(n int) {
 	}
 	d.in.r += n
 	d.state, d.known = busy, true
-	f.start()
-	if answer.Status != 0 {
-		f.answer(answer)
-		return
-	}
-	if cause := f.Admit(); cause != exchange.CauseNone {
-		f.fail(cause)
-		return
-	}
-	f.connect(nil, exchange.CauseNoEndpoint)
+	f.start(answer)
 }
 
 // handOver passes the connection on, with the request that has just come.
@@ -237,7 +276,10 @@ func (d *downstream) handOver() {
 func (d *downstream) leave() {
 	l := d.loop
 	l.wheel.stop(&d.timer)
-	l.giveBack(d)
+	if d.mux != nil {
+		d.mux.abandon()
+	}
+	d.giveBack()
 	d.in.discard()
 	l.gauges.downstream--
 }
@@ -255,7 +297,7 @@ func (d *downstream) close() {
 // next readies the connection for the next request. The exchange before is over.
 func (d *downstream) next() {
 	l := d.loop
-	l.giveBack(d)
+	d.giveBack()
 	d.in.compact()
 	d.state = unused
 	draining := d.drains()
@@ -275,7 +317,7 @@ func (d *downstream) next() {
 // linger ends a connection on which the client may still be sending: closing at once
 // would reset it, and the client would never see the response (RFC 9112 §9.6).
 func (d *downstream) linger() {
-	d.loop.giveBack(d)
+	d.giveBack()
 	d.in.discard()
 	d.sayGoodbye()
 	if !shutdownWrite(d.fd) {
@@ -320,13 +362,15 @@ func (d *downstream) drain() {
 		d.close()
 	case fresh:
 		d.loop.wheel.set(&d.timer, d.loop.now+int64(exchange.FreshGrace))
+	case multiplexed:
+		d.mux.drain()
 	}
 }
 
-// abort ends the connection whatever it does.
-func (d *downstream) abort() {
+// cut ends the connection whatever it does.
+func (d *downstream) cut() {
 	if d.state == busy {
-		d.flight.abort()
+		d.flight.leave()
 	}
 	d.close()
 }

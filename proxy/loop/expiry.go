@@ -2,7 +2,12 @@
 
 package loop
 
-import "github.com/lintel-dev/lintel/proxy/exchange"
+import (
+	"net/http"
+
+	"github.com/lintel-dev/lintel/proxy/exchange"
+	"github.com/lintel-dev/lintel/proxy/h1"
+)
 
 // expiry is what a flight's next deadline is about.
 type expiry uint8
@@ -15,7 +20,8 @@ const (
 	senderExpiry                 // the client does not send its body
 	receiverExpiry               // the upstream does not take the body
 	leaverExpiry                 // the client has finished sending: does it wait?
-	stageExpiry                  // uploading and settling
+	continueExpiry               // the client waits for 100 (Continue)
+	stageExpiry                  // uploading
 )
 
 // due returns when the flight has to do something although nothing happens.
@@ -30,15 +36,15 @@ func (f *flight) due() (int64, expiry) {
 	switch f.stage {
 	case connecting:
 		sooner(f.stageBy, connectExpiry)
-	case uploading, settling:
+	case uploading:
 		return f.stageBy, stageExpiry
 	case flushing:
 		at = f.deadline
-		sooner(since(d.moved, limit), readerExpiry)
+		sooner(since(d.stuck(), limit), readerExpiry)
 	case awaiting, delivering, splicing:
 		switch {
 		case d.pending() > 0 || f.piped > 0:
-			sooner(since(d.moved, limit), readerExpiry)
+			sooner(since(d.stuck(), limit), readerExpiry)
 			return at, what
 		case f.sending:
 			sooner(since(f.up.moved, limit), receiverExpiry)
@@ -49,7 +55,10 @@ func (f *flight) due() (int64, expiry) {
 		default:
 			sooner(since(f.progress, limit), silenceExpiry)
 		}
-		if d.ended && !f.body.running {
+		if f.stage == awaiting && !f.continued {
+			sooner(since(f.progress, exchange.ContinueTimeout), continueExpiry)
+		}
+		if d.left() && !f.body.running {
 			sooner(since(f.progress, exchange.ProbeInterval), leaverExpiry)
 		}
 	}
@@ -59,7 +68,7 @@ func (f *flight) due() (int64, expiry) {
 // arm sets the timer to what is due next.
 func (f *flight) arm() {
 	at, _ := f.due()
-	f.loop.wheel.set(&f.down.timer, at)
+	f.loop.wheel.set(f.timer, at)
 }
 
 // expire does what is due now, if it is.
@@ -75,7 +84,7 @@ func (f *flight) expire() {
 	case attemptExpiry:
 		f.late()
 	case silenceExpiry:
-		if f.down.ended && !f.body.running {
+		if f.down.leaving() && !f.body.running {
 			f.attemptFails(exchange.CauseClientGone)
 			return
 		}
@@ -95,8 +104,16 @@ func (f *flight) expire() {
 		f.arm()
 	case leaverExpiry:
 		f.attemptFails(exchange.CauseClientGone)
+	case continueExpiry:
+		// The upstream does not know it, or does not bother.
+		f.continued = true
+		if !f.down.interim(&h1.Response{Status: http.StatusContinue}) {
+			f.attemptFails(exchange.CauseClientGone)
+			return
+		}
+		f.arm()
 	case stageExpiry:
-		f.stageEnds()
+		f.uploaded()
 	}
 }
 
@@ -110,13 +127,4 @@ func (f *flight) late() {
 	default:
 		f.attemptFails(exchange.CauseTimeout)
 	}
-}
-
-// stageEnds gives up what takes too long after the response.
-func (f *flight) stageEnds() {
-	if f.stage == settling {
-		f.unsettled()
-		return
-	}
-	f.uploaded()
 }

@@ -20,11 +20,15 @@ type flight struct {
 	exchange.Exchange
 
 	loop     *loop
-	down     *downstream
+	down     client
+	wire     *downstream // down, if that is an HTTP/1.1 connection
+	timer    *timer
+	own      timer     // the timer of a stream
 	up       *upstream // nil while there is no attempt
 	request  h1.Request
 	response h1.Response
 	body     requestBody
+	plain    h1Body     // of HTTP/1.1
 	payload  h1.Body    // of the response
 	framing  h1.Framing // how the client learns where that ends
 	tried    []*router.Endpoint
@@ -40,6 +44,7 @@ type flight struct {
 	progress  int64 // when the upstream was last known to do something
 	interims  int   // 1xx responses of this attempt
 
+	continued bool // the client does not wait for 100 (Continue)
 	headless  bool // there was no proper request
 	answered  bool // a final status is decided, and maybe sent
 	responded bool // the upstream sent something in this attempt
@@ -61,14 +66,13 @@ const (
 	splicing                // as delivering, see splice.go
 	uploading               // the response is sent, the request's body is not
 	flushing                // waits for the client to take the rest
-	settling                // ... for the rest of a body that nobody wants
 )
 
 // keptFlights bounds the free flights of a loop.
 const keptFlights = 256
 
 // borrow returns a flight for a connection's next request.
-func (l *loop) borrow(d *downstream) *flight {
+func (l *loop) borrow(down client, client *exchange.Client) *flight {
 	var f *flight
 	if last := len(l.flights) - 1; last >= 0 {
 		f = l.flights[last]
@@ -81,9 +85,12 @@ func (l *loop) borrow(d *downstream) *flight {
 		f.Pressure = l.config.Pressure
 		f.Request = &f.request
 		f.body.f = f
+		f.own.at = never
+		f.own.fire = f.expire
 	}
-	f.down = d
-	f.Client = &d.client
+	f.down = down
+	f.Client = client
+	f.timer = &f.own
 	f.Forget()
 	f.headless, f.answered, f.done = false, false, false
 	f.tried = f.tried[:0]
@@ -92,30 +99,34 @@ func (l *loop) borrow(d *downstream) *flight {
 	return f
 }
 
-// giveBack takes the flight of a connection, if it has one.
-func (l *loop) giveBack(d *downstream) {
-	f := d.flight
-	if f == nil {
-		return
-	}
-	if d.state != busy || f.headless {
-		f.request.Reset() // it may have read a part of a head
-	}
+// giveBack takes a flight that nobody needs any more.
+func (l *loop) giveBack(f *flight) {
 	f.drop()
 	f.dropPipe()
-	d.flight, f.down, f.stage = nil, nil, over
+	l.wheel.stop(&f.own)
+	f.down, f.wire, f.timer, f.stage = nil, nil, nil, over
 	if len(l.flights) < keptFlights {
 		l.flights = append(l.flights, f)
 	}
 }
 
-// start notes what the head says. It is complete, and the exchange decided.
-func (f *flight) start() {
+// start does what was decided about a request whose head is complete.
+func (f *flight) start(answer exchange.Answer) {
 	if f.Rule != nil && f.Rule.Action.RequestTimeout > 0 {
-		f.deadline = f.loop.now + int64(f.Rule.Action.RequestTimeout)
+		f.deadline = since(f.loop.now, f.Rule.Action.RequestTimeout)
 	}
 	f.attemptBy = f.deadline
+	f.continued = !f.request.Expect100
 	f.body.start()
+	if answer.Status != 0 {
+		f.answer(answer)
+		return
+	}
+	if cause := f.Admit(); cause != exchange.CauseNone {
+		f.fail(cause)
+		return
+	}
+	f.connect(nil, exchange.CauseNoEndpoint)
 }
 
 // fail ends the exchange with the answer that a cause has, or by closing the
@@ -128,11 +139,7 @@ func (f *flight) fail(cause exchange.Cause) {
 	}
 	f.Report.Cause = cause
 	f.Keep = false
-	cutOff := f.answered && f.framing == h1.UntilClose
-	if cutOff {
-		f.down.reset() // else the client takes what it has for all of it
-	}
-	if cutOff || cause == exchange.CauseClientGone {
+	if cause == exchange.CauseClientGone {
 		f.finish()
 		return
 	}
@@ -144,12 +151,10 @@ func (f *flight) answer(a exchange.Answer) {
 	f.answered = true
 	f.framing = h1.Length
 	f.deadline = never // it may have passed, and this is why
-	if a.Cause.Ends() || !f.body.canSettle() || f.down.drains() {
+	if a.Cause.Ends() || !f.down.settles() || f.down.drains() {
 		f.Keep = false
 	}
-	out := f.AppendAnswer(f.loop.scratch[:0], a, f.loop.clock)
-	f.loop.scratch = out[:0]
-	if !f.down.send(out) {
+	if !f.down.answer(a) {
 		f.Report.Cause = exchange.CauseClientGone
 		f.finish()
 		return
@@ -168,57 +173,35 @@ func (f *flight) flush() {
 	f.finish()
 }
 
-// finish ends the exchange: what is left of the request body is read or given up, and
-// the connection is ready for the next request, or closed.
+// finish ends the exchange.
 func (f *flight) finish() {
-	d := f.down
 	f.stage = over
 	if !f.done {
 		f.Keep = false
 	}
 	f.Observe(f.body.received, f.loop.clock)
-	switch {
-	case f.Keep:
-		f.settle()
-	case f.done && f.sendsOn():
-		d.linger()
-	default:
-		d.close()
+	if f.done {
+		f.down.finish()
+	} else {
+		f.down.abort(f.Report.Cause)
 	}
 }
 
-// sendsOn reports whether the client may still be sending: the rest of its body, or
-// requests behind this one, since it does not expect us to close.
-func (f *flight) sendsOn() bool {
-	return f.headless || !f.body.complete() || f.request.KeepAlive
-}
-
-// abort ends the exchange because its connection is being closed.
-func (f *flight) abort() {
-	if f.stage == over || f.stage == settling {
+// leave ends the exchange because its connection is being closed.
+func (f *flight) leave() {
+	if f.stage == over {
 		return // it was observed
 	}
 	f.Report.Cause = exchange.CauseClientGone
 	f.Observe(f.body.received, f.loop.clock)
 }
 
-// downstreamReady goes on when the client's side can.
-func (f *flight) downstreamReady() {
-	d := f.down
-	switch f.stage {
-	case settling:
-		f.settleOn()
-		return
-	case flushing:
-		if d.failed {
-			f.giveUp(exchange.CauseClientGone)
-		} else if d.pending() == 0 {
+// clientReady goes on when the client's side can.
+func (f *flight) clientReady() {
+	if f.stage == flushing {
+		if f.down.pending() == 0 {
 			f.finish()
 		}
-		return
-	}
-	if d.failed || d.broken {
-		f.giveUp(exchange.CauseClientGone)
 		return
 	}
 	if f.body.running {

@@ -19,7 +19,7 @@ const maxAttempts = 3
 // attempt failed. Endpoints that refuse cost little, so all of them may be tried.
 func (f *flight) connect(again *router.Endpoint, cause exchange.Cause) {
 	for {
-		if f.Report.Attempts > 0 && (f.down.ended || hungUp(f.down.fd)) {
+		if f.Report.Attempts > 0 && f.down.leaving() {
 			f.fail(exchange.CauseClientGone)
 			return
 		}
@@ -61,15 +61,13 @@ func (f *flight) startAttempt() {
 	}
 }
 
-// pooled takes an idle connection on which nothing has come: that would be taken for
-// the response to this request.
+// pooled takes an idle connection, if there is one.
 func (f *flight) pooled(endpoint *router.Endpoint) bool {
-	up := f.loop.get(endpoint)
-	if up == nil {
+	f.up = f.loop.get(endpoint)
+	if f.up == nil {
 		return false
 	}
-	f.up = up
-	up.flight = f
+	f.up.flight = f
 	return true
 }
 
@@ -118,7 +116,7 @@ func (f *flight) attempt() {
 	f.body.start()
 	l, up := f.loop, f.up
 
-	head, cause := f.body.appendBuffered(f.AppendRequest(l.scratch[:0], up.endpoint.Addr))
+	head, cause := f.down.appendArrived(f.AppendRequest(l.scratch[:0], up.endpoint.Addr))
 	l.scratch = head[:0]
 	if cause != exchange.CauseNone {
 		f.attemptFails(cause)

@@ -31,11 +31,14 @@ type loop struct {
 	keeps    bool     // its processor while it waits for a short time: see poller.pause
 	wheel    *wheel
 
-	conns []*conn // by descriptor
-	epoch uint32  // of the connection registered last
-	turn  uint32  // counts them
-	again []task  // what goes on in the next turn, and
-	turns []task  // in this one
+	conns  []*conn // by descriptor
+	epoch  uint32  // of the connection registered last
+	again  []task  // what goes on in the next turn, and
+	turns  []task  // in this one
+	dirty  []*mux  // those that may have something to write
+	spared []*mux  // the other array for dirty
+
+	behind bool // the last batch was full: there may be events that we do not know of
 
 	begin time.Time // when now was 0
 	clock time.Time // of this turn
@@ -103,29 +106,20 @@ func (l *loop) run() {
 	l.wheel.done = l.now / int64(tick)
 	for turns := 0; ; turns++ {
 		var events []unix.EpollEvent
-		if l.keeps && len(l.again) == 0 {
+		if l.keeps && l.quiet() {
 			events = l.sleep()
-		} else if events = l.poller.poll(); len(events) == 0 && len(l.again) == 0 {
+		} else if events = l.poller.poll(); len(events) == 0 && l.quiet() {
 			events = l.sleep()
 			turns = 0
 		}
 		l.tell()
-		l.turn++
-		for i := range events {
-			if c := l.about(&events[i]); c != nil && c.idle {
-				c.notify(events[i].Events) // before anybody uses it
-			}
-		}
-		for i := range events {
-			if c := l.about(&events[i]); c != nil && !c.idle {
-				c.notify(events[i].Events)
-			}
-		}
+		l.dispatch(events)
 		l.goOn()
 		l.wheel.advance(l.now)
 		if l.box.some.Load() && !l.readMail() {
 			break
 		}
+		l.flush()
 		l.publish()
 		if turns == yieldEvery {
 			turns = 0
@@ -133,6 +127,21 @@ func (l *loop) run() {
 		}
 	}
 	l.end()
+}
+
+// quiet reports whether nothing is to be done but what others ask for.
+func (l *loop) quiet() bool { return len(l.again) == 0 && len(l.dirty) == 0 }
+
+// flush writes what gathered in the turn. Writing may let streams go on, which is for
+// the next turn.
+func (l *loop) flush() {
+	all := l.dirty
+	l.dirty = l.spared[:0]
+	for i, m := range all {
+		all[i] = nil
+		m.flush()
+	}
+	l.spared = all
 }
 
 // sleep waits until something is ready.
@@ -165,12 +174,29 @@ func (l *loop) tell() {
 	l.now = int64(l.clock.Sub(l.begin))
 }
 
-// about returns the connection that an event is about, or nil if that was closed
-// earlier in the batch.
+// dispatch brings events to the connections that they are about. All of them know
+// what happened before one acts on it: what an upstream has sent without being asked
+// must be known before a request is sent there.
+func (l *loop) dispatch(events []unix.EpollEvent) {
+	for i := range events {
+		if c := l.about(&events[i]); c != nil {
+			c.note(events[i].Events)
+		}
+	}
+	for i := range events {
+		if c := l.about(&events[i]); c != nil {
+			c.act()
+		}
+	}
+	l.behind = len(events) == batch
+}
+
+// about returns the connection of an event, unless that was closed earlier in the
+// batch. There is none for the eventfd: its reader is the mailbox.
 func (l *loop) about(event *unix.EpollEvent) *conn {
 	fd := int(event.Fd)
 	if fd >= len(l.conns) {
-		return nil // the eventfd: its reader is the mailbox
+		return nil
 	}
 	if c := l.conns[fd]; c != nil && c.epoch == uint32(event.Pad) {
 		return c
@@ -253,12 +279,15 @@ func (l *loop) accept(in *Incoming) {
 	}
 	l.gauges.downstream++
 	d.start(in.Draining)
+	if in.HTTP2 {
+		d.multiplex()
+	}
 	if d.secure != nil {
 		d.secure.sealed = append(l.pieces.get(len(in.Unread)), in.Unread...)
 	} else {
 		d.in.push(in.Unread)
 	}
-	d.readHead()
+	d.ready()
 }
 
 // drain does what [Group.Drain] says.
@@ -268,7 +297,7 @@ func (l *loop) drain(socket Socket) {
 
 // abort does what [Group.Abort] says.
 func (l *loop) abort(socket Socket) {
-	l.each(socket, (*downstream).abort)
+	l.each(socket, (*downstream).cut)
 }
 
 func (l *loop) each(socket Socket, do func(*downstream)) {

@@ -20,7 +20,8 @@ const allEvents = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET
 // poller asks the kernel which descriptors are ready.
 type poller struct {
 	epoll  int
-	event  int // eventfd(2), to wake the loop
+	event  int    // eventfd(2), to wake the loop
+	asked  uint64 // how often the kernel has told what is ready
 	events [batch]unix.EpollEvent
 }
 
@@ -83,6 +84,7 @@ func (p *poller) pause(milliseconds int) []unix.EpollEvent {
 	if errno != 0 {
 		return nil // EINTR
 	}
+	p.asked++
 	return p.events[:n]
 }
 
@@ -93,5 +95,6 @@ func (p *poller) wait(milliseconds int) []unix.EpollEvent {
 	if errno != 0 {
 		return nil // EINTR
 	}
+	p.asked++
 	return p.events[:n]
 }

@@ -37,27 +37,35 @@ func (list *idleList) remove(u *upstream) {
 	list.count--
 }
 
-// get returns the newest idle connection to an endpoint on which nothing has come, or
-// nil. Of what came before this turn the kernel has told, so it prefers one that was
-// idle then; on others it has to look.
+// recent bounds how many connections get passes over.
+const recent = 8
+
+// get returns an idle connection to an endpoint that its peer has neither closed nor
+// sent anything on, or nil. That is known of those that were idle already when the
+// kernel was asked last: of these it takes the newest. The others have to be looked
+// at.
 func (l *loop) get(endpoint *router.Endpoint) *upstream {
 	list := l.idle[endpoint]
-	for list != nil && list.count > 0 {
-		u := list.head.next
-		for u.turn == l.turn && u.next != &list.head {
-			u = u.next
+	if list == nil {
+		return nil
+	}
+	u := list.head.next
+	for i := 0; i < recent && u != &list.head && u.asked == l.poller.asked; i++ {
+		u = u.next
+	}
+	if u == &list.head {
+		u = list.head.next
+	}
+	for list.count > 0 {
+		known := u.asked != l.poller.asked && !l.behind
+		if !u.readable && (known || quiet(u.fd)) {
+			list.remove(u)
+			l.gauges.idle--
+			u.reused = true
+			return u
 		}
-		if u.turn == l.turn {
-			u = list.head.next
-			if !quiet(u.fd) {
-				l.drop(list, u)
-				continue
-			}
-		}
-		list.remove(u)
-		l.gauges.idle--
-		u.idle, u.reused = false, true
-		return u
+		l.drop(list, u)
+		u = list.head.next
 	}
 	return nil
 }
@@ -80,7 +88,7 @@ func (l *loop) put(u *upstream) {
 		u.close()
 		return
 	}
-	u.since, u.turn, u.idle = l.now, l.turn, true
+	u.since, u.asked = l.now, l.poller.asked
 	list.push(u)
 	l.gauges.idle++
 }

@@ -57,14 +57,14 @@ func (f *flight) take(data []byte) bool {
 		return f.readHeads(data)
 	}
 	f.progress = f.loop.now
-	return f.passOn(nil, data)
+	return f.passOn(data, payload)
 }
 
 // upstreamEnds is called when the upstream sends nothing any more.
 func (f *flight) upstreamEnds(how outcome) {
 	if f.stage == delivering && how == end && f.payload.EOF() == nil {
 		// The body lasted until the upstream closed. A reset is no such end.
-		f.passOn(nil, nil)
+		f.passOn(nil, payload)
 		return
 	}
 	f.attemptFails(exchange.CauseUpstreamReset)
@@ -90,28 +90,16 @@ func (f *flight) readHeads(data []byte) bool {
 			return false
 		case status >= 200:
 			return f.deliver(head, data)
-		case status != http.StatusContinue: // which nobody waits for
-			if !f.relayInterim() {
+		case status != http.StatusContinue || !f.continued:
+			f.continued = f.continued || status == http.StatusContinue
+			if !f.down.interim(&f.response) {
+				f.attemptFails(exchange.CauseClientGone)
 				return false
 			}
 		}
 		f.interims++
 	}
 	f.up.release()
-	return true
-}
-
-// relayInterim passes a 1xx on. HTTP/1.0 knows none (RFC 9110 §15.2).
-func (f *flight) relayInterim() bool {
-	if f.request.Minor == 0 {
-		return true
-	}
-	out := exchange.AppendInterim(f.loop.scratch[:0], &f.response)
-	f.loop.scratch = out[:0]
-	if !f.down.send(out) {
-		f.attemptFails(exchange.CauseClientGone)
-		return false
-	}
 	return true
 }
 
@@ -124,13 +112,10 @@ func (f *flight) deliver(head, data []byte) bool {
 	f.Report.Status = f.response.Status
 	f.Report.UpstreamLatency = l.clock.Sub(f.Report.Start)
 	f.payload.Reset(f.response.Framing, f.response.Length, f.Settings.Limits)
-	f.framing = f.Framing(&f.response)
-	if f.down.drains() {
-		f.Keep = false
+	if f.down.drains() || !f.continued {
+		f.Keep = false // a client that waits for 100 may or may not send its body now
 	}
-	out := f.AppendResponse(l.scratch[:0], &f.response, f.framing, l.clock)
-	l.scratch = out[:0]
-	if !f.passOn(out, data) {
+	if !f.passOn(data, headToo) {
 		return false
 	}
 	f.retain(head)
@@ -145,7 +130,7 @@ func (f *flight) deliver(head, data []byte) bool {
 // retain keeps what the trailers of the response will be compared with: its fields
 // point into a buffer that is about to be used again.
 func (f *flight) retain(head []byte) {
-	if f.framing != h1.Chunked {
+	if f.response.Framing != h1.Chunked {
 		return
 	}
 	if _, nominates := router.Lookup(f.response.Fields, "Connection"); nominates {
@@ -154,86 +139,30 @@ func (f *flight) retain(head []byte) {
 	}
 }
 
-// passOn sends the payload in data behind head, and reports whether more is to come.
-func (f *flight) passOn(head, data []byte) bool {
-	var out []byte
-	var err error
-	if f.response.Framing == h1.Length {
-		out, data = f.joined(head, data)
-	} else {
-		out, data, err = f.encoded(head, data)
-	}
-	if len(out) > 0 && !f.down.send(out) {
+// passOn passes on what data has of the payload, maybe behind the head, and reports
+// whether more is to come.
+func (f *flight) passOn(data []byte, what part) bool {
+	rest, result := f.down.pass(data, what)
+	switch {
+	case result == passedToNobody:
 		f.attemptFails(exchange.CauseClientGone)
 		return false
-	}
-	if err != nil {
+	case result == passedUntil:
 		f.attemptFails(exchange.CauseUpstreamInvalid)
 		return false
-	}
-	if !f.payload.Done() {
+	case !f.payload.Done():
 		return true
 	}
-	f.surplus = len(data) > 0
+	f.surplus = len(rest) > 0
 	f.delivered()
 	return false
-}
-
-// joined returns head and the payload in data, which has a known length, in one piece,
-// and what follows the payload. Where data stands in the loop's buffer nothing but the
-// head is copied: to the room before it.
-func (f *flight) joined(head, data []byte) (out, rest []byte) {
-	n, piece, _ := f.payload.Next(data)
-	rest = data[n:]
-	f.Report.Sent += int64(len(piece))
-	switch {
-	case len(head) == 0:
-		return piece, rest
-	case len(piece) == 0:
-		return head, rest
-	}
-	shared := f.loop.shared
-	if at := cap(shared) - cap(data); f.up.partial == nil && at >= len(head) {
-		copy(shared[at-len(head):], head)
-		return shared[at-len(head) : at+len(piece)], rest
-	}
-	out = append(head, piece...)
-	f.loop.scratch = out[:0]
-	return out, rest
-}
-
-// encoded returns head and the payload in data as the client gets it, and what follows
-// the payload.
-func (f *flight) encoded(head, data []byte) (out, rest []byte, err error) {
-	out = head
-	if out == nil {
-		out = f.loop.scratch[:0]
-	}
-	for len(data) > 0 && !f.payload.Done() && err == nil {
-		var n int
-		var piece []byte
-		n, piece, err = f.payload.Next(data)
-		data = data[n:]
-		f.Report.Sent += int64(len(piece))
-		if f.framing == h1.Chunked {
-			out = h1.AppendChunk(out, piece)
-		} else {
-			out = append(out, piece...)
-		}
-	}
-	if f.payload.Done() && f.framing == h1.Chunked {
-		f.DropResponseTrailers(&f.payload, &f.response)
-		out = h1.AppendLastChunk(out, f.payload.Trailers())
-	}
-	f.loop.scratch = out[:0]
-	return out, data, err
 }
 
 // delivered ends the response. The rest of the request's body gets a little more time.
 func (f *flight) delivered() {
 	f.done = true
 	f.Report.Duration = f.loop.clock.Sub(f.Report.Start)
-	if f.body.running {
+	if f.body.running && f.continued {
 		f.stage = uploading
 		f.stageBy = since(f.loop.now, exchange.LingerTimeout)
 		f.arm()

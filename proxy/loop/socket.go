@@ -32,8 +32,8 @@ func quiet(fd int) bool {
 	return errno == unix.EAGAIN
 }
 
-// hungUp reports whether the peer has closed the connection, or finished sending. It
-// sees past unread bytes.
+// hungUp reports whether the peer has finished sending, or all is over, before an event
+// has told so. It sees past unread bytes.
 func hungUp(fd int) bool {
 	fds := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
 	n, err := unix.Poll(fds[:], 0)

@@ -75,7 +75,7 @@ func move(from, to, n int) (int, unix.Errno) {
 // spliceable decides whether the rest of the response goes from socket to socket
 // inside the kernel, which costs less than half. What was read of it has been sent.
 func (f *flight) spliceable() bool {
-	if f.down.secure != nil || f.response.Framing != h1.Length || f.response.Length-f.Report.Sent < minSplice {
+	if f.wire == nil || f.wire.secure != nil || f.response.Framing != h1.Length || f.response.Length-f.Report.Sent < minSplice {
 		return false
 	}
 	if f.pipe = f.loop.takePipe(); f.pipe == (pipe{}) {
@@ -101,7 +101,7 @@ func (f *flight) splice() {
 			return
 		}
 	}
-	f.loop.resume(&f.down.conn)
+	f.down.resume()
 }
 
 // spliceIn fills the pipe, and reports whether something is in it.
@@ -122,13 +122,13 @@ func (f *flight) spliceIn() bool {
 		return false
 	}
 	f.piped = n
-	f.progress, f.down.moved = f.loop.now, f.loop.now
+	f.progress, f.wire.moved = f.loop.now, f.loop.now
 	return true
 }
 
 // spliceOut empties the pipe, and reports whether nothing is left in it.
 func (f *flight) spliceOut() bool {
-	d := f.down
+	d := f.wire
 	for f.piped > 0 {
 		if !d.writable {
 			return false

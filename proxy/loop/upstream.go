@@ -20,7 +20,7 @@ type upstream struct {
 	partial    []byte // a part of a response head, until the rest comes
 
 	since      int64  // when it became idle, in the loop's time
-	turn       uint32 // in which it did
+	asked      uint64 // and how often the kernel had been asked by then
 	next, prev *upstream
 }
 

@@ -1,0 +1,417 @@
+//go:build linux
+
+package loop
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/lintel-dev/lintel/proxy/exchange"
+	"github.com/lintel-dev/lintel/proxy/h1"
+	"github.com/lintel-dev/lintel/proxy/h2"
+	"github.com/lintel-dev/lintel/router"
+)
+
+// stream is the client's side of an exchange over HTTP/2. A mux uses it again.
+type stream struct {
+	m      *mux
+	id     uint32
+	flight *flight
+	fields []h1.Field // of the request
+
+	fresh   bool // its flight has not begun
+	refusal int  // the status that a bad head is answered with, or 0
+	reset   bool // the client has given it up
+	active  bool // it is in m.active
+	blocked bool // it is in m.blocked
+
+	body    []byte // payload that has come and the peer may not send anew
+	given   int    // bytes of it that went upstream in this attempt
+	trailer []h1.Field
+	ended   bool // the client has sent all
+	closed  bool // all of the body went upstream in this attempt
+
+	waiting []byte // what the peer leaves no room for, and then
+	last    ending // what comes behind it
+	trails  []h1.Field
+	since   int64 // when that last got less
+}
+
+// ending is how a response goes on behind what was given.
+type ending uint8
+
+const (
+	open ending = iota
+	closing
+	trailing // with trailers
+)
+
+// begin takes the request that e tells of.
+func (s *stream) begin(e *h2.Event) {
+	d := s.m.d
+	*s = stream{m: s.m, id: e.Stream, active: s.active, fields: s.fields, body: s.body[:0], waiting: s.waiting[:0], trailer: s.trailer[:0]}
+	s.fresh, s.ended = true, e.End
+	s.flight = d.loop.borrow(s, &d.client)
+	if e.Kind == h2.HeadTooLarge {
+		s.refusal = http.StatusRequestHeaderFieldsTooLarge
+		return
+	}
+	s.translate(e.Request)
+}
+
+// translate fills the flight's request.
+func (s *stream) translate(head *h2.Request) {
+	r := &s.flight.request
+	r.Reset()
+	s.fields = append(s.fields[:0], head.Fields...)
+	r.Method, r.Target, r.Minor, r.Fields = head.Method, head.Path, 1, s.fields
+	r.Host, r.KeepAlive = head.Authority, true
+	r.Path, r.Query, _ = strings.Cut(head.Path, "?")
+	switch {
+	case head.End || head.Method == http.MethodConnect:
+	case head.Length >= 0:
+		r.Framing, r.Length = h1.Length, head.Length
+	default:
+		r.Framing = h1.Chunked
+	}
+	if expects, ok := router.Lookup(s.fields, "Expect"); ok && r.Framing != h1.NoBody {
+		r.Expect100 = strings.EqualFold(expects, "100-continue")
+	}
+	switch {
+	case head.Protocol != "":
+		s.refusal = http.StatusNotImplemented // RFC 9220 §3
+	case len(head.Path) > s.flight.Settings.Limits.Line:
+		s.refusal = http.StatusRequestURITooLong
+	case head.Authority == "":
+		s.refusal = http.StatusBadRequest
+	}
+}
+
+// goOn continues the flight.
+func (s *stream) goOn() {
+	f := s.flight
+	switch {
+	case s.reset && s.fresh:
+		s.m.close(s)
+	case s.reset:
+		f.giveUp(exchange.CauseClientGone)
+	case s.fresh:
+		s.fresh = false
+		s.start()
+	default:
+		if len(s.waiting) > 0 {
+			s.writeOn()
+		}
+		f.clientReady()
+	}
+}
+
+// start decides about the request.
+func (s *stream) start() {
+	f := s.flight
+	if s.refusal != 0 {
+		f.Report.Start = f.loop.clock
+		f.headless = true
+		f.answer(exchange.Answer{Status: s.refusal, Cause: exchange.CauseBadRequest})
+		return
+	}
+	f.Begin(f.loop.clock)
+	answer := f.Decide(s.m.d.socket.Table())
+	if f.Rule != nil && !f.Rule.Action.Plain() {
+		// The configuration has changed meanwhile. A new connection takes the request,
+		// which nobody has acted on (RFC 9113 §8.7).
+		s.m.codec.Reset(s.id, h2.RefusedStream)
+		s.m.close(s)
+		s.m.drain()
+		return
+	}
+	f.start(answer)
+}
+
+// release gives back what the stream holds.
+func (s *stream) release() {
+	s.m.codec.Consumed(s.id, len(s.body))
+	s.body = s.body[:0]
+	if cap(s.body) > headSize {
+		s.body = nil
+	}
+	if cap(s.waiting) > headSize {
+		s.waiting = nil
+	}
+	f := s.flight
+	s.flight = nil
+	if s.blocked {
+		s.m.blocked = slices.DeleteFunc(s.m.blocked, func(other *stream) bool { return other == s })
+		s.blocked = false
+	}
+	s.m.d.loop.giveBack(f)
+}
+
+// The request's body.
+
+// receive takes payload, and maybe the end.
+func (s *stream) receive(e *h2.Event) {
+	s.body = append(s.body, e.Data...)
+	s.trailer = append(s.trailer, e.Fields...)
+	s.ended = s.ended || e.End
+}
+
+func (s *stream) rewind()        { s.given, s.closed = 0, s.flight.request.Framing == h1.NoBody }
+func (s *stream) complete() bool { return s.closed }
+func (s *stream) settles() bool  { return true }
+
+func (s *stream) appendArrived(dst []byte) ([]byte, exchange.Cause) { return s.encode(dst) }
+
+func (s *stream) appendMore(dst []byte) ([]byte, outcome, exchange.Cause) {
+	if s.reset {
+		return dst, end, exchange.CauseNone
+	}
+	// What went upstream before makes room now, as the client may wait for that.
+	s.consume()
+	if len(s.body) == 0 && !s.ended {
+		return dst, dry, exchange.CauseNone
+	}
+	dst, cause := s.encode(dst)
+	if !s.closed {
+		s.consume()
+	}
+	return dst, some, cause
+}
+
+// consume lets the client send as much as went upstream, which cannot be sent again
+// then.
+func (s *stream) consume() {
+	if s.given == 0 {
+		return
+	}
+	s.flight.body.touched = true
+	s.m.codec.Consumed(s.id, s.given)
+	s.body = s.body[:copy(s.body, s.body[s.given:])]
+	s.given = 0
+	s.m.soil()
+}
+
+// encode appends the payload that did not go upstream yet.
+func (s *stream) encode(dst []byte) ([]byte, exchange.Cause) {
+	f := s.flight
+	if s.closed {
+		return dst, exchange.CauseNone
+	}
+	data := s.body[s.given:]
+	s.given = len(s.body)
+	f.body.received += int64(len(data))
+	if f.TooLarge(f.body.received) {
+		return dst, exchange.CauseBodyTooLarge
+	}
+	chunked := f.request.Framing == h1.Chunked
+	if chunked {
+		dst = h1.AppendChunk(dst, data)
+	} else {
+		dst = append(dst, data...)
+	}
+	if s.ended {
+		s.closed = true
+		if chunked {
+			dst = h1.AppendLastChunk(dst, f.RequestTrailers(s.trailer))
+		}
+	}
+	return dst, exchange.CauseNone
+}
+
+// The response.
+
+func (s *stream) pending() int  { return len(s.waiting) }
+func (s *stream) stuck() int64  { return s.since }
+func (s *stream) left() bool    { return s.reset || s.m.d.ended }
+func (s *stream) leaving() bool { return s.left() || hungUp(s.m.d.fd) }
+func (s *stream) drains() bool  { return false } // GOAWAY has told it
+func (s *stream) resume()       { s.m.activate(s); s.m.d.loop.resume(&s.m.d.conn) }
+
+func (s *stream) interim(res *h1.Response) bool {
+	head := h2.Response{Status: res.Status, Length: -1}
+	for field := range exchange.InterimFields(res) {
+		head.Fields = append(head.Fields, *field)
+	}
+	s.m.soil()
+	return s.m.codec.WriteResponse(s.id, &head) == nil
+}
+
+func (s *stream) answer(a exchange.Answer) bool {
+	f := s.flight
+	fields, body := f.Answered(a, f.loop.clock)
+	head := h2.Response{Status: a.Status, Fields: fields, Length: int64(len(body))}
+	if f.Report.Method == http.MethodHead {
+		body = nil
+	}
+	f.Report.Sent = int64(len(body))
+	head.End = len(body) == 0
+	if !s.head(&head) {
+		return false
+	}
+	return head.End || s.write(body, closing)
+}
+
+// head sends the head of the final response.
+func (s *stream) head(head *h2.Response) bool {
+	s.m.soil()
+	return s.m.codec.WriteResponse(s.id, head) == nil
+}
+
+func (s *stream) pass(data []byte, what part) (rest []byte, result passed) {
+	f := s.flight
+	var piece []byte // that was not given yet, as the end may follow it
+	var err error
+	var n int
+	head := s.responseHead(what)
+	for len(data) > 0 && !f.payload.Done() && err == nil {
+		var next []byte
+		n, next, err = f.payload.Next(data)
+		data = data[n:]
+		if len(next) == 0 {
+			continue
+		}
+		f.Report.Sent += int64(len(next))
+		if (head != nil || len(piece) > 0) && !s.give(&head, piece, open) {
+			return data, passedToNobody
+		}
+		piece = next
+	}
+	last := open
+	if f.payload.Done() {
+		last = closing
+		f.DropResponseTrailers(&f.payload, &f.response)
+		if s.trails = f.payload.Trailers(); len(s.trails) > 0 {
+			last = trailing
+		}
+	}
+	switch {
+	case !s.give(&head, piece, last):
+		return data, passedToNobody
+	case err != nil:
+		return data, passedUntil
+	}
+	return data, passedOn
+}
+
+// responseHead returns the head to send, or nil.
+func (s *stream) responseHead(what part) *h2.Response {
+	if what != headToo {
+		return nil
+	}
+	f := s.flight
+	res := &f.response
+	head := &s.m.head
+	*head = h2.Response{Status: res.Status, Fields: f.ResponseFields(res, f.loop.clock), Length: -1}
+	switch res.Framing {
+	case h1.Length:
+		head.Length = res.Length
+	case h1.NoBody:
+		head.Length = statedLength(res.Fields)
+	}
+	return head
+}
+
+// statedLength is what a response without a body says that one would have, or -1.
+func statedLength(fields []router.Field) int64 {
+	stated, _ := router.Lookup(fields, "Content-Length")
+	length, err := strconv.ParseInt(stated, 10, 64)
+	if err != nil {
+		return -1
+	}
+	return length
+}
+
+// give sends a head, if there is one, and what follows it.
+func (s *stream) give(head **h2.Response, piece []byte, last ending) bool {
+	if h := *head; h != nil {
+		*head = nil
+		h.End = last == closing && len(piece) == 0
+		if !s.head(h) {
+			return false
+		}
+		if h.End {
+			return true
+		}
+	}
+	if len(piece) == 0 && last == open {
+		return true
+	}
+	return s.write(piece, last)
+}
+
+// write gives payload, and maybe the end, to the codec; what that does not take waits.
+func (s *stream) write(p []byte, last ending) bool {
+	s.last = last
+	if len(s.waiting) > 0 {
+		s.waiting = append(s.waiting, p...)
+		return true
+	}
+	n, ok := s.offer(p)
+	if !ok {
+		return false
+	}
+	if n < len(p) {
+		s.waiting = append(s.waiting[:0], p[n:]...)
+		s.since = s.m.d.loop.now
+		s.block()
+	}
+	return true
+}
+
+// offer writes as much as there is room for, and the end behind all of it.
+func (s *stream) offer(p []byte) (int, bool) {
+	s.m.soil()
+	fin := h2.More
+	if s.last == closing {
+		fin = h2.Last
+	}
+	n, err := s.m.codec.WriteData(s.id, p, fin)
+	if err == nil && n == len(p) && s.last == trailing {
+		err = s.m.codec.WriteTrailers(s.id, s.trails)
+	}
+	return n, err == nil
+}
+
+// block waits for room.
+func (s *stream) block() {
+	if !s.blocked {
+		s.blocked = true
+		s.m.blocked = append(s.m.blocked, s)
+	}
+}
+
+// writeOn gives what waits.
+func (s *stream) writeOn() {
+	n, ok := s.offer(s.waiting)
+	switch {
+	case !ok:
+		s.waiting = s.waiting[:0] // nobody is there
+	case n > 0:
+		s.since = s.m.d.loop.now
+		s.waiting = s.waiting[:copy(s.waiting, s.waiting[n:])]
+	}
+	if len(s.waiting) > 0 {
+		s.block()
+	}
+}
+
+// finish ends the stream. A client that still sends is told that nobody reads (RFC
+// 9113 §8.1).
+func (s *stream) finish() {
+	if !s.ended {
+		s.m.codec.Reset(s.id, h2.NoError)
+	}
+	s.m.close(s)
+}
+
+func (s *stream) abort(cause exchange.Cause) {
+	code := h2.InternalError
+	switch cause {
+	case exchange.CauseClientGone, exchange.CauseClientStalled:
+		code = h2.Cancel
+	}
+	s.m.codec.Reset(s.id, code)
+	s.m.close(s)
+}
