@@ -20,7 +20,8 @@ type h2Attempt struct {
 	kept   bool // the connection had served before
 
 	out      h2.Request
-	endsSoon bool // the request was sent with its head
+	endsSoon bool      // the request was sent with its head
+	socket   webSocket // of an upgrade, which is an extended CONNECT here
 }
 
 // receiveHead keeps the head of a response. mu is held.
@@ -64,11 +65,15 @@ func (a *h2Attempt) open(x *exchange.Exchange) {
 		a.out.Length = r.Length
 		a.out.End = r.Length == 0
 	}
+	if a.socket.key != "" {
+		a.out.Method, a.out.Protocol, a.out.Length, a.out.End = http.MethodConnect, webSocketProtocol, -1, false
+		a.out.Fields = withoutHandshake(a.out.Fields)
+	}
 	u := a.u
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.promised--
-	a.endsSoon = a.out.End
+	a.endsSoon = a.out.End || a.socket.key != ""
 	if err := a.failure(); err != nil {
 		a.err = unsentError{err}
 		return
@@ -147,6 +152,8 @@ func (a *h2Attempt) head(res *h1.Response, method string) (bool, error) {
 	res.KeepAlive, res.Upgrade = true, ""
 	res.Framing, res.Length = h1.Chunked, 0
 	switch {
+	case a.socket.key != "" && head.Status >= 200 && head.Status < 300:
+		a.socket.response(res)
 	case head.Status < 200, head.Status == http.StatusNoContent, head.Status == http.StatusNotModified, method == http.MethodHead:
 		res.Framing = h1.NoBody
 	case head.Length >= 0 && !announcesTrailers(head.Fields):
@@ -178,6 +185,14 @@ func (a *h2Attempt) await(now, latest time.Time) error {
 
 func (a *h2Attempt) tunnel() (conn net.Conn, early []byte) {
 	return &h2Tunnel{flow: &a.h2Flow}, nil
+}
+
+// renounce gives the stream up before it was opened.
+func (a *h2Attempt) renounce() {
+	a.u.mu.Lock()
+	a.u.promised--
+	a.u.mu.Unlock()
+	a.u.server.attempts.Put(a)
 }
 
 // cancel implements upstream.

@@ -131,8 +131,17 @@ func (l *h2List) full() bool {
 // upstreamOf gets a stream or a connection to an endpoint that speaks HTTP/2, or may do
 // so.
 func (f *flight) upstreamOf(endpoint *router.Endpoint) (upstream, exchange.Cause) {
-	p := f.server.pool
 	until := earlier(f.attemptBy, time.Now().Add(f.Settings.ConnectTimeout))
+	up, cause := f.streamOf(endpoint, until)
+	if a, ok := up.(*h2Attempt); ok && f.Request.Upgrade != "" {
+		return f.upgradeOver(a, until)
+	}
+	return up, cause
+}
+
+// streamOf gets a stream of a connection that is open, or opens one.
+func (f *flight) streamOf(endpoint *router.Endpoint, until time.Time) (upstream, exchange.Cause) {
+	p := f.server.pool
 	var list *h2List
 	for {
 		list = p.listOf(endpoint, f.Chosen.Backend)
@@ -181,11 +190,10 @@ func (p *pool) dialSecure(list *h2List, endpoint *router.Endpoint, until time.Ti
 	}
 	conn := wire
 	if list.secure() {
-		secure := tls.Client(wire, list.tls)
-		if err := secure.HandshakeContext(ctx); err != nil {
-			wire.Close()
+		secure, err := handshakeWith(ctx, wire, list.tls)
+		if err != nil {
 			list.dialed(nil, false)
-			return nil, &handshakeError{err}
+			return nil, err
 		}
 		conn = secure
 		if secure.ConnectionState().NegotiatedProtocol != "h2" {
@@ -200,6 +208,16 @@ func (p *pool) dialSecure(list *h2List, endpoint *router.Endpoint, until time.Ti
 	list.dialed(u, false)
 	p.readers.Go(u.run)
 	return a, nil
+}
+
+// handshakeWith does the handshake of TLS on a connection, and closes it if that fails.
+func handshakeWith(ctx context.Context, wire net.Conn, config *tls.Config) (*tls.Conn, error) {
+	secure := tls.Client(wire, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		wire.Close()
+		return nil, &handshakeError{err}
+	}
+	return secure, nil
 }
 
 // handshakeError is why an endpoint was not recognised, or TLS failed in another way.
@@ -253,4 +271,24 @@ func (p *pool) closeH2() {
 		return true
 	})
 	p.readers.Wait()
+}
+
+// dialH1 opens a connection that speaks HTTP/1.1 to an endpoint that prefers HTTP/2.
+func (p *pool) dialH1(list *h2List, endpoint *router.Endpoint, until time.Time) (*h1Upstream, error) {
+	ctx, cancel := context.WithDeadline(p.dialing, until)
+	defer cancel()
+	wire, err := p.open(ctx, endpoint.Addr)
+	if err != nil {
+		return nil, err
+	}
+	conn := wire
+	if list.secure() {
+		config := list.tls.Clone()
+		config.NextProtos = []string{"http/1.1"}
+		if conn, err = handshakeWith(ctx, wire, config); err != nil {
+			return nil, err
+		}
+	}
+	p.stats.Upstream.Add(1)
+	return p.newH1Upstream(endpoint, conn, wire), nil
 }

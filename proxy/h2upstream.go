@@ -77,6 +77,7 @@ func (u *h2Upstream) promise() *h2Attempt {
 		a = new(h2Attempt)
 	}
 	a.reset(&u.h2Link)
+	a.socket = webSocket{}
 	a.u, a.opened, a.kept = u, false, u.served
 	return a
 }

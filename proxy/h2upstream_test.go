@@ -226,13 +226,12 @@ func TestBrokenResponseOverEveryProtocol(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		}))
 		g.apply()
-		res, err := g.client.Get(g.url("/"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		if body, err := io.ReadAll(res.Body); err == nil {
-			t.Errorf("%q looks complete", body)
+		if res, err := g.client.Get(g.url("/")); err == nil { // a reset may overtake the head in HTTP/3
+			body, err := io.ReadAll(res.Body)
+			res.Body.Close()
+			if err == nil {
+				t.Errorf("%q looks complete", body)
+			}
 		}
 		if x := g.observed(1); x.Cause != exchange.CauseUpstreamReset {
 			t.Errorf("cause %q", x.Cause)

@@ -285,7 +285,7 @@ func (d *h3Downstream) answer(a exchange.Answer, now time.Time) error {
 	if len(body) > 0 {
 		d.w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
 	}
-	d.w.WriteHeader(a.Status)
+	d.w.WriteHeader(x.Report.Status)
 	if len(body) > 0 && d.sent.Method != http.MethodHead {
 		if err := d.write(body); err != nil {
 			return err

@@ -94,7 +94,8 @@ func (r *relay) copy(d *direction, pending []byte) {
 		if err = r.write(d, (*buf)[:n]); err != nil || readErr == nil {
 			continue
 		}
-		if r.half.Swap(true) || !finish(d.to, readErr) {
+		finished := finish(d.to, readErr)
+		if r.half.Swap(true) || !finished {
 			break
 		}
 		// The other direction may go on, but not in silence exchange.Forever.

@@ -47,6 +47,23 @@ func (w *webSocket) request(r *h1.Request) {
 	r.Fields = append(withoutHandshake(r.Fields), router.Field{Name: "Sec-WebSocket-Key", Value: w.key})
 }
 
+// webSocketOf returns the WebSocket that an upgrade asks for; none if it is another
+// protocol.
+func webSocketOf(r *h1.Request) webSocket {
+	if !strings.EqualFold(r.Upgrade, webSocketProtocol) || r.Method != http.MethodGet {
+		return webSocket{}
+	}
+	key, _ := router.Lookup(r.Fields, "Sec-WebSocket-Key")
+	return webSocket{key: key}
+}
+
+// response makes res, which agrees to an extended CONNECT, the one that agrees to the
+// upgrade.
+func (w *webSocket) response(res *h1.Response) {
+	res.Status, res.Upgrade, res.Framing = http.StatusSwitchingProtocols, webSocketProtocol, h1.NoBody
+	res.Fields = append(withoutHandshake(res.Fields), router.Field{Name: "Sec-WebSocket-Accept", Value: w.accept()})
+}
+
 // agreed checks the 101 response of an upstream.
 func (w *webSocket) agreed(res *h1.Response) error {
 	accept, _ := router.Lookup(res.Fields, "Sec-WebSocket-Accept")
