@@ -5,7 +5,8 @@ package proxy
 import "testing"
 
 // TestLanesAgree compares the lanes on everything that FuzzLanes starts from, in one
-// piece and in several, and on what is too long for it.
+// piece, and on what is too long for it. FuzzLanes itself, when it runs as a test, sends
+// everything in pieces.
 func TestLanesAgree(t *testing.T) {
 	l := newBothLanes(t)
 	agree := func(seed laneSeed, ways ...byte) {
@@ -15,8 +16,8 @@ func TestLanesAgree(t *testing.T) {
 			}
 		}
 	}
-	for i, seed := range append(laneSeeds(), attackSeeds(t)...) {
-		agree(seed, cutNot|lateEnd, sometimes(i))
+	for _, seed := range append(laneSeeds(), attackSeeds(t)...) {
+		agree(seed, cutNot|lateEnd)
 	}
 	for _, seed := range seedsOfSize() {
 		agree(seed, cutNot, cutNot|lateEnd, mostlyLong|lateEnd)
