@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -174,14 +175,108 @@ func TestDefaultUpstreamTimeouts(t *testing.T) {
 	})
 }
 
+// One byte now and then keeps no connection; a slow link does.
+func TestSlowUploads(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		rate   int64
+		pause  time.Duration
+		piece  int
+		status int
+		least  time.Duration
+		most   time.Duration
+	}{
+		{"trickle", 0, 10 * time.Second, 1, 408, 30 * time.Second, 30 * time.Second},
+		{"trickle within the timeout", 0, 59 * time.Second, 1, 408, 59 * time.Second, 59 * time.Second},
+		{"slow link", 0, time.Second, 100, 200, 100 * time.Second, 100 * time.Second},
+		{"bursts", 0, 50 * time.Second, 5000, 200, 100 * time.Second, 100 * time.Second},
+		{"no limit", -1, 55 * time.Second, 1000, 200, 550 * time.Second, 550 * time.Second},
+		{"a limit of one's own", 200, time.Second, 100, 408, 30 * time.Second, 30 * time.Second},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			serve := answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+			bubbleWith(t, Settings{MinBodyRate: test.rate}, serve, func(t *testing.T, g *gateway, dial func() *raw) {
+				const size = 10_000
+				c := dial()
+				start := time.Now()
+				c.send(fmt.Sprintf("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", size))
+				var sending sync.WaitGroup
+				sending.Go(func() {
+					for sent := 0; sent < size; sent += test.piece {
+						time.Sleep(test.pause)
+						if _, err := io.WriteString(c.conn, strings.Repeat("x", min(test.piece, size-sent))); err != nil {
+							return
+						}
+					}
+				})
+				if res, _ := c.response("POST"); res.StatusCode != test.status {
+					t.Errorf("status %d", res.StatusCode)
+				}
+				between(t, "the answer comes", start, test.least, test.most)
+				c.conn.Close()
+				sending.Wait()
+			})
+		})
+	}
+}
+
+// A client is not to blame for an upstream that takes its time.
+func TestSlowUpstreamIsNoSlowUpload(t *testing.T) {
+	serve := func(conn net.Conn, in *bufio.Reader) {
+		req, err := http.ReadRequest(in)
+		if err != nil {
+			return
+		}
+		for piece := make([]byte, 4096); err == nil; _, err = io.ReadFull(req.Body, piece) {
+			time.Sleep(2 * time.Second)
+		}
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		_, _ = io.Copy(io.Discard, in)
+	}
+	bubbleWith(t, Settings{MinBodyRate: 1 << 20}, serve, func(t *testing.T, g *gateway, dial func() *raw) {
+		c := dial()
+		start := time.Now()
+		const size = 256 << 10
+		c.send(fmt.Sprintf("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", size))
+		c.send(strings.Repeat("x", size))
+		if res, _ := c.response("POST"); res.StatusCode != 200 {
+			t.Errorf("status %d", res.StatusCode)
+		}
+		between(t, "the answer comes", start, 2*time.Minute, 3*time.Minute)
+		c.conn.Close()
+	})
+}
+
+// A client that takes a response at a trickle is given up with the piece that does not
+// get out in time: what is read from the upstream at once is many times what a second
+// of the slowest link brings.
+func TestSlowDownload(t *testing.T) {
+	body := strings.Repeat("x", 1<<20)
+	serve := answering(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
+	bubble(t, serve, func(t *testing.T, g *gateway, dial func() *raw) {
+		c := dial()
+		c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		start := time.Now()
+		for one := make([]byte, 1); ; time.Sleep(10 * time.Millisecond) {
+			if _, err := c.conn.Read(one); err != nil {
+				break
+			}
+		}
+		between(t, "the connection ends", start, 60*time.Second, 76*time.Second)
+		if x := g.observed(1); x.Cause != exchange.CauseClientStalled {
+			t.Errorf("cause %q", x.Cause)
+		}
+	})
+}
+
 // A slow upload takes as long as it takes; one that stalls is answered.
 func TestDefaultUploadTimeout(t *testing.T) {
 	bubble(t, answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), func(t *testing.T, g *gateway, dial func() *raw) {
 		c := dial()
-		c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")
+		c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n")
 		for range 10 {
 			time.Sleep(55 * time.Second)
-			c.send("x")
+			c.send(strings.Repeat("x", 5000))
 		}
 		if res, _ := c.response("POST"); res.StatusCode != 200 {
 			t.Errorf("status %d", res.StatusCode)

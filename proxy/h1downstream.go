@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +29,7 @@ type h1Downstream struct {
 	moreFrom *[]byte // that buffer
 	touched  bool    // await has read something
 	stopped  atomic.Bool
+	pace     exchange.Pace
 
 	limit   time.Time // no write may last beyond
 	framing h1.Framing
@@ -48,6 +50,7 @@ func (d *h1Downstream) serve() bool {
 	f := &d.flight
 	f.begin()
 	d.begun, d.used, d.touched, d.headed = false, 0, false, false
+	d.pace = exchange.Pace{}
 	d.decoder.Reset(h1.NoBody, 0, f.Settings.Limits)
 	defer d.giveBack()
 	if err := d.c.readHead(&d.request); err != nil {
@@ -100,11 +103,18 @@ func (d *h1Downstream) ahead() []byte {
 // await implements downstream.
 func (d *h1Downstream) await(limit time.Duration) error {
 	c := d.c
-	c.readBy.extend(time.Now(), limit)
+	start := time.Now()
+	c.readBy.extend(start, limit)
 	if d.stopped.Load() {
 		return errInterrupted
 	}
-	return d.read()
+	if err := d.read(); err != nil {
+		return err
+	}
+	if d.pace.Waited(time.Since(start), d.more.w, c.server.settings.MinBodyRate) {
+		return os.ErrDeadlineExceeded
+	}
+	return nil
 }
 
 // read reads more of the body.

@@ -206,11 +206,12 @@ func (p *process) proxySettings() proxy.Settings {
 		ConnectTimeout:        unlimited(s.ConnectTimeout),
 		ResponseHeaderTimeout: unlimited(s.ResponseHeaderTimeout),
 		BodyTimeout:           unlimited(s.BodyStallTimeout),
+		MinBodyRate:           unlimited(s.MinBodyRate),
 		UpstreamIdleTimeout:   unlimited(s.UpstreamIdleTimeout),
 		DrainTimeout:          s.DrainTimeout,
 		MaxBody:               s.MaxBodyBytes,
 		ProxyProtocolFrom:     s.ProxyProtocolFrom,
-		MaxConnections:        unbounded(s.MaxConnections),
+		MaxConnections:        unlimited(s.MaxConnections),
 
 		MaxConnectionsPerAddress: s.MaxConnectionsPerAddress,
 		MaxConcurrentStreams:     s.MaxConcurrentStreams,
@@ -241,20 +242,12 @@ func lane(express bool) exchange.Lane {
 	return exchange.LaneFull
 }
 
-// unbounded is unlimited for numbers.
-func unbounded(n int) int {
-	if n == 0 {
-		return -1
-	}
-	return n
-}
-
 // unlimited turns the 0 of our settings, no limit, into the data plane's.
-func unlimited(d time.Duration) time.Duration {
-	if d == 0 {
+func unlimited[T ~int | ~int64](limit T) T {
+	if limit == 0 {
 		return -1
 	}
-	return d
+	return limit
 }
 
 // observedExchange converts the data plane's record to that of metrics and logs.

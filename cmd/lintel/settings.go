@@ -40,6 +40,7 @@ type Settings struct {
 	ConnectTimeout        time.Duration
 	ResponseHeaderTimeout time.Duration
 	BodyStallTimeout      time.Duration
+	MinBodyRate           int64
 	UpstreamIdleTimeout   time.Duration
 	MaxHeaderBytes        int64 // more than 0
 	MaxBodyBytes          int64

@@ -106,6 +106,8 @@ func trafficSettings(s *Settings) []setting {
 			usage: "`time` that a backend gets from the end of a request to the head of its response; 0 means no limit"},
 		{name: "body-stall-timeout", value: timeout(&s.BodyStallTimeout, exchange.DefaultBodyTimeout),
 			usage: "`time` between two pieces of a body, from and to either side; 0 means no limit"},
+		{name: "min-body-rate", value: size(&s.MinBodyRate, exchange.DefaultMinBodyRate),
+			usage: "`bytes` a second that a client must send of a request body while it is waited for, on average over 30 s, beyond which the answer is 408; for HTTP/1 alone, where a body holds a connection; 0 means no limit"},
 		{name: "upstream-idle-timeout", value: timeout(&s.UpstreamIdleTimeout, exchange.DefaultUpstreamIdleTimeout),
 			usage: "`time` that an idle connection to an endpoint is kept; 0 means no limit"},
 		{name: "max-header-bytes", value: positive(size(&s.MaxHeaderBytes, int64(h1.DefaultLimits().Head))),

@@ -26,6 +26,9 @@ const (
 	DefaultResponseHeaderTimeout = 60 * time.Second
 	// The proxy_read_timeout and send_timeout of nginx.
 	DefaultBodyTimeout = 60 * time.Second
+	// Far below any link that works, and above a byte now and then, which is all that
+	// who attacks with thousands of connections wants to spend on each.
+	DefaultMinBodyRate = 64
 	// Shorter than the 75 s of most servers' keep-alive, so that we close first.
 	DefaultUpstreamIdleTimeout = 60 * time.Second
 	// Bounds file descriptors: 50 busy endpoints keep 12,800 at the most.
@@ -76,6 +79,9 @@ type Settings struct {
 	// direction and on either side: 60 s. After an upgrade it bounds each write,
 	// but no silence.
 	BodyTimeout time.Duration
+	// MinBodyRate is how many bytes a second a client of HTTP/1 must send of a request's
+	// body on average while it is waited for, over each [PaceGrace]: 64, then 408.
+	MinBodyRate int64
 	// UpstreamIdleTimeout bounds how long an idle upstream connection is kept: 60 s.
 	UpstreamIdleTimeout time.Duration
 	// MaxIdlePerEndpoint bounds the idle connections kept to one endpoint: 256.
@@ -157,6 +163,7 @@ func (s Settings) WithDefaults() Settings {
 	s.BodyTimeout = duration(s.BodyTimeout, DefaultBodyTimeout)
 	s.UpstreamIdleTimeout = duration(s.UpstreamIdleTimeout, DefaultUpstreamIdleTimeout)
 	s.DrainTimeout = duration(s.DrainTimeout, DefaultDrainTimeout)
+	s.MinBodyRate = cmp.Or(s.MinBodyRate, DefaultMinBodyRate)
 	s.MaxConnections = cmp.Or(s.MaxConnections, DefaultMaxConnections)
 	s.MaxIdlePerEndpoint = cmp.Or(s.MaxIdlePerEndpoint, DefaultMaxIdlePerEndpoint)
 	s.MaxConcurrentStreams = cmp.Or(max(0, s.MaxConcurrentStreams), DefaultMaxConcurrentStreams)

@@ -3,6 +3,8 @@
 package loop
 
 import (
+	"time"
+
 	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/proxy/h1"
 )
@@ -17,11 +19,15 @@ type h1Body struct {
 	begun   bool // what is buffered was decoded
 	used    int  // bytes of the connection's unread input that belong to the body
 	settled int  // bytes read of an unwanted body
+
+	waiting int64 // since when the client is waited for; never while it is not
+	pace    exchange.Pace
 }
 
 // reset readies b for the next request.
 func (b *h1Body) reset(limits *h1.Limits) {
 	b.begun, b.used, b.settled = false, 0, 0
+	b.waiting, b.pace = never, exchange.Pace{}
 	b.decoder.Reset(h1.NoBody, 0, limits)
 }
 
@@ -43,8 +49,19 @@ func (d *downstream) appendArrived(dst []byte) ([]byte, exchange.Cause) {
 
 func (d *downstream) appendMore(dst []byte) ([]byte, outcome, exchange.Cause) {
 	n, outcome := d.read(d.loop.shared[headroom:])
-	if outcome != some {
+	b := &d.flight.plain
+	switch {
+	case outcome == dry:
+		b.waiting = min(b.waiting, d.loop.now)
+		return dst, dry, exchange.CauseNone
+	case outcome != some:
 		return dst, outcome, exchange.CauseNone
+	case b.waiting != never:
+		wait := time.Duration(d.loop.now - b.waiting)
+		b.waiting = never
+		if b.pace.Waited(wait, n, d.loop.settings.MinBodyRate) {
+			return dst, some, exchange.CauseClientStalled
+		}
 	}
 	d.flight.body.touched = true
 	piece := d.loop.shared[headroom : headroom+n]
