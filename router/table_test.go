@@ -315,3 +315,23 @@ func TestZeroTableMatchesNothing(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+// A socket is plain as long as all of its Rules are, whatever others have.
+func TestPlainSockets(t *testing.T) {
+	h2c := NewBackendWith("default/grpc:80", BackendSettings{Protocol: H2C})
+	plain := &Rule{Action: Action{Backends: []WeightedBackend{{Backend: NewBackend("default/app:80"), Weight: 1}}}}
+	special := &Rule{Action: Action{Backends: []WeightedBackend{{Backend: h2c, Weight: 1}}}}
+	table := Compile([]HostRules{
+		{Socket: ":80", Host: "a.test", Rules: []*Rule{plain}},
+		{Socket: ":443", Host: "a.test", Rules: []*Rule{plain}},
+		{Socket: ":443", Host: "b.test", Rules: []*Rule{special}},
+	}, nil)
+	for socket, want := range map[string]bool{":80": true, ":443": false, ":8080": true} {
+		if got := table.Plain(socket); got != want {
+			t.Errorf("%s: plain %v", socket, got)
+		}
+	}
+	if table = Compile([]HostRules{{Socket: ":443", Host: "a.test", Rules: []*Rule{plain}}}, table); !table.Plain(":443") {
+		t.Error("the special rule is gone, but not forgotten")
+	}
+}

@@ -1,15 +1,18 @@
 // Package loop is the express lane of the data plane: an event loop per core that
-// moves plain HTTP/1.1 exchanges with non-blocking system calls and no goroutine
-// of their own. What an exchange means comes from package exchange and the bytes
-// from package h1, as in the full lane, so that nobody outside can tell which lane
-// a request took.
+// moves plain exchanges with non-blocking system calls and no goroutine of their own.
+// Clients speak HTTP/1.1, in the clear or over TLS 1.3, or HTTP/2 over TLS 1.3;
+// endpoints HTTP/1.1 in the clear. What an exchange means comes from package exchange
+// and the bytes from packages h1, h2 and tls13, as in the full lane, so that nobody
+// outside can tell which lane a request took.
 //
-// A [Group] owns the loops. The data plane accepts and gives each plain TCP
-// connection to [Group.Serve]. A loop serves it until it ends, or until a request
-// comes that needs more than a loop can do: an upgrade, CONNECT, Expect:
-// 100-continue, or a Rule that is not plain. Then, before anything of the request
-// is used up, the connection goes to [Socket.HandOver] with all its unread bytes,
-// and does not come back.
+// A [Group] owns the loops. The data plane accepts, does the handshake of TLS, and
+// gives each connection to [Group.Serve]. A loop serves it until it ends, or until a
+// request comes over HTTP/1.1 that needs more than a loop can do: an upgrade, CONNECT,
+// Expect: 100-continue, or a Rule that is not plain. Then, before anything of the
+// request is used up, the connection goes to [Socket.HandOver] with all its unread
+// bytes, and does not come back. So does one that begins with HTTP/2 in the clear. A
+// stream cannot leave: over HTTP/2 come only clients of sockets all of whose Rules are
+// plain, and they are not offered extended CONNECT.
 //
 // # One turn
 //
@@ -34,6 +37,8 @@
 //
 // Files: group.go what others call; loop.go the turn; poller.go, wheel.go,
 // mailbox.go, buffer.go, socket.go the engine room; conn.go a descriptor and what
-// waits for it; downstream.go the client's side; flight.go, forward.go, body.go,
-// response.go, splice.go one exchange; upstream.go, pool.go the other side.
+// waits for it, secure.go its TLS. flight.go, forward.go, body.go, response.go,
+// expiry.go, splice.go are one exchange; client.go says what that needs of its client:
+// downstream.go, h1body.go, h1response.go for HTTP/1.1, and mux.go, stream.go for
+// HTTP/2. upstream.go and pool.go are the other side.
 package loop

@@ -1,0 +1,354 @@
+//go:build linux
+
+package loop
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"github.com/lintel-dev/lintel/proxy/exchange"
+	"github.com/lintel-dev/lintel/router"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// rig is a Group that serves what a listener accepts, from one backend.
+type rig struct {
+	t      *testing.T
+	group  *Group
+	stats  exchange.Stats
+	table  *router.Table
+	in     net.Listener
+	handed chan HandedOver
+	closed atomic.Int64
+	drains atomic.Uint32
+	end    func()
+}
+
+// The methods of Socket.
+
+func (*rig) Name() string              { return "test" }
+func (r *rig) Table() *router.Table    { return r.table }
+func (r *rig) Drained() uint32         { return r.drains.Load() }
+func (r *rig) Closed(netip.AddrPort)   { r.closed.Add(1) }
+func (r *rig) HandOver(out HandedOver) { r.handed <- out }
+func (r *rig) address() string         { return r.in.Addr().String() }
+
+// newRig returns a running rig whose backend answers with serve.
+func newRig(t *testing.T, serve func(net.Conn, *bufio.Reader)) *rig {
+	t.Helper()
+	backend := listen(t, serve)
+	b := router.NewBackend("default/app:80")
+	b.SetEndpoints([]netip.AddrPort{netip.MustParseAddrPort(backend.Addr().String())})
+	rule := &router.Rule{Match: router.Match{Path: router.PathMatch{Value: "/"}}}
+	rule.Action.Backends = []router.WeightedBackend{{Backend: b, Weight: 1}}
+
+	r := &rig{t: t, handed: make(chan HandedOver, 1)}
+	r.table = router.Compile([]router.HostRules{{Socket: "test", Rules: []*router.Rule{rule}}}, nil)
+	settings := exchange.Settings{}.WithDefaults()
+	group, err := New(Config{Settings: &settings, Stats: &r.stats, Dates: new(exchange.Dates), Loops: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.group = group
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = group.Run(ctx) })
+	r.in = listen(t, nil)
+	running.Go(r.accept)
+	r.end = sync.OnceFunc(func() {
+		r.in.Close()
+		stop()
+		running.Wait()
+	})
+	t.Cleanup(r.end)
+	return r
+}
+
+// accept gives connections to the group.
+func (r *rig) accept() {
+	for {
+		conn, err := r.in.Accept()
+		if err != nil {
+			return
+		}
+		tcp, _ := conn.(*net.TCPConn)
+		raw, err := tcp.SyscallConn()
+		if err != nil {
+			return
+		}
+		_ = raw.Control(func(fd uintptr) {
+			own, err := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
+			if err != nil {
+				r.t.Errorf("duplicate: %v", err)
+				return
+			}
+			r.group.Serve(Incoming{FD: own, Socket: r})
+		})
+		conn.Close()
+	}
+}
+
+// listen serves connections, if serve is not nil, until the test ends.
+func listen(t *testing.T, serve func(net.Conn, *bufio.Reader)) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if serve == nil {
+		return l
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() {
+				defer conn.Close()
+				_ = conn.SetDeadline(time.Now().Add(time.Minute))
+				serve(conn, bufio.NewReader(conn))
+			})
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		serving.Wait()
+	})
+	return l
+}
+
+func (r *rig) dial() net.Conn {
+	r.t.Helper()
+	conn, err := net.Dial("tcp", r.address())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	r.t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// descriptors counts those of this process.
+func descriptors(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+// fickle answers with the request's path, and now and then fails in the middle.
+func fickle(conn net.Conn, in *bufio.Reader) {
+	for {
+		req, err := http.ReadRequest(in)
+		if err != nil {
+			return
+		}
+		body, err := io.ReadAll(req.Body)
+		if err != nil {
+			return
+		}
+		answer := req.URL.Path + strings.Repeat(".", 100_000*rand.IntN(2)) + string(body)
+		switch rand.IntN(12) {
+		case 0: // closes without a word
+			return
+		case 1: // resets in the body
+			fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(answer)+10, answer)
+			tcp, _ := conn.(*net.TCPConn)
+			_ = tcp.SetLinger(0)
+			return
+		case 2: // closes behind a response that says nothing of it
+			fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(answer), answer)
+			return
+		case 3:
+			fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(answer), answer)
+		default:
+			fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(answer), answer)
+		}
+	}
+}
+
+// Connections that come and go all the time, on both sides and in the middle of
+// everything, never see what is another's, and leave nothing behind: descriptor numbers
+// are used again at once.
+func TestNothingCrossesAndNothingStays(t *testing.T) {
+	before := descriptors(t)
+	r := newRig(t, fickle)
+	var clients sync.WaitGroup
+	var whole atomic.Int64
+	for n := range 16 {
+		clients.Go(func() {
+			for i := range 60 {
+				conn, err := net.Dial("tcp", r.address())
+				if err != nil {
+					t.Errorf("dial: %v", err)
+					return
+				}
+				whole.Add(int64(converse(t, conn, fmt.Sprintf("/%d-%d-", n, i))))
+				conn.Close()
+			}
+		})
+	}
+	clients.Wait()
+	if whole.Load() < 500 {
+		t.Errorf("%d whole responses", whole.Load())
+	}
+	r.end()
+	if down, up, idle := r.stats.Downstream.Load(), r.stats.Upstream.Load(), r.stats.UpstreamIdle.Load(); down|up|idle != 0 {
+		t.Errorf("%d client and %d upstream connections left, %d idle", down, up, idle)
+	}
+	if r.closed.Load() != 16*60 {
+		t.Errorf("told of the end of %d connections", r.closed.Load())
+	}
+	for end := time.Now().Add(10 * time.Second); descriptors(t) > before+1; { // the backend's listener
+		if time.Now().After(end) {
+			t.Fatalf("%d descriptors, %d before", descriptors(t), before)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// converse sends some requests and returns how many whole responses came.
+func converse(t *testing.T, conn net.Conn, path string) (whole int) {
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	in := bufio.NewReader(conn)
+	for i := range 1 + rand.IntN(4) {
+		path := fmt.Sprintf("%s%d", path, i)
+		request := "GET " + path + " HTTP/1.1\r\nHost: a\r\n\r\n"
+		if rand.IntN(3) == 0 {
+			request = "PUT " + path + " HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n" + "body"
+		}
+		if rand.IntN(6) == 0 { // leaves in the middle of a request
+			_, _ = io.WriteString(conn, request[:rand.IntN(len(request))])
+			return whole
+		}
+		if _, err := io.WriteString(conn, request); err != nil {
+			return whole
+		}
+		if rand.IntN(6) == 0 { // leaves before the response
+			return whole
+		}
+		res, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+			return whole
+		}
+		body, err := io.ReadAll(res.Body)
+		if res.StatusCode == http.StatusOK && !strings.HasPrefix(string(body), path) {
+			t.Errorf("%s got %.40q", path, body)
+		}
+		if err != nil || res.Close {
+			return whole
+		}
+		whole++
+	}
+	return whole
+}
+
+// What cannot be served is handed over with every byte that was read.
+func TestHandsOverWithAllBytes(t *testing.T) {
+	r := newRig(t, fickle)
+	for _, request := range []string{
+		"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nearly bytes",
+		"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\nearly bytes",
+		"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\nbo",
+		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+	} {
+		conn := r.dial()
+		if _, err := io.WriteString(conn, request); err != nil {
+			t.Fatal(err)
+		}
+		out := <-r.handed
+		file := os.NewFile(uintptr(out.FD), "")
+		rest := make([]byte, len(request)-len(out.Unread))
+		if len(rest) > 0 {
+			if _, err := io.ReadFull(file, rest); err != nil && !errors.Is(err, unix.EAGAIN) {
+				t.Errorf("read on: %v", err)
+			}
+		}
+		if got := string(out.Unread) + string(rest); got != request {
+			t.Errorf("handed over %q of %q", got, request)
+		}
+		file.Close()
+		if _, err := conn.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("after the receiver has closed: %v", err)
+		}
+	}
+}
+
+// A client that sends many requests at once does not keep others waiting, and gets
+// its answers in order.
+func TestPipelining(t *testing.T) {
+	r := newRig(t, func(conn net.Conn, in *bufio.Reader) {
+		for {
+			req, err := http.ReadRequest(in)
+			if err != nil {
+				return
+			}
+			fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(req.URL.Path), req.URL.Path)
+		}
+	})
+	const requests = 2000
+	conn := r.dial()
+	var sending sync.WaitGroup
+	sending.Go(func() {
+		var all strings.Builder
+		for i := range requests {
+			fmt.Fprintf(&all, "GET /%d HTTP/1.1\r\nHost: a\r\n\r\n", i)
+		}
+		if _, err := io.WriteString(conn, all.String()); err != nil {
+			t.Error(err)
+		}
+	})
+	in := bufio.NewReader(conn)
+	for i := range requests {
+		res, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err := io.ReadAll(res.Body); err != nil || string(body) != fmt.Sprintf("/%d", i) {
+			t.Fatalf("response %d: %q, %v", i, body, err)
+		}
+	}
+	sending.Wait()
+}
+
+// After Run a connection is closed, not kept.
+func TestServeAfterTheEnd(t *testing.T) {
+	r := newRig(t, fickle)
+	r.end()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.group.Serve(Incoming{FD: pair[0], Socket: r})
+	if n, err := unix.Read(pair[1], make([]byte, 1)); n != 0 || err != nil {
+		t.Errorf("read %d, %v", n, err)
+	}
+	unix.Close(pair[1])
+	if r.closed.Load() != 1 {
+		t.Errorf("told of the end of %d connections", r.closed.Load())
+	}
+	r.group.Drain(nil)
+	r.group.Abort(nil)
+}
