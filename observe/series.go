@@ -105,10 +105,10 @@ func protocolLabel(protocol string) string {
 		return "HTTP/1.1" // constants: the exchange's string does not live on
 	case "HTTP/1.0":
 		return "HTTP/1.0"
-	case "HTTP/2":
-		return "HTTP/2"
-	case "HTTP/3":
-		return "HTTP/3"
+	case "HTTP/2.0":
+		return "HTTP/2.0"
+	case "HTTP/3.0":
+		return "HTTP/3.0"
 	}
 	return "other"
 }

@@ -30,8 +30,9 @@ func logLevel(name string) slog.Level {
 	}
 }
 
-// adoptClientLog makes client-go, which logs through a global of its own, write
-// to log. It is called once, before any client is made.
-func adoptClientLog(log *slog.Logger) {
+// adoptLibraryLogs makes libraries write to log that know globals alone: client-go one of
+// its own, quic-go that of the standard library. It is called once, before they are used.
+func adoptLibraryLogs(log *slog.Logger) {
 	klog.SetSlogLogger(log.With("component", "client-go"))
+	slog.SetDefault(log)
 }

@@ -36,7 +36,7 @@ exchanges in flight are finished, then the exit code is 0.`,
 				return err
 			}
 			log := newLog(os.Stderr, settings)
-			adoptClientLog(log)
+			adoptLibraryLogs(log)
 			return run(cmd.Context(), settings, log)
 		},
 	}
@@ -218,6 +218,7 @@ func (p *process) proxySettings() proxy.Settings {
 		MemoryLimit:              p.memory,
 		Explain:                  s.ErrorCause,
 		Lane:                     lane(s.ExpressLane),
+		NoHTTP3:                  !s.HTTP3,
 		Limits:                   &limits,
 		TrustedProxies:           s.TrustedProxies,
 		Log:                      p.log,

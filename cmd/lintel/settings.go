@@ -24,6 +24,7 @@ type Settings struct {
 
 	HTTPPort         int // of Ingress; 0 turns it off
 	HTTPSPort        int // likewise
+	HTTP3            bool
 	PublishAddresses []string
 	NodeName         string
 	AdminAddress     string // host:port; "" turns it off

@@ -68,6 +68,8 @@ func addressSettings(s *Settings) []setting {
 			usage: "`port` on which Ingress is served over HTTP; 0 turns it off"},
 		{name: "https-port", value: port(&s.HTTPSPort, 443),
 			usage: "`port` on which Ingress is served over HTTPS; 0 turns it off"},
+		{name: "http3", value: onOff(&s.HTTP3, true),
+			usage: "serve HTTP/3 beside HTTPS, on the UDP port of the same number, and tell clients of it (Alt-Svc): `on|off`"},
 		{name: "publish-address", value: list(&s.PublishAddresses, publishAddress),
 			usage: "`addresses` (IP or hostname) to publish in the status of Gateways and Ingresses instead of the nodes' own"},
 		{name: "node-name", value: text(&s.NodeName, ""),
