@@ -25,7 +25,7 @@ import (
 // A connection holds at most what its window lets the client send beyond what was taken
 // (maxConnectionWindow), one buffer of bodySize for each request that is under way, and
 // what was sent and not acknowledged, which congestion control bounds. One at rest takes
-// about 50 KiB.
+// about 75 KiB, garbage included.
 const (
 	// h3Streams bounds the requests that a client may have open at once: RFC 9114 §6.1
 	// asks for at least 100.
