@@ -274,7 +274,9 @@ func (d *h1Downstream) sendsOn() bool {
 // to its end if that is not far. It reports whether that was reached.
 func (d *h1Downstream) settle() bool {
 	c := d.c
-	d.skip()
+	if !d.skip() {
+		return false
+	}
 	if !d.complete() {
 		c.readBy.exactly(time.Now().Add(exchange.LingerTimeout))
 	}

@@ -20,7 +20,7 @@ func TestLanesAgree(t *testing.T) {
 		agree(seed, cutNot|lateEnd)
 	}
 	for _, seed := range seedsOfSize() {
-		agree(seed, cutNot, cutNot|lateEnd, mostlyLong|lateEnd)
+		agree(seed, cutNot, cutNot|lateEnd, mostlyLong|lateEnd, cutNot|strict)
 	}
 }
 

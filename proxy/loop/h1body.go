@@ -119,12 +119,12 @@ func (d *downstream) settle() {
 	f := d.flight
 	b := &f.plain
 	if !b.begun {
-		out, cause := d.appendArrived(f.loop.scratch[:0])
-		f.loop.scratch = out[:0]
-		if cause != exchange.CauseNone {
+		used, sound := b.skip(d.in.unread())
+		if !sound {
 			d.linger()
 			return
 		}
+		b.begun, b.used = true, used
 	}
 	d.in.r += b.used
 	if b.decoder.Done() {
@@ -134,6 +134,22 @@ func (d *downstream) settle() {
 	d.state = settling
 	d.loop.wheel.set(&d.timer, since(d.loop.now, exchange.LingerTimeout))
 	d.settleOn()
+}
+
+// skip throws away what p has of the body, and returns how many bytes that are, and
+// whether they are sound.
+func (b *h1Body) skip(p []byte) (used int, sound bool) {
+	for !b.decoder.Done() {
+		n, _, err := b.decoder.Next(p[used:])
+		if err != nil {
+			return used, false
+		}
+		if n == 0 {
+			break
+		}
+		used += n
+	}
+	return used, true
 }
 
 // settleOn reads what comes of an unwanted body.
@@ -148,9 +164,8 @@ func (d *downstream) settleOn() {
 			break
 		}
 		b.settled += n
-		out, used, cause := d.encode(l.scratch[:0], l.shared[:n])
-		l.scratch = out[:0]
-		if cause != exchange.CauseNone {
+		used, sound := b.skip(l.shared[:n])
+		if !sound {
 			break
 		}
 		if b.decoder.Done() {
