@@ -1,5 +1,7 @@
 package main
 
+import "slices"
+
 // Protocol is what clients speak with the proxy.
 type Protocol int
 
@@ -24,7 +26,18 @@ type Case struct {
 	// Fraction of the saturated rate of the slower of lintel and nginx, at which
 	// requests are sent whether or not earlier ones were answered. 0: saturated.
 	Fraction float64
+	// Idle: each connection makes one request and is idle from then on. Memory is
+	// measured, once, and not CPU time.
+	Idle bool
+	// Slow is how many further connections send a request's head that never ends.
+	// Latency is measured without them and with them.
+	Slow int
+	// Named: it takes longer than others, and runs only when it is asked for by name.
+	Named bool
 }
+
+// Connections returns how many clients have at once.
+func (c Case) Connections() int { return c.Conns + c.Slow }
 
 // Encrypted tells whether clients speak TLS.
 func (c Case) Encrypted() bool {
@@ -37,6 +50,7 @@ const (
 	sizeMiB    = 1 << 20
 	usualConns = 64
 	manyHosts  = 5000
+	manyConns  = 10_000
 	// messageSize of WebSockets: of a chat line. The upstream takes 125 at most.
 	messageSize = 100
 	// A quarter of what a core can do is what a gateway is planned for.
@@ -57,7 +71,15 @@ func allCases() []Case {
 		{Name: "hosts-5000", Path: "/1k", Size: sizeKiB, Conns: usualConns, Hosts: manyHosts},
 		{Name: "websocket-echo", Protocol: WebSocket, Path: "/ws", Size: messageSize, Conns: usualConns},
 		{Name: "grpc-unary", Protocol: GRPC, Path: grpcPath, Size: grpcMessageSize, Conns: 4, Streams: 32},
+		{Name: "idle-10k", Path: "/1k", Size: sizeKiB, Conns: manyConns, Idle: true},
+		{Name: "idle-10k-tls", Protocol: TLS, Path: "/1k", Size: sizeKiB, Conns: manyConns, Idle: true, Named: true},
+		{Name: "slow-10k", Path: "/1k", Size: sizeKiB, Conns: usualConns, Fraction: quarter, Slow: manyConns, Named: true},
 	}
+}
+
+// usualCases returns those that run when none is named.
+func usualCases() []Case {
+	return slices.DeleteFunc(allCases(), func(c Case) bool { return c.Named })
 }
 
 // siteHost is the host of every request but those of a Case with Hosts, whose

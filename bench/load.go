@@ -23,6 +23,7 @@ type loadRun struct {
 
 // sample is what one measurement found.
 type sample struct {
+	connects int           // connections that were opened; 0: not counted
 	requests int           // answered, with those of the warm-up
 	measured int           // answered while CPU time was measured
 	unsent   int           // due in time, but all connections were waiting for answers
@@ -55,20 +56,7 @@ func runLoad(ctx context.Context, t tools, r loadRun) (sample, error) {
 	if r.Protocol == HTTP2 || r.Protocol == GRPC {
 		return runH2Load(ctx, r)
 	}
-	modes := map[Protocol]string{HTTP1: "http", TLS: "tls", Handshake: "handshake", WebSocket: "websocket"}
-	host, hosts := siteHost, 1
-	if r.Hosts > 0 {
-		host, hosts = strings.Replace(hostPattern, "%d", "%u", 1), r.Hosts
-	}
-	var pids []string
-	for _, pid := range r.pids {
-		pids = append(pids, strconv.Itoa(pid))
-	}
-	out, err := output(ctx, []string{
-		t.load, fmt.Sprintf("port=%d", r.port), "path=" + r.Path, fmt.Sprintf("size=%d", r.Size), "host=" + host,
-		fmt.Sprintf("hosts=%d", hosts), "mode=" + modes[r.Protocol], fmt.Sprintf("conns=%d", r.Conns), fmt.Sprintf("rate=%.3f", r.rate),
-		fmt.Sprintf("warmup=%.3f", r.warmup.Seconds()), fmt.Sprintf("time=%.3f", r.duration.Seconds()), "pids=" + strings.Join(pids, ","),
-	})
+	out, err := output(ctx, append([]string{t.load}, loadArguments(r)...))
 	if ctx.Err() != nil {
 		return sample{}, ctx.Err()
 	}
@@ -78,24 +66,32 @@ func runLoad(ctx context.Context, t tools, r loadRun) (sample, error) {
 	return parseLoad(out, r.Size)
 }
 
+// loadArguments returns those of native/load.c.
+func loadArguments(r loadRun) []string {
+	modes := map[Protocol]string{HTTP1: "http", TLS: "tls", Handshake: "handshake", WebSocket: "websocket"}
+	host, hosts := siteHost, 1
+	if r.Hosts > 0 {
+		host, hosts = strings.Replace(hostPattern, "%d", "%u", 1), r.Hosts
+	}
+	var pids []string
+	for _, pid := range r.pids {
+		pids = append(pids, strconv.Itoa(pid))
+	}
+	return []string{
+		fmt.Sprintf("port=%d", r.port), "path=" + r.Path, fmt.Sprintf("size=%d", r.Size), "host=" + host,
+		fmt.Sprintf("hosts=%d", hosts), "mode=" + modes[r.Protocol], fmt.Sprintf("conns=%d", r.Conns), fmt.Sprintf("rate=%.3f", r.rate),
+		fmt.Sprintf("warmup=%.3f", r.warmup.Seconds()), fmt.Sprintf("time=%.3f", r.duration.Seconds()), "pids=" + strings.Join(pids, ","),
+	}
+}
+
 // parseLoad reads the summary of native/load.c.
 func parseLoad(out []byte, size int) (sample, error) {
-	values := map[string]float64{}
-	for line := range bytes.Lines(out) {
-		key, text, ok := strings.Cut(strings.TrimSpace(string(line)), " ")
-		value, err := strconv.ParseFloat(text, 64)
-		if !ok || err != nil {
-			return sample{}, fmt.Errorf("read summary of load: line %q", line)
-		}
-		values[key] = value
-	}
-	for _, key := range []string{"requests", "measured", "errors", "unsent", "bytes", "seconds", "cpu_seconds", "p50_us", "p99_us"} {
-		if _, ok := values[key]; !ok {
-			return sample{}, fmt.Errorf("read summary of load: no %s", key)
-		}
+	values, err := parseSummary(out, "requests", "measured", "errors", "unsent", "bytes", "connects", "seconds", "cpu_seconds", "p50_us", "p99_us")
+	if err != nil {
+		return sample{}, fmt.Errorf("read summary of load: %w", err)
 	}
 	s := sample{
-		requests: int(values["requests"]), measured: int(values["measured"]), unsent: int(values["unsent"]),
+		connects: int(values["connects"]), requests: int(values["requests"]), measured: int(values["measured"]), unsent: int(values["unsent"]),
 		wall: seconds(values["seconds"]), cpu: seconds(values["cpu_seconds"]),
 		p50: seconds(values["p50_us"] / 1e6), p99: seconds(values["p99_us"] / 1e6),
 	}
@@ -108,6 +104,25 @@ func parseLoad(out []byte, size int) (sample, error) {
 		return sample{}, fmt.Errorf("%w: %.0f bytes for %d answers of %d", errBadAnswers, values["bytes"], s.measured, size)
 	}
 	return s, nil
+}
+
+// parseSummary reads lines of a key and a value, and makes sure that some are there.
+func parseSummary(out []byte, keys ...string) (map[string]float64, error) {
+	values := map[string]float64{}
+	for line := range bytes.Lines(out) {
+		key, text, ok := strings.Cut(strings.TrimSpace(string(line)), " ")
+		value, err := strconv.ParseFloat(text, 64)
+		if !ok || err != nil {
+			return nil, fmt.Errorf("line %q", line)
+		}
+		values[key] = value
+	}
+	for _, key := range keys {
+		if _, ok := values[key]; !ok {
+			return nil, fmt.Errorf("no %s", key)
+		}
+	}
+	return values, nil
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

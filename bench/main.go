@@ -39,7 +39,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ExitOnError)
-	caseNames := flags.String("case", "", "comma-separated `names` of cases; empty: all")
+	caseNames := flags.String("case", "", "comma-separated `names` of cases; empty: all but the long ones")
 	peerNames := flags.String("peers", "", "comma-separated `names` of proxies to compare lintel with; empty: all")
 	lintelPath := flags.String("lintel", "bin/lintel", "the `program` to measure")
 	rounds := flags.Int("rounds", defaultRounds, "how often each proxy is measured in each case")
@@ -54,9 +54,12 @@ func run(ctx context.Context, args []string) error {
 	if runtime.NumCPU() <= loadCore {
 		return errors.New("two cores are needed: one for the proxy, one for what feeds it")
 	}
-	cases, err := choose("case", splitNames(*caseNames), allCases(), func(c Case) string { return c.Name })
-	if err != nil {
-		return err
+	cases := usualCases()
+	if names := splitNames(*caseNames); len(names) > 0 {
+		var err error
+		if cases, err = choose("case", names, allCases(), func(c Case) string { return c.Name }); err != nil {
+			return err
+		}
 	}
 	peers, err := choose("proxy", splitNames(*peerNames), allPeers(*lintelPath), Peer.Name)
 	if err != nil {

@@ -16,6 +16,7 @@ var nativeSource embed.FS
 // to be cheaper than they are, or it is measured instead of them.
 type tools struct {
 	load       string // native/load.c
+	slow       string // native/slow.c
 	upstream   string // native/upstream.c
 	upstreamH2 string // native/upstream_h2.c
 }
@@ -36,7 +37,7 @@ func buildTools(ctx context.Context, dir string) (tools, error) {
 		}
 	}
 	for name, libraries := range map[string][]string{
-		"load": {"-lssl", "-lcrypto", "-lm"}, "upstream": {"-lcrypto"}, "upstream_h2": {"-lnghttp2"},
+		"load": {"-lssl", "-lcrypto", "-lm"}, "slow": nil, "upstream": {"-lcrypto"}, "upstream_h2": {"-lnghttp2"},
 	} {
 		cmd := exec.CommandContext(ctx, "gcc", append([]string{"-O2", "-o", name, name + ".c"}, libraries...)...)
 		cmd.Dir = dir
@@ -45,6 +46,7 @@ func buildTools(ctx context.Context, dir string) (tools, error) {
 		}
 	}
 	return tools{
-		load: filepath.Join(dir, "load"), upstream: filepath.Join(dir, "upstream"), upstreamH2: filepath.Join(dir, "upstream_h2"),
+		load: filepath.Join(dir, "load"), slow: filepath.Join(dir, "slow"),
+		upstream: filepath.Join(dir, "upstream"), upstreamH2: filepath.Join(dir, "upstream_h2"),
 	}, nil
 }

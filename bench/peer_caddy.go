@@ -30,7 +30,7 @@ const caddyGlobal = `{
 	storage file_system %s
 	servers {
 		protocols h1 h2
-	}
+%s	}
 	log {
 		level ERROR
 	}
@@ -58,8 +58,12 @@ func (caddy) Configure(s Site) ([]string, error) {
 	if s.Protocol == GRPC {
 		versions = "\t\t\tversions h2c\n"
 	}
+	timeouts := ""
+	if s.Slow > 0 {
+		timeouts = fmt.Sprintf("\t\ttimeouts {\n\t\t\tread_header %ds\n\t\t}\n", int(headTimeout.Seconds()))
+	}
 	var file strings.Builder
-	fmt.Fprintf(&file, caddyGlobal, s.Dir)
+	fmt.Fprintf(&file, caddyGlobal, s.Dir, timeouts)
 	if s.Hosts == 0 {
 		fmt.Fprintf(&file, caddySite, address, tls, s.Upstream, versions)
 	}

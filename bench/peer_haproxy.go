@@ -21,8 +21,8 @@ func (haproxy) Version(ctx context.Context, program string) string {
 // upstream between all clients, also for their first request, as the others do.
 const haproxyMain = `global
   nbthread 1
-  maxconn 4096
-defaults
+  maxconn %d
+%sdefaults
   mode http
   option forwardfor
   http-reuse always
@@ -37,11 +37,25 @@ backend app
   server one %s%s
 `
 
+// haproxyConnections is for those of clients.
+const haproxyConnections = 4096
+
+// haproxyMany lets it start where it may not open twice as many files as it has
+// clients: those here never wait for the upstream all at once.
+const haproxyMany = "  no strict-limits\n"
+
 func (haproxy) Configure(s Site) ([]string, error) {
 	bind, server, choose, options := "", "", "default_backend app", ""
 	if s.Size >= sizeMiB {
 		// Half the CPU time of its default for these, and no gain below.
 		options = "  option splice-response\n"
+	}
+	connections, limits := haproxyConnections, ""
+	if s.Connections() > connections {
+		connections, limits = openFiles(s.Case), haproxyMany
+	}
+	if s.Slow > 0 {
+		options += fmt.Sprintf("  timeout http-request %ds\n", int(headTimeout.Seconds()))
 	}
 	if s.Encrypted() {
 		bind = fmt.Sprintf(" ssl crt %s alpn h2,http/1.1 ssl-min-ver TLSv1.2", s.Certificate.BothFile)
@@ -60,7 +74,7 @@ func (haproxy) Configure(s Site) ([]string, error) {
 		}
 		choose = fmt.Sprintf("use_backend %%[req.hdr(host),lower,map_str(%s)]", path)
 	}
-	path, err := s.write("haproxy.cfg", fmt.Sprintf(haproxyMain, options, s.Port, bind, choose, s.Upstream, server))
+	path, err := s.write("haproxy.cfg", fmt.Sprintf(haproxyMain, connections, limits, options, s.Port, bind, choose, s.Upstream, server))
 	if err != nil {
 		return nil, err
 	}

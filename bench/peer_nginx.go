@@ -26,10 +26,10 @@ func (nginx) Serving(pids []int) []int { return pids[1:] }
 // its defaults but for large bodies.
 const nginxMain = `daemon off;
 worker_processes 1;
-worker_rlimit_nofile 16384;
+worker_rlimit_nofile %[5]d;
 pid %[1]s/nginx.pid;
 error_log %[1]s/error.log warn;
-events { worker_connections 8192; }
+events { worker_connections %[6]d; }
 http {
   access_log off;
   client_body_temp_path %[1]s/body;
@@ -47,6 +47,9 @@ http {
   }
 %[3]s}
 `
+
+// nginxConnections is for those of clients and to the upstream.
+const nginxConnections = 8192
 
 const nginxTLS = `  ssl_certificate %s;
   ssl_certificate_key %s;
@@ -91,6 +94,9 @@ func (nginx) Configure(s Site) ([]string, error) {
 	if s.Size >= sizeMiB {
 		options += nginxLarge
 	}
+	if s.Slow > 0 {
+		options += fmt.Sprintf("  client_header_timeout %ds;\n", int(headTimeout.Seconds()))
+	}
 	location := nginxHTTP
 	switch s.Protocol {
 	case HTTP2:
@@ -109,7 +115,7 @@ func (nginx) Configure(s Site) ([]string, error) {
 	for i := range s.Hosts {
 		fmt.Fprintf(&servers, "  server {\n    listen %s;\n    server_name "+hostPattern+";\n%s  }\n", listen, i, location)
 	}
-	path, err := s.write("nginx.conf", fmt.Sprintf(nginxMain, s.Dir, s.Upstream, servers.String(), options))
+	path, err := s.write("nginx.conf", fmt.Sprintf(nginxMain, s.Dir, s.Upstream, servers.String(), options, max(2*nginxConnections, openFiles(s.Case)), max(nginxConnections, openFiles(s.Case))))
 	if err != nil {
 		return nil, err
 	}

@@ -29,7 +29,7 @@ log:
 entryPoints:
   web:
     address: 127.0.0.1:%d
-providers:
+%sproviders:
   file:
     filename: %s
 `
@@ -74,6 +74,10 @@ func (traefik) Configure(s Site) ([]string, error) {
 	if s.Encrypted() {
 		tls = "      tls: {}\n"
 	}
+	timeouts := ""
+	if s.Slow > 0 { // for a whole request; it has none for the head
+		timeouts = fmt.Sprintf("    transport:\n      respondingTimeouts:\n        readTimeout: %ds\n", int(headTimeout.Seconds()))
+	}
 	var dynamic strings.Builder
 	fmt.Fprintf(&dynamic, traefikDynamic, scheme, s.Upstream)
 	if s.Hosts == 0 {
@@ -89,7 +93,7 @@ func (traefik) Configure(s Site) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	path, err := s.write("traefik.yaml", fmt.Sprintf(traefikStatic, s.Port, routes))
+	path, err := s.write("traefik.yaml", fmt.Sprintf(traefikStatic, s.Port, timeouts, routes))
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,8 @@ type caseResult struct {
 type proxyResult struct {
 	name    string
 	samples []sample
-	rss     int // KiB
+	alone   []sample // of the same rounds, without the slow clients of the case
+	rss     int      // KiB
 }
 
 // median returns the middle one of some values, or the mean of the middle two; 0 of
@@ -75,7 +76,16 @@ func (r caseResult) print(out io.Writer) {
 			fmt.Fprintf(out, "note %s %s can't do the rate: requests waited for a connection until the end\n", r.Name, p.name)
 		}
 	}
-	if len(r.proxies) == 0 || r.proxies[0].name != lintelName {
+	for _, p := range r.proxies {
+		with, without := p.name+"-with", p.name+"-without"
+		if p.name == lintelName {
+			with, without = "with", "without"
+		}
+		if r.Slow > 0 {
+			fmt.Fprintf(out, "ratio %s p99 %s/%s %.2f\n", r.Name, with, without, ratio(p, proxyResult{samples: p.alone}, p99Millis))
+		}
+	}
+	if r.Idle || len(r.proxies) == 0 || r.proxies[0].name != lintelName {
 		return
 	}
 	lintel := r.proxies[0]
@@ -96,20 +106,30 @@ func printTable(out io.Writer, results []caseResult) {
 	fmt.Fprintln(w, "case\tproxy\tCPU µs/request\trequests/s\tcore busy\tp50 ms\tp99 ms\tRSS MiB\t")
 	for _, r := range results {
 		for _, p := range r.proxies {
-			fmt.Fprintf(w, "%s\t%s\t%.1f\t%.0f\t%.0f %%\t%s\t%s\t%.1f\t\n", r.Name, p.name,
-				p.medianOf(cpuMicros), p.medianOf(sample.rate), 100*p.medianOf(sample.busy),
-				latency(p.medianOf(p50Millis)), latency(p.medianOf(p99Millis)), float64(p.rss)/1024)
+			name := p.name
+			if r.Slow > 0 {
+				without := proxyResult{samples: p.alone}
+				printRow(w, r.Name, name, without)
+				name += " with slow"
+			}
+			printRow(w, r.Name, name, p)
 		}
 	}
 	_ = w.Flush() // the terminal may be gone
 }
 
-// latency leaves out what was not measured.
-func latency(millis float64) string {
-	if millis == 0 {
+func printRow(w io.Writer, caseName, name string, p proxyResult) {
+	fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", caseName, name,
+		shown("%.1f", p.medianOf(cpuMicros)), shown("%.0f", p.medianOf(sample.rate)), shown("%.0f %%", 100*p.medianOf(sample.busy)),
+		shown("%.2f", p.medianOf(p50Millis)), shown("%.2f", p.medianOf(p99Millis)), shown("%.1f", float64(p.rss)/1024))
+}
+
+// shown leaves out what was not measured.
+func shown(format string, value float64) string {
+	if value == 0 {
 		return "–"
 	}
-	return fmt.Sprintf("%.2f", millis)
+	return fmt.Sprintf(format, value)
 }
 
 // oneLine makes an error fit into a line for machines.

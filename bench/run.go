@@ -31,7 +31,8 @@ type contestant struct {
 	checker *checker
 	process *process
 	samples []sample
-	rss     int // KiB
+	alone   []sample // without slow clients
+	rss     int      // KiB
 }
 
 func (b *bench) run(ctx context.Context, cases []Case, peers []Peer) error {
@@ -113,16 +114,17 @@ func (b *bench) runCase(ctx context.Context, c Case, peers []installed) (caseRes
 	}
 	defer up.stop()
 	var all []*contestant
+	var started []*process
 	defer func() {
-		for _, p := range all {
-			p.process.stop()
+		for _, p := range started {
+			p.stop()
 		}
 	}()
 	for _, p := range peers {
 		contestant, err := b.start(ctx, c, p, up)
 		switch {
 		case err == nil:
-			all = append(all, contestant)
+			all, started = append(all, contestant), append(started, contestant.process)
 		case ctx.Err() != nil:
 			return result, ctx.Err()
 		default:
@@ -135,14 +137,30 @@ func (b *bench) runCase(ctx context.Context, c Case, peers []installed) (caseRes
 		}
 		fmt.Fprintf(b.out, "rate %s %.0f requests/s for each\n", c.Name, result.rate)
 	}
+	if c.Idle {
+		all, err = b.idle(ctx, c, all, up)
+	} else {
+		all, err = b.measureAll(ctx, c, all, up, result.rate)
+	}
+	if err != nil {
+		return result, err
+	}
+	for _, p := range all {
+		result.proxies = append(result.proxies, proxyResult{name: p.name, samples: p.samples, alone: p.alone, rss: p.rss})
+	}
+	return result, nil
+}
+
+// measureAll makes the rounds, and returns those that were right in each.
+func (b *bench) measureAll(ctx context.Context, c Case, all []*contestant, up *upstream, rate float64) ([]*contestant, error) {
 	for round := range b.rounds {
 		for i := 0; i < len(all); i++ {
 			p := all[i]
 			fmt.Fprintf(b.log, "%s: round %d of %d: %s\n", c.Name, round+1, b.rounds, p.name)
-			err := b.measure(ctx, p, up, result.rate)
+			err := b.measure(ctx, p, up, rate)
 			switch {
 			case ctx.Err() != nil:
-				return result, ctx.Err()
+				return nil, ctx.Err()
 			case err != nil:
 				b.reject(c, p.name, err)
 				p.process.stop()
@@ -151,10 +169,7 @@ func (b *bench) runCase(ctx context.Context, c Case, peers []installed) (caseRes
 			}
 		}
 	}
-	for _, p := range all {
-		result.proxies = append(result.proxies, proxyResult{name: p.name, samples: p.samples, rss: p.rss})
-	}
-	return result, nil
+	return all, nil
 }
 
 // reject says why a proxy is out of a case. Only what it can't do by nature is
@@ -171,6 +186,9 @@ func (b *bench) reject(c Case, name string, err error) {
 
 // start starts a proxy and waits until it serves.
 func (b *bench) start(ctx context.Context, c Case, p installed, up *upstream) (*contestant, error) {
+	if err := allowFiles(c); err != nil {
+		return nil, err
+	}
 	ports, err := freePorts(2)
 	if err != nil {
 		return nil, err
@@ -236,6 +254,12 @@ func (b *bench) measure(ctx context.Context, p *contestant, up *upstream, rate f
 	s, err := b.load(ctx, p, up, rate)
 	if err != nil {
 		return fmt.Errorf("under load: %w", err)
+	}
+	if p.site.Slow > 0 {
+		p.alone = append(p.alone, s)
+		if s, err = b.besideSlow(ctx, p, up, rate); err != nil {
+			return err
+		}
 	}
 	if err := p.checker.all(ctx); err != nil {
 		return fmt.Errorf("after the load: %w", err)

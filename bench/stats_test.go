@@ -63,6 +63,18 @@ func TestLinesForMachines(t *testing.T) {
 			caseResult{Case: Case{Name: "x"}, proxies: proxies[1:]},
 			"rss x nginx 2048\n",
 		},
+		"slow clients": {
+			caseResult{Case: Case{Name: "x", Slow: 1}, rate: 100, proxies: []proxyResult{
+				{name: "lintel", rss: 2048, samples: rounds("", 12, 24).samples, alone: rounds("", 10, 20).samples},
+				{name: "nginx", rss: 2048, samples: rounds("", 24, 48).samples, alone: rounds("", 16, 32).samples},
+			}},
+			"rss x lintel 2048\nrss x nginx 2048\nratio x p99 with/without 1.20\nratio x p99 nginx-with/nginx-without 1.50\n" +
+				"ratio x cpu lintel/nginx 0.50\nratio x p99 lintel/nginx 0.50\n",
+		},
+		"idle connections": {
+			caseResult{Case: Case{Name: "x", Idle: true}, proxies: []proxyResult{{name: "lintel", rss: 2048}, {name: "nginx", rss: 4096}}},
+			"rss x lintel 2048\nrss x nginx 4096\n",
+		},
 		"all failed": {caseResult{Case: Case{Name: "x"}}, ""},
 	} {
 		var out strings.Builder
@@ -79,6 +91,22 @@ func TestTable(t *testing.T) {
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	if got := strings.Join(strings.Fields(lines[len(lines)-1]), " "); got != "x lintel 10.0 1000 1 % – 10.04 2.0" {
 		t.Errorf("row is %q", got)
+	}
+}
+
+func TestTableLeavesOutWhatWasNotMeasured(t *testing.T) {
+	var out strings.Builder
+	printTable(&out, []caseResult{
+		{Case: Case{Name: "x", Idle: true}, proxies: []proxyResult{{name: "lintel", rss: 2048}}},
+		{Case: Case{Name: "y", Slow: 1}, proxies: []proxyResult{{name: "lintel", rss: 2048, samples: rounds("", 20).samples, alone: rounds("", 10).samples}}},
+	})
+	var got []string
+	for _, line := range strings.Split(strings.TrimSpace(out.String()), "\n")[1:] {
+		got = append(got, strings.Join(strings.Fields(line), " "))
+	}
+	want := []string{"x lintel – – – – – 2.0", "y lintel 10.0 1000 1 % – 10.00 –", "y lintel with slow 20.0 1000 2 % – 20.00 2.0"}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("rows are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 

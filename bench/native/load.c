@@ -15,6 +15,9 @@
 //                    same in each run); 0: each connection asks again at once
 //   warmup=S time=S  seconds before, and of, the measurement
 //   pids=A,B         processes whose CPU time is measured
+//   hold=1           another way to use the connections: each makes one request and
+//                    then stays idle. "ready" is written when all are; a number that is
+//                    read from standard input is how many of them ask once more.
 //
 // With a rate, latency runs from the time when a request was due, whether or not a
 // connection was free then: a stall counts for all who would have met it. Without,
@@ -28,6 +31,7 @@
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -38,17 +42,23 @@
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "body.h"
+#include "clock.h"
+#include "files.h"
+#include "latency.h"
 
 enum { HEAD_SIZE = 8192, OUT_SIZE = 1024, READ_SIZE = 256 << 10, EVENTS = 512, MAX_PIDS = 64, SHOWN_ERRORS = 5 };
 enum mode { HTTP, TLS, HANDSHAKE, WEBSOCKET };
 enum state { CLOSED, CONNECTING, SHAKING, UPGRADING, FREE, WAITING };
 
-static const int64_t second = 1000000000;
 static const int64_t patience = 10000000000; // for what is under way at the end
+static const int64_t hold_patience = 2000000; // for each connection to be held, with a handshake
+static const int64_t hold_step = 10000000;    // how often standard input is looked at
+// AT_ONCE is how many of the connections to be held are opened at once: ten thousand
+// requests at once would measure another thing.
+enum { AT_ONCE = 64 };
 
 struct conn {
     int fd, want_write, last; // last: the server closes after this answer
@@ -57,13 +67,13 @@ struct conn {
     uint64_t id;         // of the request under way
     int64_t since;       // when it was due or sent
     size_t out_len, out_off, head_len, body_off;
-    int in_body, has_request;
+    int in_body, asked; // asked: a request was sent on this connection
     char out[OUT_SIZE], head[HEAD_SIZE];
     struct conn *next; // of the free ones
 };
 
 static struct {
-    int port, hosts, conns;
+    int port, hosts, conns, hold;
     size_t size;
     const char *path, *host;
     enum mode mode;
@@ -74,40 +84,14 @@ static struct {
 static struct conn *all, *free_first, *free_last;
 static SSL_CTX *tls;
 static int epoll_fd, measuring, stopping;
+static int started; // connections, the first of all
 static uint64_t next_id, issued, answered, errors, measured, bytes, connects;
 static int busy; // connections with a request or a handshake under way
 static char buffer[READ_SIZE];
 
-static int64_t now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * second + t.tv_nsec;
-}
-
 static void fatal(const char *what) {
     perror(what);
     exit(2);
-}
-
-// Latencies in ns, kept with a precision of 1/64.
-enum { SUB = 64, BUCKETS = 64 * SUB };
-static uint64_t histogram[BUCKETS];
-
-static void record(int64_t ns) {
-    uint64_t v = ns < SUB ? SUB : (uint64_t)ns;
-    int shift = 63 - __builtin_clzll(v) - 6; // v >> shift is in [64, 128)
-    histogram[(size_t)shift * SUB + (v >> shift) - SUB]++;
-}
-
-static double percentile(double q) {
-    uint64_t total = 0, sum = 0;
-    for (size_t i = 0; i < BUCKETS; i++)
-        total += histogram[i];
-    uint64_t rank = (uint64_t)ceil(q * total);
-    for (size_t i = 0; i < BUCKETS; i++)
-        if ((sum += histogram[i]) >= rank && sum)
-            return ldexp(i % SUB + SUB + 0.5, i / SUB) / 1e3;
-    return 0;
 }
 
 // CPU time of a process with all its threads, also those that ended, in ns.
@@ -178,7 +162,7 @@ static void start(struct conn *c) {
     connects++;
     busy++;
     c->state = CONNECTING;
-    c->last = c->in_body = 0;
+    c->last = c->in_body = c->asked = 0;
     c->out_len = c->out_off = c->head_len = c->body_off = 0;
     c->want_write = 1;
     struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT, .data.ptr = c};
@@ -221,7 +205,7 @@ static int put_out(struct conn *c) {
 static void send_request(struct conn *c, int64_t since) {
     c->id = next_id++;
     c->since = since;
-    c->has_request = 0;
+    c->asked = 1;
     c->out_off = c->head_len = c->body_off = c->in_body = 0;
     if (opt.mode == WEBSOCKET) {
         static const unsigned char mask[4] = {0x12, 0x9a, 0x56, 0xfe};
@@ -257,7 +241,7 @@ static void ready(struct conn *c) {
         c->state = FREE;
         return;
     }
-    if (opt.rate == 0) {
+    if (opt.hold ? !c->asked : opt.rate == 0) {
         send_request(c, now());
         return;
     }
@@ -273,6 +257,8 @@ static void ready(struct conn *c) {
     else
         free_first = c;
     free_last = c;
+    if (started < opt.conns)
+        start(&all[started++]);
 }
 
 static void answer_complete(struct conn *c) {
@@ -532,6 +518,7 @@ static void parse(int argc, char **argv) {
         else if (!strcmp(key, "host")) opt.host = value;
         else if (!strcmp(key, "hosts")) opt.hosts = atoi(value);
         else if (!strcmp(key, "conns")) opt.conns = atoi(value);
+        else if (!strcmp(key, "hold")) opt.hold = atoi(value);
         else if (!strcmp(key, "rate")) opt.rate = atof(value);
         else if (!strcmp(key, "warmup")) opt.warmup = atof(value);
         else if (!strcmp(key, "time")) opt.time = atof(value);
@@ -566,6 +553,42 @@ static void set_up_tls(void) {
     SSL_CTX_set_alpn_protos(tls, h1, sizeof h1 - 1);
 }
 
+// settle runs the loop until nothing is under way.
+static void settle(void) {
+    int64_t next = 0, end = now() + opt.conns * hold_patience + patience;
+    while (busy > 0 && errors == 0 && now() < end)
+        spin(now() + hold_step, &next);
+}
+
+// hold has each connection ask once, and some of them again when it is told to.
+// Those that the proxy closes meanwhile are errors.
+static void hold(void) {
+    settle();
+    puts("ready");
+    fflush(stdout);
+    struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
+    for (int64_t next = 0; poll(&in, 1, 0) == 0;)
+        spin(now() + hold_step, &next);
+    int again = 0;
+    if (scanf("%d", &again) != 1)
+        exit(2); // whoever started this has ended
+    measuring = 1;
+    for (int i = 0; i < again && free_first; i++)
+        due(now());
+    settle();
+}
+
+static void report(double seconds, int64_t cpu, uint64_t unsent) {
+    if (busy > 0) {
+        fprintf(stderr, "load: %d answers never came\n", busy);
+        errors += busy;
+    }
+    printf("requests %llu\nmeasured %llu\nerrors %llu\nunsent %llu\nbytes %llu\nconnects %llu\nseconds %.6f\ncpu_seconds %.9f\n"
+           "p50_us %.1f\np90_us %.1f\np99_us %.1f\np999_us %.1f\n",
+        (unsigned long long)answered, (unsigned long long)measured, (unsigned long long)errors, (unsigned long long)unsent, (unsigned long long)bytes,
+        (unsigned long long)connects, seconds, cpu / 1e9, percentile(0.5), percentile(0.9), percentile(0.99), percentile(0.999));
+}
+
 int main(int argc, char **argv) {
     parse(argc, argv);
     signal(SIGPIPE, SIG_IGN);
@@ -575,10 +598,19 @@ int main(int argc, char **argv) {
         set_up_tls();
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     all = calloc(opt.conns, sizeof *all);
-    for (int i = 0; i < opt.conns; i++)
-        start(&all[i]);
+    raise_files();
+    int64_t begin = now();
+    int first = opt.hold && opt.conns > AT_ONCE ? AT_ONCE : opt.conns;
+    while (started < first)
+        start(&all[started++]);
+    if (opt.hold) {
+        hold();
+        report((now() - begin) / 1e9, 0, 0);
+        return errors || issued != answered ? 1 : 0;
+    }
 
-    int64_t begin = now(), next = begin + (int64_t)(opt.warmup * second) / 2; // connections come first
+    begin = now();
+    int64_t next = begin + (int64_t)(opt.warmup * second) / 2; // connections come first
     spin(begin + (int64_t)(opt.warmup * second), &next);
     measuring = 1;
     int64_t cpu = cpu_time();
@@ -593,13 +625,6 @@ int main(int argc, char **argv) {
     spin(end + patience, &next); // all that was asked is answered, and counted
     int64_t drained = now();
     cpu = cpu_time() - cpu;
-    if (busy > 0) {
-        fprintf(stderr, "load: %d answers never came\n", busy);
-        errors += busy;
-    }
-    printf("requests %llu\nmeasured %llu\nerrors %llu\nunsent %llu\nbytes %llu\nconnects %llu\nseconds %.6f\ncpu_seconds %.9f\n"
-           "p50_us %.1f\np90_us %.1f\np99_us %.1f\np999_us %.1f\n",
-        (unsigned long long)answered, (unsigned long long)measured, (unsigned long long)errors, (unsigned long long)unsent, (unsigned long long)bytes,
-        (unsigned long long)connects, (drained - begin) / 1e9, cpu / 1e9, percentile(0.5), percentile(0.9), percentile(0.99), percentile(0.999));
+    report((drained - begin) / 1e9, cpu, unsent);
     return errors || issued != answered ? 1 : 0;
 }
