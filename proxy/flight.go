@@ -77,6 +77,7 @@ func (f *flight) run(table *router.Table) {
 	if answer.Status != 0 {
 		f.answer(answer)
 	} else {
+		defer f.translate()()
 		f.forward()
 	}
 	f.finish()

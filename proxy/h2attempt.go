@@ -65,6 +65,9 @@ func (a *h2Attempt) open(x *exchange.Exchange) {
 		a.out.Length = r.Length
 		a.out.End = r.Length == 0
 	}
+	if x.Unsized() && !a.out.End {
+		a.out.Length = -1
+	}
 	if a.socket.key != "" {
 		a.out.Method, a.out.Protocol, a.out.Length, a.out.End = http.MethodConnect, webSocketProtocol, -1, false
 		a.out.Fields = withoutHandshake(a.out.Fields)

@@ -68,9 +68,9 @@ func (x *Exchange) Answered(a Answer, now time.Time) (fields []router.Field, bod
 	}
 	fields = x.appendAltSvc(fields)
 	x.scratch = x.scratch[:0]
-	if x.IsGRPC() {
+	if media := x.grpcMedia(); media != "" {
 		x.Report.Status = http.StatusOK
-		x.fields = appendGRPC(fields, &a)
+		x.fields = appendGRPC(fields, media, &a)
 		return x.fields, nil
 	}
 	if a.Status != http.StatusNoContent && a.Status != http.StatusNotModified {
@@ -87,11 +87,12 @@ func (x *Exchange) Answered(a Answer, now time.Time) (fields []router.Field, bod
 // given.
 func (x *Exchange) AppendAnswer(dst []byte, a Answer, now time.Time) []byte {
 	fields, body := x.Answered(a, now)
-	dst = h1.AppendStatusLine(dst, a.Status, reasonOf(a.Status))
+	status := x.Report.Status
+	dst = h1.AppendStatusLine(dst, status, reasonOf(status))
 	for i := range fields {
 		dst = h1.AppendField(dst, fields[i].Name, fields[i].Value)
 	}
-	if len(body) > 0 {
+	if len(body) > 0 || status == http.StatusOK {
 		dst = h1.AppendLength(dst, int64(len(body)))
 	}
 	dst = x.appendPersistence(dst)

@@ -59,11 +59,12 @@ type Exchange struct {
 	scratch []byte         // values of our own fields
 	id      [32]byte       // of the request, when it is ours
 	altSvc  []byte         // the value of Alt-Svc
+	web     GRPCWeb        // what the request was before it became gRPC
 }
 
 // Forget readies x for a request whose head is not there yet.
 func (x *Exchange) Forget() {
-	x.Rule, x.Chosen, x.Keep, x.endpoint = nil, nil, false, nil
+	x.Rule, x.Chosen, x.Keep, x.endpoint, x.web = nil, nil, false, nil, NoGRPCWeb
 	x.Report = Report{Socket: x.Client.Socket, Client: x.Client.Addr, Scheme: x.Client.Scheme}
 }
 

@@ -3,7 +3,6 @@ package exchange
 import (
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/lintel-dev/lintel/router"
 )
@@ -54,27 +53,30 @@ func (a *Answer) code() grpcCode {
 	return grpcUnknown
 }
 
-// IsGRPC reports whether the request is one of gRPC. Over HTTP/1 there is none.
-func (x *Exchange) IsGRPC() bool {
-	if x.Client.Protocol == "" {
-		return false
-	}
+// grpcMedia is the media type of our own answer to a request of gRPC or gRPC-Web; "" if it
+// is neither. Over HTTP/1 there is no gRPC.
+func (x *Exchange) grpcMedia() string {
 	media, _ := router.Lookup(x.Request.Fields, "Content-Type")
-	if len(media) < len(grpcType) || !strings.EqualFold(media[:len(grpcType)], grpcType) {
-		return false
+	if _, ok := cutFold(media, grpcType); ok && x.Client.Protocol != "" {
+		return grpcType
 	}
-	rest := media[len(grpcType):]
-	return rest == "" || rest[0] == '+' || rest[0] == ';'
+	switch web, format := webOf(media); web {
+	case GRPCWebBinary:
+		return grpcWebType + format
+	case GRPCWebText:
+		return grpcWebText + format
+	}
+	return ""
 }
 
 // appendGRPC appends what tells a gRPC client of a.
-func appendGRPC(fields []router.Field, a *Answer) []router.Field {
+func appendGRPC(fields []router.Field, media string, a *Answer) []router.Field {
 	message := reasonOf(a.Status)
 	if a.Cause != CauseNone {
 		message += ": " + string(a.Cause)
 	}
 	return append(fields,
-		router.Field{Name: "Content-Type", Value: grpcType},
+		router.Field{Name: "Content-Type", Value: media},
 		router.Field{Name: "Grpc-Status", Value: strconv.Itoa(int(a.code()))},
 		router.Field{Name: "Grpc-Message", Value: message})
 }

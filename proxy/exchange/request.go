@@ -59,7 +59,7 @@ func (x *Exchange) RequestFields(dst []router.Field) []router.Field {
 			dst = append(dst, x.fields[i])
 		}
 	}
-	if x.wantsTrailers() {
+	if x.web != NoGRPCWeb || x.wantsTrailers() {
 		dst = append(dst, router.Field{Name: "te", Value: "trailers"})
 	}
 	return dst
