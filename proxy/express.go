@@ -19,7 +19,7 @@ func (s *Server) newLoops(dials bool) *loop.Group {
 	if s.settings.Lane == exchange.LaneFull || dials {
 		return nil
 	}
-	group, err := loop.New(loop.Config{Settings: &s.settings, Stats: &s.stats, Dates: &s.dates, Pressure: &s.pressure})
+	group, err := loop.New(loop.Config{Settings: &s.settings, Stats: &s.stats, Dates: &s.dates, Pressure: &s.pressure, Reclaim: s.pool.reclaim})
 	if err != nil {
 		s.settings.Log.Warn("no express lane", "error", err)
 		return nil

@@ -118,6 +118,10 @@ func (f *flight) pooled(endpoint *router.Endpoint) *h1Upstream {
 }
 
 func (f *flight) dial(endpoint *router.Endpoint) (upstream, exchange.Cause) {
+	if !f.Chosen.Backend.AcquirePending() {
+		return nil, exchange.CauseCircuit
+	}
+	defer f.Chosen.Backend.ReleasePending()
 	limit := min(f.Settings.ConnectTimeout, time.Until(f.attemptBy))
 	up, err := f.server.pool.dial(endpoint, limit)
 	if err != nil {

@@ -22,6 +22,7 @@ type h1Upstream struct {
 	pool     *pool
 	readBy   deadline
 	writeBy  deadline
+	born     time.Time
 	recycled bool        // it came from the pool
 	since    time.Time   // when it became idle
 	later    *h1Upstream // in its idle list
@@ -43,11 +44,10 @@ type h1Upstream struct {
 func (p *pool) dial(endpoint *router.Endpoint, limit time.Duration) (*h1Upstream, error) {
 	ctx, cancel := context.WithTimeout(p.dialing, limit)
 	defer cancel()
-	conn, err := p.open(ctx, endpoint.Addr)
+	conn, err := p.connect(ctx, endpoint)
 	if err != nil {
 		return nil, err
 	}
-	p.stats.Upstream.Add(1)
 	return p.newH1Upstream(endpoint, conn, conn), nil
 }
 
@@ -59,6 +59,7 @@ func (p *pool) newH1Upstream(endpoint *router.Endpoint, conn, wire net.Conn) *h1
 		peek:     newPeek(wire),
 		endpoint: endpoint,
 		pool:     p,
+		born:     time.Now(),
 		readBy:   readDeadline(conn),
 		writeBy:  writeDeadline(conn),
 	}
@@ -67,7 +68,7 @@ func (p *pool) newH1Upstream(endpoint *router.Endpoint, conn, wire net.Conn) *h1
 // close ends the connection. The pool or drop calls it once.
 func (u *h1Upstream) close() {
 	u.conn.Close()
-	u.pool.stats.Upstream.Add(-1)
+	u.pool.closed(u.endpoint)
 }
 
 // quiet reports whether an idle connection can be used: it is open, as far as we
@@ -233,7 +234,7 @@ func (u *h1Upstream) drop() {
 }
 
 func (u *h1Upstream) release(now time.Time) {
-	if !u.persists || !u.payload.Done() || len(u.in.unread()) > 0 {
+	if !u.persists || now.Sub(u.born) >= u.pool.server.settings.UpstreamMaxAge || !u.payload.Done() || len(u.in.unread()) > 0 {
 		u.drop()
 		return
 	}

@@ -152,12 +152,8 @@ func (f *flight) streamOf(endpoint *router.Endpoint, until time.Time) (upstream,
 		if dialing == nil {
 			break
 		}
-		timer := time.NewTimer(time.Until(until))
-		select {
-		case <-dialing:
-			timer.Stop()
-		case <-timer.C:
-			return nil, f.dialFailure(endpoint, os.ErrDeadlineExceeded)
+		if cause := f.awaitDial(endpoint, dialing, until); cause != exchange.CauseNone {
+			return nil, cause
 		}
 	}
 	if list.secure() {
@@ -166,10 +162,11 @@ func (f *flight) streamOf(endpoint *router.Endpoint, until time.Time) (upstream,
 			return up, exchange.CauseNone
 		}
 	}
-	if list.full() {
+	if list.full() || !f.Chosen.Backend.AcquirePending() {
 		list.dialed(nil, false)
 		return nil, exchange.CauseCircuit
 	}
+	defer f.Chosen.Backend.ReleasePending()
 	up, err := p.dialSecure(list, endpoint, until)
 	if err != nil {
 		return nil, f.dialFailure(endpoint, err)
@@ -178,12 +175,29 @@ func (f *flight) streamOf(endpoint *router.Endpoint, until time.Time) (upstream,
 	return up, exchange.CauseNone
 }
 
+// awaitDial waits until somebody else has opened a connection, or failed.
+func (f *flight) awaitDial(endpoint *router.Endpoint, dialing chan struct{}, until time.Time) exchange.Cause {
+	backend := f.Chosen.Backend
+	if !backend.AcquirePending() {
+		return exchange.CauseCircuit
+	}
+	defer backend.ReleasePending()
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	select {
+	case <-dialing:
+		return exchange.CauseNone
+	case <-timer.C:
+		return f.dialFailure(endpoint, os.ErrDeadlineExceeded)
+	}
+}
+
 // dialSecure opens a connection, with TLS if the list has it, and returns a stream of it,
 // or all of it when it speaks HTTP/1.1.
 func (p *pool) dialSecure(list *h2List, endpoint *router.Endpoint, until time.Time) (upstream, error) {
 	ctx, cancel := context.WithDeadline(p.dialing, until)
 	defer cancel()
-	wire, err := p.open(ctx, endpoint.Addr)
+	wire, err := p.connect(ctx, endpoint)
 	if err != nil {
 		list.dialed(nil, false)
 		return nil, err
@@ -192,17 +206,16 @@ func (p *pool) dialSecure(list *h2List, endpoint *router.Endpoint, until time.Ti
 	if list.secure() {
 		secure, err := handshakeWith(ctx, wire, list.tls)
 		if err != nil {
+			p.closed(endpoint)
 			list.dialed(nil, false)
 			return nil, err
 		}
 		conn = secure
 		if secure.ConnectionState().NegotiatedProtocol != "h2" {
-			p.stats.Upstream.Add(1)
 			list.dialed(nil, true)
 			return p.newH1Upstream(endpoint, conn, wire), nil
 		}
 	}
-	p.stats.Upstream.Add(1)
 	u := p.newH2Upstream(list, endpoint, conn, wire)
 	a := u.promise()
 	list.dialed(u, false)
@@ -229,8 +242,11 @@ func (e *handshakeError) Unwrap() error { return e.error }
 // dialFailure says why there is no connection to an endpoint, and marks it.
 func (f *flight) dialFailure(endpoint *router.Endpoint, err error) exchange.Cause {
 	now := time.Now()
-	if !now.Before(f.attemptBy) {
+	switch {
+	case !now.Before(f.attemptBy):
 		return exchange.CauseTimeout
+	case errors.Is(err, errCircuit):
+		return exchange.CauseCircuit
 	}
 	endpoint.Fail(now)
 	var timeout net.Error
@@ -277,7 +293,7 @@ func (p *pool) closeH2() {
 func (p *pool) dialH1(list *h2List, endpoint *router.Endpoint, until time.Time) (*h1Upstream, error) {
 	ctx, cancel := context.WithDeadline(p.dialing, until)
 	defer cancel()
-	wire, err := p.open(ctx, endpoint.Addr)
+	wire, err := p.connect(ctx, endpoint)
 	if err != nil {
 		return nil, err
 	}
@@ -286,9 +302,9 @@ func (p *pool) dialH1(list *h2List, endpoint *router.Endpoint, until time.Time) 
 		config := list.tls.Clone()
 		config.NextProtos = []string{"http/1.1"}
 		if conn, err = handshakeWith(ctx, wire, config); err != nil {
+			p.closed(endpoint)
 			return nil, err
 		}
 	}
-	p.stats.Upstream.Add(1)
 	return p.newH1Upstream(endpoint, conn, wire), nil
 }

@@ -39,6 +39,7 @@ type h2Upstream struct {
 	pool     *pool
 	list     *h2List
 	endpoint *router.Endpoint
+	born     time.Time
 
 	// Guarded by mu.
 	streams  map[uint32]*h2Attempt
@@ -47,6 +48,7 @@ type h2Upstream struct {
 	heard    time.Time // when the endpoint sent something
 	served   bool      // it has answered a request
 	asked    bool      // there is no answer to a PING yet
+	retired  bool      // it is too old for more streams, and not counted any more
 	settled  chan struct{}
 	told     bool // settled is closed: the endpoint's settings have come
 }
@@ -55,7 +57,7 @@ type h2Upstream struct {
 func (p *pool) newH2Upstream(list *h2List, endpoint *router.Endpoint, conn, wire net.Conn) *h2Upstream {
 	now := time.Now()
 	u := &h2Upstream{
-		pool: p, list: list, endpoint: endpoint, streams: map[uint32]*h2Attempt{}, idle: now, heard: now,
+		pool: p, list: list, endpoint: endpoint, streams: map[uint32]*h2Attempt{}, born: now, idle: now, heard: now,
 		settled: make(chan struct{}),
 	}
 	u.server, u.conn, u.wire, u.writeBy, u.relaxed = p.server, conn, wire, writeDeadline(conn), now
@@ -67,6 +69,9 @@ func (p *pool) newH2Upstream(list *h2List, endpoint *router.Endpoint, conn, wire
 func (u *h2Upstream) promise() *h2Attempt {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if u.retires() {
+		return nil
+	}
 	limit := int(h2.DefaultSettings().MaxConcurrentStreams)
 	if u.closed || u.err != nil || !u.codec.CanOpen() || u.codec.Streams()+u.promised >= limit {
 		return nil
@@ -80,6 +85,17 @@ func (u *h2Upstream) promise() *h2Attempt {
 	a.socket = webSocket{}
 	a.u, a.opened, a.kept = u, false, u.served
 	return a
+}
+
+// retires reports whether the connection is too old for more streams. From then on it
+// does not count for the limit of connections, so that another can take its place. mu
+// is held.
+func (u *h2Upstream) retires() bool {
+	if !u.retired && time.Since(u.born) >= u.server.settings.UpstreamMaxAge {
+		u.retired = true
+		u.endpoint.ReleaseConnection()
+	}
+	return u.retired
 }
 
 // run reads until the connection is over.
@@ -178,7 +194,7 @@ func (u *h2Upstream) goesOn() bool {
 	case u.err != nil || u.codec.Done():
 		return false
 	case len(u.streams)+u.promised == 0:
-		return now.Sub(u.idle) < u.pool.limit
+		return !u.retired && now.Sub(u.idle) < u.pool.limit
 	case u.asked:
 		return false // it is dead
 	case now.Sub(u.heard) >= upstreamPing:
@@ -210,6 +226,9 @@ func (u *h2Upstream) shut() {
 	u.mu.Unlock()
 	u.writers.Wait()
 	u.pool.stats.Upstream.Add(-1)
+	if !u.retired {
+		u.endpoint.ReleaseConnection()
+	}
 }
 
 // end closes the connection; its reader notices.

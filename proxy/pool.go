@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
@@ -48,6 +49,45 @@ func newPool(s *Server) *pool {
 	}
 	p.dialing, p.abort = context.WithCancel(context.Background())
 	return p
+}
+
+// errCircuit is why a connection is not opened that would be one too many.
+var errCircuit = errors.New("as many connections as there may be")
+
+// connect opens a connection, which closed ends.
+func (p *pool) connect(ctx context.Context, endpoint *router.Endpoint) (net.Conn, error) {
+	if !endpoint.AcquireConnection() && !(p.makeRoom(endpoint) && endpoint.AcquireConnection()) {
+		return nil, errCircuit
+	}
+	conn, err := p.open(ctx, endpoint.Addr)
+	if err != nil {
+		endpoint.ReleaseConnection()
+		return nil, err
+	}
+	p.stats.Upstream.Add(1)
+	return conn, nil
+}
+
+// closed notes that a connection has ended.
+func (p *pool) closed(endpoint *router.Endpoint) {
+	p.stats.Upstream.Add(-1)
+	endpoint.ReleaseConnection()
+}
+
+// makeRoom closes an idle connection to an endpoint, whoever has it, and reports whether
+// there was one.
+func (p *pool) makeRoom(endpoint *router.Endpoint) bool {
+	return p.reclaim(endpoint) || p.server.loops != nil && p.server.loops.Reclaim(endpoint)
+}
+
+// reclaim closes an idle connection of the pool's own.
+func (p *pool) reclaim(endpoint *router.Endpoint) bool {
+	u := p.get(endpoint)
+	if u == nil {
+		return false
+	}
+	u.close()
+	return true
 }
 
 // get returns the newest idle connection, or nil.

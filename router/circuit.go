@@ -39,6 +39,9 @@ func (e *Endpoint) ReleaseConnection() {
 	e.connections.release(e.backend.settings.Circuit.MaxConnections)
 }
 
+// Limited reports whether there is a limit to the open connections.
+func (e *Endpoint) Limited() bool { return e.backend.settings.Circuit.MaxConnections > 0 }
+
 // counter counts what is under way, if that is limited: without a limit the cores do
 // not pass its memory around. A limit of 0 or less is none.
 type counter struct{ n atomic.Int64 }

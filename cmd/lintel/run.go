@@ -208,6 +208,7 @@ func (p *process) proxySettings() proxy.Settings {
 		BodyTimeout:           unlimited(s.BodyStallTimeout),
 		MinBodyRate:           unlimited(s.MinBodyRate),
 		UpstreamIdleTimeout:   unlimited(s.UpstreamIdleTimeout),
+		UpstreamMaxAge:        unlimited(s.UpstreamMaxAge),
 		DrainTimeout:          s.DrainTimeout,
 		MaxBody:               s.MaxBodyBytes,
 		ProxyProtocolFrom:     s.ProxyProtocolFrom,

@@ -43,6 +43,7 @@ type Settings struct {
 	BodyStallTimeout      time.Duration
 	MinBodyRate           int64
 	UpstreamIdleTimeout   time.Duration
+	UpstreamMaxAge        time.Duration
 	MaxHeaderBytes        int64 // more than 0
 	MaxBodyBytes          int64
 

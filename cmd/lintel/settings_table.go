@@ -112,6 +112,8 @@ func trafficSettings(s *Settings) []setting {
 			usage: "`bytes` a second that a client must send of a request body while it is waited for, on average over 30 s, beyond which the answer is 408; for HTTP/1 alone, where a body holds a connection; 0 means no limit"},
 		{name: "upstream-idle-timeout", value: timeout(&s.UpstreamIdleTimeout, exchange.DefaultUpstreamIdleTimeout),
 			usage: "`time` that an idle connection to an endpoint is kept; 0 means no limit"},
+		{name: "upstream-max-age", value: timeout(&s.UpstreamMaxAge, exchange.DefaultUpstreamMaxAge),
+			usage: "`time` after which a connection to an endpoint is not used again once its requests are answered; 0 means no limit"},
 		{name: "max-header-bytes", value: positive(size(&s.MaxHeaderBytes, int64(h1.DefaultLimits().Head))),
 			usage: "`size` of a request or response head, beyond which it is refused; its first line may have 8 KiB, and a head 128 fields"},
 		{name: "max-body-bytes", value: size(&s.MaxBodyBytes, 0),

@@ -42,7 +42,7 @@ func TestSettingsDefaults(t *testing.T) {
 		LogLevel: "info", LogFormat: "json", AccessLog: true, AccessLogSample: 1,
 		DrainTimeout: 25 * time.Second, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 75 * time.Second,
 		ConnectTimeout: 5 * time.Second, ResponseHeaderTimeout: 60 * time.Second, BodyStallTimeout: 60 * time.Second,
-		UpstreamIdleTimeout: 60 * time.Second, MinBodyRate: 64, MaxHeaderBytes: 65536,
+		UpstreamIdleTimeout: 60 * time.Second, MinBodyRate: 64, UpstreamMaxAge: time.Hour, MaxHeaderBytes: 65536,
 		ExpressLane: true, MaxConnections: 32768, MaxConcurrentStreams: 128, MemoryLimit: containerMemory,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

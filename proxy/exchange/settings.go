@@ -31,6 +31,9 @@ const (
 	DefaultMinBodyRate = 64
 	// Shorter than the 75 s of most servers' keep-alive, so that we close first.
 	DefaultUpstreamIdleTimeout = 60 * time.Second
+	// The keepalive_time of nginx: a reconnect costs nothing at this rate, and what both
+	// sides gather for a connection goes.
+	DefaultUpstreamMaxAge = time.Hour
 	// Bounds file descriptors: 50 busy endpoints keep 12,800 at the most.
 	DefaultMaxIdlePerEndpoint = 256
 	// A connection that waits costs 2 to 10 KiB with its socket buffers, so this many
@@ -84,6 +87,9 @@ type Settings struct {
 	MinBodyRate int64
 	// UpstreamIdleTimeout bounds how long an idle upstream connection is kept: 60 s.
 	UpstreamIdleTimeout time.Duration
+	// UpstreamMaxAge is how old an upstream connection may be to be used again: 1 h. The
+	// exchange that it serves when it gets older is finished.
+	UpstreamMaxAge time.Duration
 	// MaxIdlePerEndpoint bounds the idle connections kept to one endpoint: 256.
 	// Negative keeps none.
 	MaxIdlePerEndpoint int
@@ -162,6 +168,7 @@ func (s Settings) WithDefaults() Settings {
 	s.ResponseHeaderTimeout = duration(s.ResponseHeaderTimeout, DefaultResponseHeaderTimeout)
 	s.BodyTimeout = duration(s.BodyTimeout, DefaultBodyTimeout)
 	s.UpstreamIdleTimeout = duration(s.UpstreamIdleTimeout, DefaultUpstreamIdleTimeout)
+	s.UpstreamMaxAge = duration(s.UpstreamMaxAge, DefaultUpstreamMaxAge)
 	s.DrainTimeout = duration(s.DrainTimeout, DefaultDrainTimeout)
 	s.MinBodyRate = cmp.Or(s.MinBodyRate, DefaultMinBodyRate)
 	s.MaxConnections = cmp.Or(s.MaxConnections, DefaultMaxConnections)

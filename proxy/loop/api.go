@@ -16,6 +16,9 @@ type Config struct {
 	Stats    *exchange.Stats
 	Dates    *exchange.Dates
 	Pressure *exchange.Pressure // nil is none
+	// Reclaim closes an idle connection that others than the loops have to an endpoint,
+	// and reports whether there was one; nil if there are no others.
+	Reclaim func(*router.Endpoint) bool
 	// Loops is their number; 0 takes half of GOMAXPROCS. When there are fewer loops than
 	// that, each of them keeps its processor (P) of the Go scheduler through short waits.
 	Loops int

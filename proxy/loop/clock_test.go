@@ -46,7 +46,7 @@ func newClocked(t *testing.T, settings exchange.Settings, backend *router.Backen
 	rule.Action.Backends = []router.WeightedBackend{{Backend: backend, Weight: 1}}
 	c.table = router.Compile([]router.HostRules{{Socket: "s", Rules: []*router.Rule{rule}}}, nil)
 	var err error
-	c.l, err = newLoop(Config{Settings: &settings, Stats: &c.stats, Dates: new(exchange.Dates)}, 1)
+	c.l, err = newLoop(Config{Settings: &settings, Stats: &c.stats, Dates: new(exchange.Dates)}, 1, newCommons(&c.stats))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,6 +55,7 @@ func newClocked(t *testing.T, settings exchange.Settings, backend *router.Backen
 	t.Cleanup(func() {
 		c.client.Close()
 		c.l.end()
+		c.l.commons.end()
 		if n := c.stats.Upstream.Load(); n != 0 {
 			t.Errorf("%d upstream connections left", n)
 		}
@@ -204,5 +205,31 @@ func TestSlowUploads(t *testing.T) {
 				t.Errorf("status %d after %d pieces, want %d after %d", status, pieces, test.status, test.after)
 			}
 		})
+	}
+}
+
+// A connection that has got old is not used again.
+func TestUpstreamMaxAge(t *testing.T) {
+	for _, limit := range []int{0, 1} {
+		settings := router.BackendSettings{Circuit: router.Circuit{MaxConnections: limit}}
+		c := newClocked(t, exchange.Settings{UpstreamMaxAge: 100 * time.Second}, serving(t, settings))
+		var last *router.Endpoint
+		for i := range 13 { // at 0, 30, 60, 90, 120 s by one connection, and so on
+			c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+			c.turn("the request comes", func() bool { return c.flight() != nil })
+			last = c.flight().Chosen.Backend.Endpoints()[0]
+			c.turn("the exchange ends", func() bool { return c.flight() == nil })
+			if status := c.answered(); status != 200 {
+				t.Fatalf("status %d", status)
+			}
+			idle := c.stats.UpstreamIdle.Load()
+			if open := c.stats.Upstream.Load(); open != idle || (idle == 0) != (i%5 == 4) {
+				t.Errorf("%d of %d connections idle after %d requests", idle, open, i+1)
+			}
+			c.pass(30 * time.Second)
+		}
+		if limit > 0 && c.stats.Upstream.Load() == 1 && last.AcquireConnection() {
+			t.Error("the idle connection does not count")
+		}
 	}
 }

@@ -38,19 +38,38 @@ func (f *flight) connect(again *router.Endpoint, cause exchange.Cause) {
 			f.attempt()
 			return
 		}
-		var errno unix.Errno
-		f.up, errno = f.loop.dial(endpoint)
-		if f.up != nil {
-			f.up.flight = f
-			f.dialled(errno)
+		if cause = f.dial(endpoint); cause == exchange.CauseNone {
 			return
 		}
 		endpoint.Release()
-		endpoint.Fail(f.loop.clock)
 		// Nothing was sent, so any method may go on to the next endpoint.
 		f.tried = append(f.tried, endpoint)
-		again, cause = nil, exchange.CauseConnectRefused
+		again = nil
 	}
+}
+
+// dial begins to open a connection, on which the exchange goes on then. The cause says
+// why there is none.
+func (f *flight) dial(endpoint *router.Endpoint) exchange.Cause {
+	backend := f.Chosen.Backend
+	if !f.loop.acquire(endpoint) {
+		return exchange.CauseCircuit
+	}
+	if !backend.AcquirePending() {
+		endpoint.ReleaseConnection()
+		return exchange.CauseCircuit
+	}
+	up, errno := f.loop.dial(endpoint)
+	if up == nil {
+		backend.ReleasePending()
+		endpoint.ReleaseConnection()
+		endpoint.Fail(f.loop.clock)
+		return exchange.CauseConnectRefused
+	}
+	up.waitsFor = backend
+	f.up, up.flight = up, f
+	f.dialled(errno)
+	return exchange.CauseNone
 }
 
 // startAttempt sets the clock of one attempt.
@@ -84,6 +103,7 @@ func (f *flight) dialled(errno unix.Errno) {
 
 // connected makes the attempt on a new connection.
 func (f *flight) connected() {
+	f.up.waited()
 	f.up.endpoint.OK()
 	f.attempt()
 }

@@ -8,12 +8,15 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"github.com/lintel-dev/lintel/router"
 )
 
 // Group is the loops of a data plane. Its methods are safe for concurrent use.
 type Group struct {
-	loops []*loop
-	next  atomic.Uint32 // the loop that gets the next connection, modulo their number
+	loops   []*loop
+	commons *commons
+	next    atomic.Uint32 // the loop that gets the next connection, modulo their number
 }
 
 // New makes the loops, which take connections but serve none before Run. It fails
@@ -24,9 +27,9 @@ func New(config Config) (*Group, error) {
 	if n <= 0 {
 		n = (runtime.GOMAXPROCS(0) + 1) / 2
 	}
-	g := &Group{}
+	g := &Group{commons: newCommons(config.Stats)}
 	for range n {
-		l, err := newLoop(config, n)
+		l, err := newLoop(config, n, g.commons)
 		if err != nil {
 			for _, l := range g.loops {
 				l.free()
@@ -50,8 +53,13 @@ func (g *Group) Run(ctx context.Context) error {
 		l.box.stop()
 	}
 	running.Wait()
+	g.commons.end()
 	return nil
 }
+
+// Reclaim closes an idle connection to an endpoint that has a limit of them, and reports
+// whether there was one.
+func (g *Group) Reclaim(endpoint *router.Endpoint) bool { return g.commons.reclaim(endpoint) }
 
 // Serve serves a connection until it ends or is handed over. After Run has ended
 // it closes it.

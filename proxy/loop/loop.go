@@ -55,6 +55,7 @@ type loop struct {
 
 	idle      map[*router.Endpoint]*idleList
 	maxIdle   int // in each of them
+	commons   *commons
 	sweepNext timer
 
 	gauges gauges
@@ -72,7 +73,7 @@ type gauges struct {
 	downstream, upstream, idle int64
 }
 
-func newLoop(config Config, loops int) (*loop, error) {
+func newLoop(config Config, loops int, shared *commons) (*loop, error) {
 	poller, err := newPoller()
 	if err != nil {
 		return nil, err
@@ -93,6 +94,8 @@ func newLoop(config Config, loops int) (*loop, error) {
 		maxIdle:  (config.Settings.MaxIdlePerEndpoint + loops - 1) / loops,
 	}
 	l.box.wake = poller.wake
+	l.commons = shared
+	l.sweepNext.at = never
 	l.sweepNext.fire = l.sweep
 	return l, nil
 }

@@ -45,6 +45,9 @@ const recent = 8
 // kernel was asked last: of these it takes the newest. The others have to be looked
 // at.
 func (l *loop) get(endpoint *router.Endpoint) *upstream {
+	if endpoint.Limited() {
+		return l.takeShared(endpoint)
+	}
 	list := l.idle[endpoint]
 	if list == nil {
 		return nil
@@ -73,6 +76,14 @@ func (l *loop) get(endpoint *router.Endpoint) *upstream {
 // put takes a connection whose exchange is over, or closes it when there are enough.
 func (l *loop) put(u *upstream) {
 	u.flight = nil
+	if l.clock.Sub(u.born) >= l.settings.UpstreamMaxAge {
+		u.close()
+		return
+	}
+	if u.endpoint.Limited() {
+		l.share(u)
+		return
+	}
 	list := l.idle[u.endpoint]
 	if list == nil {
 		if len(l.idle) == 0 {
@@ -105,7 +116,7 @@ func (l *loop) sweep() {
 			delete(l.idle, endpoint)
 		}
 	}
-	if len(l.idle) > 0 {
+	if l.commons.sweep(l.clock.Add(-l.settings.UpstreamIdleTimeout)) || len(l.idle) > 0 {
 		l.wheel.set(&l.sweepNext, l.now+int64(sweepInterval))
 	}
 }

@@ -3,6 +3,8 @@
 package loop
 
 import (
+	"time"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/lintel-dev/lintel/router"
@@ -15,6 +17,8 @@ type upstream struct {
 	endpoint *router.Endpoint
 	flight   *flight // nil while idle
 
+	born       time.Time       // when it began to be opened
+	waitsFor   *router.Backend // that counts the wait for it; nil after it
 	connecting bool
 	reused     bool   // it came from an idle list
 	partial    []byte // a part of a response head, until the rest comes
@@ -24,6 +28,13 @@ type upstream struct {
 	next, prev *upstream
 }
 
+// acquire counts a connection that is about to be opened. For a limit it closes an idle
+// one of another owner.
+func (l *loop) acquire(endpoint *router.Endpoint) bool {
+	return endpoint.AcquireConnection() ||
+		(l.commons.reclaim(endpoint) || l.config.Reclaim != nil && l.config.Reclaim(endpoint)) && endpoint.AcquireConnection()
+}
+
 // dial begins to connect to an endpoint. The outcome is 0, EINPROGRESS when it is told
 // later, or why there is no connection.
 func (l *loop) dial(endpoint *router.Endpoint) (*upstream, unix.Errno) {
@@ -31,7 +42,7 @@ func (l *loop) dial(endpoint *router.Endpoint) (*upstream, unix.Errno) {
 	if errno != 0 && errno != unix.EINPROGRESS {
 		return nil, errno
 	}
-	u := &upstream{endpoint: endpoint, connecting: errno == unix.EINPROGRESS}
+	u := &upstream{endpoint: endpoint, born: l.clock, connecting: errno == unix.EINPROGRESS}
 	if !u.open(l, u, fd) {
 		return nil, unix.ENOMEM
 	}
@@ -46,8 +57,18 @@ func (u *upstream) close() {
 		return
 	}
 	u.release()
+	u.waited()
 	u.conn.close()
 	u.loop.gauges.upstream--
+	u.endpoint.ReleaseConnection()
+}
+
+// waited ends the wait for the connection.
+func (u *upstream) waited() {
+	if u.waitsFor != nil {
+		u.waitsFor.ReleasePending()
+		u.waitsFor = nil
+	}
 }
 
 // keep holds on to bytes of the loop's buffer until more come. rest may be a part of
