@@ -16,9 +16,9 @@
 //
 // # One turn
 //
-// A loop asks epoll what is ready, lets each connection go as far as it can,
-// continues those that have used up their budget in the turn before, looks at its
-// timer wheel, and reads its mailbox. It reads the clock once a turn. Only when
+// A loop asks epoll what is ready, reads its mailbox, lets each connection go as far
+// as it can, continues those that have used up their budget in the turn before, and
+// looks at its timer wheel. It reads the clock once a turn. Only when
 // nothing is ready does it wait in the kernel, by a call that the Go scheduler
 // knows of. One goroutine runs a loop and alone touches its connections: there are
 // no locks but that of the mailbox.

@@ -116,12 +116,13 @@ func (l *loop) run() {
 			turns = 0
 		}
 		l.tell()
-		l.dispatch(events)
-		l.goOn()
-		l.wheel.advance(l.now)
+		// First: what happens because of a call has to come after it.
 		if l.box.some.Load() && !l.readMail() {
 			break
 		}
+		l.dispatch(events)
+		l.goOn()
+		l.wheel.advance(l.now)
 		l.flush()
 		l.publish()
 		if turns == yieldEvery {
