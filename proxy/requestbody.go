@@ -49,7 +49,7 @@ func (b *requestBody) reset() {
 // start goes to the beginning of the body; it is called again for each attempt.
 func (b *requestBody) start() {
 	b.received.Store(0)
-	b.left, b.sent = nil, false
+	b.left, b.sent, b.refused = nil, false, false
 }
 
 // sendEarly gives the upstream what came together with the head, as far as it takes it
