@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
+	"github.com/lintel-dev/lintel/proxy/h2"
 	"github.com/lintel-dev/lintel/proxy/tls13"
 	"github.com/lintel-dev/lintel/router"
 )
@@ -55,9 +56,9 @@ type Incoming struct {
 	Session *tls13.Session
 	// AltSvc says that the client may be told that the Socket serves HTTP/3.
 	AltSvc bool
-	// HTTP2 says that the client speaks HTTP/2. All Rules of the Socket have to be plain,
-	// see [router.Table.Plain]: a stream cannot be handed over, and one that would have
-	// to be, after a change of the Table, is refused for the client to try again.
+	// HTTP2 says that the client speaks HTTP/2. All Rules of the Socket should be plain,
+	// see [router.Table.Plain]: a connection can be handed over only while no other of
+	// its streams is open.
 	HTTP2 bool
 	// Draining makes the connection's first exchange its last, and does not wait
 	// long for it.
@@ -74,7 +75,12 @@ type HandedOver struct {
 	// Unread begins with the complete head of the request that the loops could not
 	// serve. That request is to be served even when Draining is set; then it is the
 	// connection's last. The receiver owns the slice.
-	Unread   []byte
+	Unread []byte
+	// HTTP2 is the codec of a connection that speaks HTTP/2, with output that was not
+	// written yet. The receiver owns it. Events tell of the stream that the loops could
+	// not serve, and of nothing else; Unread follows.
+	HTTP2    *h2.Conn
+	Events   []h2.Event
 	Draining bool
 	// Session protects the connection, nil in the clear. Unread was protected by it, and
 	// Sealed, which the receiver owns too, are the records that follow.

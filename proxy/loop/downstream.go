@@ -251,14 +251,13 @@ func (d *downstream) begin(n int) {
 
 // handOver passes the connection on, with the request that has just come.
 func (d *downstream) handOver() {
+	d.part(HandedOver{Unread: slices.Clone(d.in.unread())})
+}
+
+// part passes the connection on. out says what was read from it, in plaintext.
+func (d *downstream) part(out HandedOver) {
 	l := d.loop
-	out := HandedOver{
-		FD:       d.fd,
-		Peer:     d.peer,
-		Local:    d.local,
-		Unread:   slices.Clone(d.in.unread()),
-		Draining: d.drains(),
-	}
+	out.FD, out.Peer, out.Local, out.Draining = d.fd, d.peer, d.local, d.drains()
 	if s := d.secure; s != nil {
 		out.Session = s.session
 		out.Unread = append(out.Unread, s.opened[s.taken:]...)

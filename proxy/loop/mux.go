@@ -27,22 +27,22 @@ type mux struct {
 	free    []*stream
 	head    h2.Response // that is being written
 
-	dirty   bool // it is in loop.dirty
-	served  bool // a stream was opened
-	drained bool // the client was told
-	ending  bool // nothing is read any more: the codec has ended the connection
+	dirty   bool       // it is in loop.dirty
+	served  bool       // a stream was opened
+	held    []h2.Event // of a stream that a loop cannot serve: see hold.go
+	drained bool       // the client was told
+	ending  bool       // nothing is read any more: the codec has ended the connection
 	relaxed int64
 }
 
-// newMux returns one at the beginning of a connection. It does not announce extended
-// CONNECT (RFC 8441 §3), since a loop has no tunnels: browsers then open WebSockets on
-// connections of their own.
+// newMux returns one at the beginning of a connection.
 func newMux(d *downstream) *mux {
 	m := &mux{d: d, streams: map[uint32]*stream{}, relaxed: d.loop.now}
 	settings := h2.DefaultSettings()
 	settings.MaxConcurrentStreams = uint32(d.loop.settings.MaxConcurrentStreams)
 	settings.MaxHeaderBytes = d.loop.settings.Limits.Head
 	settings.MaxFields = d.loop.settings.Limits.Fields
+	settings.ExtendedConnect = true
 	m.codec.Init(h2.Server, settings)
 	return m
 }
@@ -80,7 +80,7 @@ func (m *mux) ready() {
 			return
 		}
 		m.take(d.loop.shared[from : headroom+n])
-		if m.ending {
+		if m.ending || d.fd < 0 {
 			return
 		}
 	}
@@ -108,7 +108,7 @@ func (m *mux) take(data []byte) {
 	}
 	m.soil()
 	m.goOn()
-	if m.d.fd < 0 {
+	if m.d.fd < 0 || m.moveOn() {
 		return
 	}
 	if m.codec.Done() {
@@ -119,6 +119,10 @@ func (m *mux) take(data []byte) {
 
 // on notes an event.
 func (m *mux) on(e *h2.Event) {
+	if m.holds(e) {
+		m.hold(e)
+		return
+	}
 	s := m.streams[e.Stream]
 	switch e.Kind {
 	case h2.RequestHead, h2.HeadTooLarge:
@@ -197,7 +201,7 @@ func (m *mux) soil() {
 func (m *mux) flush() {
 	m.dirty = false
 	d := m.d
-	if d.fd < 0 || d.pending() > 0 {
+	if d.fd < 0 || d.pending() > 0 || m.moveOn() {
 		return
 	}
 	if out := m.codec.Output(); len(out) > 0 {
@@ -249,6 +253,8 @@ func (m *mux) arm() {
 		limit = exchange.FreshGrace
 	case !m.served:
 		limit = s.ReadHeaderTimeout
+	case len(m.held) > 0:
+		limit = holdTimeout
 	case len(m.streams) > 0:
 		d.loop.wheel.set(&d.timer, never)
 		return
@@ -261,6 +267,10 @@ func (m *mux) expire() {
 	d := m.d
 	if m.ending {
 		d.close()
+		return
+	}
+	if len(m.held) > 0 {
+		m.letGo()
 		return
 	}
 	m.codec.GoAway(h2.NoError)

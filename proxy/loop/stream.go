@@ -93,13 +93,11 @@ func (s *stream) translate(head *h2.Request) {
 func (s *stream) goOn() {
 	f := s.flight
 	switch {
-	case s.reset && s.fresh:
-		s.m.close(s)
-	case s.reset:
-		f.giveUp(exchange.CauseClientGone)
 	case s.fresh:
 		s.fresh = false
 		s.start()
+	case s.reset:
+		f.giveUp(exchange.CauseClientGone)
 	default:
 		if len(s.waiting) > 0 {
 			s.writeOn()
@@ -120,14 +118,17 @@ func (s *stream) start() {
 	f.Begin(f.loop.clock)
 	answer := f.Decide(s.m.d.socket.Table())
 	if f.Rule != nil && !f.Rule.Action.Plain() {
-		// The configuration has changed meanwhile. A new connection takes the request,
-		// which nobody has acted on (RFC 9113 §8.7).
+		// The configuration has changed since the connection came. A new one takes the
+		// request, which nobody has acted on (RFC 9113 §8.7).
 		s.m.codec.Reset(s.id, h2.RefusedStream)
 		s.m.close(s)
 		s.m.drain()
 		return
 	}
 	f.start(answer)
+	if s.reset && s.flight == f {
+		f.giveUp(exchange.CauseClientGone)
+	}
 }
 
 // release gives back what the stream holds.
