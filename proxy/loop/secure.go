@@ -111,7 +111,7 @@ func (c *conn) unseal(p, records []byte) int {
 		}
 		if err != nil {
 			s.over = true
-			if err != io.EOF { //nolint:errorlint // returned as it is
+			if err != io.EOF {
 				c.sayGoodbye()
 			}
 			return total

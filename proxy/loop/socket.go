@@ -3,6 +3,7 @@
 package loop
 
 import (
+	"errors"
 	"net/netip"
 	"unsafe"
 
@@ -73,7 +74,7 @@ func connectSocket(addr netip.AddrPort) (int, unix.Errno) {
 	}
 	noDelay(fd)
 	if err := unix.Connect(fd, socketAddress(addr)); err != nil {
-		if err == unix.EINPROGRESS {
+		if errors.Is(err, unix.EINPROGRESS) {
 			return fd, unix.EINPROGRESS
 		}
 		closeDescriptor(fd)
@@ -83,7 +84,7 @@ func connectSocket(addr netip.AddrPort) (int, unix.Errno) {
 }
 
 func errnoOf(err error) unix.Errno {
-	if errno, ok := err.(unix.Errno); ok {
+	if errno, ok := errors.AsType[unix.Errno](err); ok {
 		return errno
 	}
 	return unix.EINVAL
