@@ -72,13 +72,13 @@ func (c *h3Connection) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // maxActive bounds the exchanges of one connection that are under way. A client may open
 // a new stream as soon as it has reset another, while that one's exchange is still being
 // ended.
-const maxActive = 2 * h3Streams
+func (c *h3Connection) maxActive() int { return 2 * c.server.settings.MaxConcurrentStreams }
 
 // enter notes that an exchange begins, and reports whether there may be one more.
 func (c *h3Connection) enter() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.active >= maxActive {
+	if c.active >= c.maxActive() {
 		return false
 	}
 	c.active++
@@ -141,5 +141,7 @@ func (c *h3Connection) client() exchange.Client {
 		Scheme:   "https",
 		Trusted:  c.server.settings.Trusts(peer.Addr()),
 		Protocol: "HTTP/3.0",
+
+		Source: peer, Destination: local,
 	}
 }

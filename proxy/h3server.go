@@ -27,9 +27,6 @@ import (
 // what was sent and not acknowledged, which congestion control bounds. One at rest takes
 // about 75 KiB, garbage included.
 const (
-	// h3Streams bounds the requests that a client may have open at once: RFC 9114 §6.1
-	// asks for at least 100.
-	h3Streams = 128
 	// h3UniStreams leaves room beside the three that HTTP/3 has (RFC 9114 §6.2).
 	h3UniStreams = 8
 	// maxStreamWindow lets an upload run at 160 Mbit/s over a path of 50 ms, and
@@ -257,7 +254,7 @@ func (s *Server) quicConfig() *quic.Config {
 		InitialConnectionReceiveWindow: initialConnectionWindow,
 		MaxConnectionReceiveWindow:     maxConnectionWindow,
 		AllowConnectionWindowIncrease:  func(*quic.Conn, uint64) bool { return !s.pressure.Load() },
-		MaxIncomingStreams:             h3Streams,
+		MaxIncomingStreams:             int64(s.settings.MaxConcurrentStreams),
 		MaxIncomingUniStreams:          h3UniStreams,
 	}
 }
