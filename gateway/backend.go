@@ -63,6 +63,9 @@ func (b *build) resolvePort(service *corev1.Service, p *corev1.ServicePort) (*ro
 	}
 	settings := b.Settings.Backends
 	settings.Protocol = protocol
+	if settings.ProxyProtocol, why = proxyProtocol(service, protocol); why != "" {
+		return nil, unsupported("Service %s has the annotation %s: %q, %s", name, annotationProxyProtocol, service.Annotations[annotationProxyProtocol], why)
+	}
 	return b.backend(ServicePort{Service: name, Port: p.Port}, p.Name, &settings).Backend, refFault{}
 }
 
@@ -87,6 +90,24 @@ func appProtocol(p *corev1.ServicePort) (protocol router.Protocol, why string) {
 		return 0, "which needs a BackendTLSPolicy; that is not supported by this version"
 	default:
 		return 0, "which is not supported; use http, kubernetes.io/ws or kubernetes.io/h2c"
+	}
+}
+
+// proxyProtocol reads how a Service is told whose connection is forwarded, or why it
+// cannot be: it would take a header for a request, or a request for a header.
+func proxyProtocol(service *corev1.Service, protocol router.Protocol) (version router.ProxyProtocol, why string) {
+	value, set := service.Annotations[annotationProxyProtocol]
+	switch {
+	case !set:
+		return router.NoProxyProtocol, ""
+	case value != "v1" && value != "v2":
+		return 0, "which is not supported; use v1 or v2"
+	case protocol == router.H2C:
+		return 0, "which cannot be told over the connections that clients share with HTTP/2; remove it, or use appProtocol http"
+	case value == "v1":
+		return router.ProxyProtocolV1, ""
+	default:
+		return router.ProxyProtocolV2, ""
 	}
 }
 

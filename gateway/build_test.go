@@ -131,6 +131,9 @@ func renderAction(a *router.Action) string {
 
 // renderBackend names a Backend, and what it speaks unless that is HTTP/1.1.
 func renderBackend(b *router.Backend) string {
+	if version := b.Settings().ProxyProtocol; version != router.NoProxyProtocol {
+		return fmt.Sprintf("proxy-v%d %s", version, b.Name)
+	}
 	if b.Protocol() == router.HTTP1 {
 		return b.Name
 	}

@@ -121,5 +121,6 @@ const (
 	kindService      = "Service"
 	kindSecret       = "Secret"
 
-	annotationIngressClass = "kubernetes.io/ingress.class"
+	annotationIngressClass  = "kubernetes.io/ingress.class"
+	annotationProxyProtocol = "lintel.dev/proxy-protocol"
 )

@@ -96,6 +96,9 @@ func (f *flight) startAttempt() {
 
 // reach gets an upstream at endpoint: over a connection that is there, or a new one.
 func (f *flight) reach(endpoint *router.Endpoint) (upstream, exchange.Cause) {
+	if f.Chosen.Backend.Settings().ProxyProtocol != router.NoProxyProtocol {
+		return f.introduce(endpoint)
+	}
 	if f.Chosen.Backend.Protocol() != router.HTTP1 {
 		return f.upstreamOf(endpoint)
 	}
@@ -123,7 +126,7 @@ func (f *flight) dial(endpoint *router.Endpoint) (upstream, exchange.Cause) {
 	}
 	defer f.Chosen.Backend.ReleasePending()
 	limit := min(f.Settings.ConnectTimeout, time.Until(f.attemptBy))
-	up, err := f.server.pool.dial(endpoint, limit)
+	up, err := f.server.pool.dial(endpoint, limit, nil)
 	if err != nil {
 		return nil, f.dialFailure(endpoint, err)
 	}

@@ -23,6 +23,7 @@ type h1Upstream struct {
 	readBy   deadline
 	writeBy  deadline
 	born     time.Time
+	single   bool        // it serves one client alone
 	recycled bool        // it came from the pool
 	since    time.Time   // when it became idle
 	later    *h1Upstream // in its idle list
@@ -40,11 +41,11 @@ type h1Upstream struct {
 	ended    bool    // the endpoint has closed where the response may end so
 }
 
-// dial connects to an endpoint.
-func (p *pool) dial(endpoint *router.Endpoint, limit time.Duration) (*h1Upstream, error) {
+// dial connects to an endpoint, and sends preface.
+func (p *pool) dial(endpoint *router.Endpoint, limit time.Duration, preface []byte) (*h1Upstream, error) {
 	ctx, cancel := context.WithTimeout(p.dialing, limit)
 	defer cancel()
-	conn, err := p.connect(ctx, endpoint)
+	conn, err := p.connect(ctx, endpoint, preface)
 	if err != nil {
 		return nil, err
 	}
@@ -234,7 +235,7 @@ func (u *h1Upstream) drop() {
 }
 
 func (u *h1Upstream) release(now time.Time) {
-	if !u.persists || now.Sub(u.born) >= u.pool.server.settings.UpstreamMaxAge || !u.payload.Done() || len(u.in.unread()) > 0 {
+	if u.single || !u.persists || now.Sub(u.born) >= u.pool.server.settings.UpstreamMaxAge || !u.payload.Done() || len(u.in.unread()) > 0 {
 		u.drop()
 		return
 	}

@@ -22,6 +22,10 @@ const maxH2Connections = 64
 type h2List struct {
 	tls *tls.Config // nil for h2c
 
+	// preface is what connections of HTTP/1.1 begin with, if anything. Such a list is for
+	// one of them, and for no stream.
+	preface []byte
+
 	mu      sync.Mutex // guards what follows
 	open    []*h2Upstream
 	dialing chan struct{} // closed when the dial under way has ended; nil without one
@@ -197,7 +201,7 @@ func (f *flight) awaitDial(endpoint *router.Endpoint, dialing chan struct{}, unt
 func (p *pool) dialSecure(list *h2List, endpoint *router.Endpoint, until time.Time) (upstream, error) {
 	ctx, cancel := context.WithDeadline(p.dialing, until)
 	defer cancel()
-	wire, err := p.connect(ctx, endpoint)
+	wire, err := p.connect(ctx, endpoint, nil)
 	if err != nil {
 		list.dialed(nil, false)
 		return nil, err
@@ -293,7 +297,7 @@ func (p *pool) closeH2() {
 func (p *pool) dialH1(list *h2List, endpoint *router.Endpoint, until time.Time) (*h1Upstream, error) {
 	ctx, cancel := context.WithDeadline(p.dialing, until)
 	defer cancel()
-	wire, err := p.connect(ctx, endpoint)
+	wire, err := p.connect(ctx, endpoint, list.preface)
 	if err != nil {
 		return nil, err
 	}

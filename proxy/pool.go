@@ -54,8 +54,8 @@ func newPool(s *Server) *pool {
 // errCircuit is why a connection is not opened that would be one too many.
 var errCircuit = errors.New("as many connections as there may be")
 
-// connect opens a connection, which closed ends.
-func (p *pool) connect(ctx context.Context, endpoint *router.Endpoint) (net.Conn, error) {
+// connect opens a connection, which closed ends. It begins with preface, if there is one.
+func (p *pool) connect(ctx context.Context, endpoint *router.Endpoint, preface []byte) (net.Conn, error) {
 	if !endpoint.AcquireConnection() && !(p.makeRoom(endpoint) && endpoint.AcquireConnection()) {
 		return nil, errCircuit
 	}
@@ -65,6 +65,14 @@ func (p *pool) connect(ctx context.Context, endpoint *router.Endpoint) (net.Conn
 		return nil, err
 	}
 	p.stats.Upstream.Add(1)
+	if len(preface) == 0 {
+		return conn, nil
+	}
+	if _, err := conn.Write(preface); err != nil { // it fits into any socket buffer
+		conn.Close()
+		p.closed(endpoint)
+		return nil, err
+	}
 	return conn, nil
 }
 

@@ -53,11 +53,12 @@ func (a *arrival) source() netip.AddrPort {
 // identify returns what is known of the client on a socket.
 func (a *arrival) identify(s *socket) exchange.Client {
 	client := exchange.Client{Socket: s.name, Scheme: "http"}
-	if source := a.source(); source.IsValid() {
+	client.Source, client.Destination = a.source(), a.destination()
+	if source := client.Source; source.IsValid() {
 		client.Addr = source.Addr()
 		client.Address = client.Addr.String()
 	}
-	if destination := a.destination(); destination.IsValid() {
+	if destination := client.Destination; destination.IsValid() {
 		client.Port = strconv.Itoa(int(destination.Port()))
 	}
 	client.Trusted = s.server.settings.Trusts(client.Addr)

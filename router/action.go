@@ -30,12 +30,13 @@ func (a *Action) at(point int) *WeightedBackend {
 }
 
 // Plain reports whether the action asks for nothing but an answer of its own, or
-// header filters, a rewrite, weights, timeouts and HTTP/1.1 in the clear to all of its
-// Backends: what can be done without waiting for anything but the sockets of the
-// exchange.
+// header filters, a rewrite, weights, timeouts and HTTP/1.1 in the clear, without a PROXY
+// protocol header, to all of its Backends: what can be done without waiting for anything
+// but the sockets of the exchange.
 func (a *Action) Plain() bool {
 	for i := range a.Backends {
-		if b := a.Backends[i].Backend; b != nil && b.settings.Protocol != HTTP1 {
+		b := a.Backends[i].Backend
+		if b != nil && (b.settings.Protocol != HTTP1 || b.settings.ProxyProtocol != NoProxyProtocol) {
 			return false
 		}
 	}

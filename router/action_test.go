@@ -108,6 +108,7 @@ func TestPlain(t *testing.T) {
 		{"unresolved", to(nil), true},
 		{"two Backends", to(backendOf(1), backendOf(1)), true},
 		{"h2c", to(h2c), false},
+		{"PROXY protocol", to(NewBackendWith("default/app:80", BackendSettings{ProxyProtocol: ProxyProtocolV2})), false},
 		{"one of two h2c", to(backendOf(1), h2c), false},
 		{"https", to(https), false},
 	} {

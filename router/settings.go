@@ -10,6 +10,9 @@ type BackendSettings struct {
 	Protocol Protocol
 	// TLS is set for HTTPS, and for nothing else.
 	TLS *BackendTLS
+	// ProxyProtocol tells endpoints whose connection is forwarded. It is not for H2C, where
+	// clients share connections.
+	ProxyProtocol ProxyProtocol
 
 	Outlier Outlier
 	// SlowStart is how long an endpoint that comes to others takes to get its full
@@ -20,7 +23,7 @@ type BackendSettings struct {
 
 // Equal reports whether a Backend made with s need not be replaced by one with o.
 func (s *BackendSettings) Equal(o *BackendSettings) bool {
-	return s.Protocol == o.Protocol && s.TLS.Equal(o.TLS) &&
+	return s.Protocol == o.Protocol && s.TLS.Equal(o.TLS) && s.ProxyProtocol == o.ProxyProtocol &&
 		s.Outlier == o.Outlier && s.SlowStart == o.SlowStart && s.Circuit == o.Circuit
 }
 
@@ -28,6 +31,9 @@ func (s *BackendSettings) Equal(o *BackendSettings) bool {
 func (s *BackendSettings) check() {
 	if (s.TLS != nil) != (s.Protocol == HTTPS) {
 		panic("router: a Backend has BackendTLS if, and only if, it speaks HTTPS")
+	}
+	if s.ProxyProtocol != NoProxyProtocol && s.Protocol == H2C {
+		panic("router: connections that clients share cannot tell of one by the PROXY protocol")
 	}
 	if s.TLS != nil && s.TLS.ServerName == "" {
 		panic("router: BackendTLS without a ServerName recognises nobody")

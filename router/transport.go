@@ -33,6 +33,17 @@ func (p Protocol) String() string {
 	}
 }
 
+// ProxyProtocol is the version of the PROXY protocol header with which connections to
+// endpoints begin.
+type ProxyProtocol uint8
+
+// The versions.
+const (
+	NoProxyProtocol ProxyProtocol = iota
+	ProxyProtocolV1
+	ProxyProtocolV2
+)
+
 // BackendTLS is how endpoints are recognised over TLS, as BackendTLSPolicy has it
 // (GEP-1897). It is immutable once a Backend has it.
 type BackendTLS struct {
