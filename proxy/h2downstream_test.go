@@ -441,3 +441,36 @@ func TestPrefaceInPieces(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkProxyH2 is [BenchmarkProxy] over HTTP/2, with many streams at a time.
+func BenchmarkProxyH2(b *testing.B) {
+	for _, m := range rawH2Modes {
+		for _, streams := range []int{1, 16} {
+			b.Run(fmt.Sprintf("%s/%d", m.name, streams), func(b *testing.B) {
+				g := newGateway(b, m, Settings{Lane: exchange.LaneFull})
+				g.server.settings.Observe = nil
+				g.route("/", minimalBackend(b, 1024))
+				g.apply()
+				r := g.dialH2()
+				r.must(r.frames.WriteWindowUpdate(0, 1<<30))
+				r.frames.ReadMetaHeaders = nil
+				r.frames.SetReuseFrames()
+				_ = r.conn.SetDeadline(time.Time{})
+				b.ReportAllocs()
+				next, open := uint32(1), 0
+				for done := 0; done < b.N; {
+					for ; open < streams && done+open < b.N; open++ {
+						r.get(next, "/", "user-agent", "bench", "accept", "*/*")
+						next += 2
+					}
+					frame, err := r.frames.ReadFrame()
+					r.must(err)
+					if data, ok := frame.(*http2.DataFrame); ok && data.StreamEnded() {
+						done++
+						open--
+					}
+				}
+			})
+		}
+	}
+}
