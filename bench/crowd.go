@@ -17,10 +17,13 @@ import (
 )
 
 const (
-	// idleTime is how long connections are idle before memory is measured. Lintel
-	// gives back what starting needed 5 s after its start; Go's runtime, which gives
-	// back slowly, has time for some of what making the connections needed.
+	// idleTime is how long connections are idle before memory is measured: runtimes
+	// give back slowly what making them needed.
 	idleTime = 12 * time.Second
+	// settledAge is how old a proxy has to be when the connections come. Lintel gives
+	// back what starting needed, pages of its program too, 5 s after its start: if
+	// that came later, memory would look lower than it stays.
+	settledAge = 7 * time.Second
 	// again is how many of the idle connections make another request.
 	again = 200
 	// headTimeout is how long a head may take: Lintel's default, given to all.
@@ -118,6 +121,9 @@ func (b *bench) idle(ctx context.Context, c Case, all []*contestant, up *upstrea
 		}
 	}()
 	for _, p := range all {
+		if err := sleepUntil(ctx, p.started.Add(settledAge)); err != nil {
+			return nil, err
+		}
 		fmt.Fprintf(b.log, "%s: %d connections: %s\n", c.Name, c.Conns, p.name)
 		h, err := b.hold(ctx, p, up)
 		switch {
@@ -131,10 +137,8 @@ func (b *bench) idle(ctx context.Context, c Case, all []*contestant, up *upstrea
 	}
 	var right []*contestant
 	for _, h := range holding {
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(time.Until(h.since.Add(idleTime))):
+		if err := sleepUntil(ctx, h.since.Add(idleTime)); err != nil {
+			return nil, err
 		}
 		if err := b.askAgain(ctx, h, up); err != nil {
 			b.reject(c, h.name, err)
@@ -143,6 +147,15 @@ func (b *bench) idle(ctx context.Context, c Case, all []*contestant, up *upstrea
 		right = append(right, h.contestant)
 	}
 	return right, nil
+}
+
+func sleepUntil(ctx context.Context, t time.Time) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(time.Until(t)):
+		return nil
+	}
 }
 
 // hold opens the connections of the case, each of which makes a request.

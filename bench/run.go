@@ -30,6 +30,7 @@ type contestant struct {
 	site    Site
 	checker *checker
 	process *process
+	started time.Time // when it served
 	samples []sample
 	alone   []sample // without slow clients
 	rss     int      // KiB
@@ -211,6 +212,7 @@ func (b *bench) start(ctx context.Context, c Case, p installed, up *upstream) (*
 		process.stop()
 		return nil, err
 	}
+	started.started = time.Now()
 	if err := process.settle(ctx); err != nil {
 		process.stop()
 		return nil, err
