@@ -124,7 +124,7 @@ func (s *socket) toLoop(a *arrival, in loop.Incoming) bool {
 	if in.FD, ok = duplicate(tcp); !ok {
 		return false
 	}
-	tcp.Close()
+	_ = tcp.Close() // the duplicate goes on
 	s.served.Add(1)
 	s.server.loops.Serve(in)
 	return true

@@ -85,7 +85,7 @@ func (c *secureConn) fill() error {
 	if n > 0 {
 		return nil
 	}
-	if err == io.EOF { //nolint:errorlint // readers return it as it is
+	if err == io.EOF {
 		return io.ErrUnexpectedEOF // no close_notify
 	}
 	return err
