@@ -30,7 +30,7 @@ type h2Stream struct {
 
 // begin fills s for the request that e tells of.
 func (s *h2Stream) begin(h *h2Downstream, e *h2.Event) {
-	s.h2Flow.reset(&h.h2Link)
+	s.reset(&h.h2Link)
 	s.h, s.id, s.ended = h, e.Stream, e.End
 	s.waits, s.refusal = false, 0
 	s.socket = webSocket{}
@@ -39,10 +39,9 @@ func (s *h2Stream) begin(h *h2Downstream, e *h2.Event) {
 	f.canceled, f.switches = false, false
 	f.Request = &s.request
 	f.begin()
-	switch {
-	case e.Kind == h2.HeadTooLarge:
+	if e.Kind == h2.HeadTooLarge {
 		s.refusal = http.StatusRequestHeaderFieldsTooLarge
-	default:
+	} else {
 		s.translate(e.Request)
 	}
 }
