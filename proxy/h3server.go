@@ -184,6 +184,7 @@ func (s *socket) openHTTP3() {
 	config := s.tls.Clone()
 	config.MinVersion = tls.VersionTLS13
 	config.NextProtos = []string{http3.NextProtoH3}
+	config.GetConfigForClient = s.askClients(config)
 	s.h3.Store(&h3Listener{socket: s, port: port, config: config})
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net/netip"
 	"sync"
@@ -33,6 +34,11 @@ type Listener struct {
 	// and no error the client gets the alert unrecognized_name. It may differ
 	// from one Apply to the next: the socket stays open.
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// ClientAuth is what is asked of clients' certificates over TLS, and ClientCAs the
+	// authorities that they are checked against, as in [tls.Config]: nil stands for the
+	// system's. When either changes, connections that were admitted before drain.
+	ClientAuth tls.ClientAuthType
+	ClientCAs  *x509.CertPool
 }
 
 // Server is the data plane. Its methods are safe for concurrent use.
@@ -135,7 +141,7 @@ func (s *Server) Apply(table *router.Table, listeners []Listener) map[string]err
 	for _, l := range listeners {
 		if sock := s.sockets[l.Name]; sock != nil {
 			result[l.Name] = nil
-			sock.setCertificates(l.GetCertificate)
+			sock.secure(&l)
 			if s.phase == serving {
 				sock.startHTTP3()
 			}

@@ -44,6 +44,7 @@ type socket struct {
 
 	// certificates answers handshakes; nil means plain.
 	certificates atomic.Pointer[getCertificate]
+	clientAuth   atomic.Pointer[clientAuth] // nil asks for no certificate
 
 	h3 atomic.Pointer[h3Listener] // the HTTP/3 side, nil when there is none; changed holding the Server's mu
 
@@ -90,9 +91,11 @@ func (s *Server) newSocket(l Listener, listener net.Listener) *socket {
 			return (*get)(hello)
 		},
 	}
+	sock.tls.GetConfigForClient = sock.askClients(sock.tls)
 	sock.handshakes = tls13.NewServer(sock.tls)
 	if l.GetCertificate != nil {
 		sock.certificates.Store(&l.GetCertificate)
+		sock.clientAuth.Store(clientAuthOf(&l))
 	}
 	return sock
 }
@@ -106,21 +109,26 @@ func (s *socket) table() *router.Table {
 	return current
 }
 
-// setCertificates changes how handshakes are answered from now on. When the
-// socket turns from plain to TLS or back, the connections of the other kind
+// secure changes how handshakes are answered from now on. When the socket turns from
+// plain to TLS or back, or asks something else of clients, the connections that it has
 // drain.
-func (s *socket) setCertificates(get getCertificate) {
+func (s *socket) secure(l *Listener) {
 	defer s.followHTTP3()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	plain := s.certificates.Load() == nil
+	get, asked := l.GetCertificate, clientAuthOf(l)
+	changed := (s.certificates.Load() == nil) != (get == nil) || !s.clientAuth.Load().equal(asked)
+	s.clientAuth.Store(asked)
 	if get == nil {
 		s.certificates.Store(nil)
 	} else {
 		s.certificates.Store(&get)
 	}
-	if plain != (get == nil) {
+	if changed {
 		s.drain()
+		for c := range s.h3Connections {
+			c.drain()
+		}
 	}
 }
 

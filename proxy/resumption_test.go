@@ -1,0 +1,96 @@
+package proxy
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"math/big"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/lintel-dev/lintel/router"
+)
+
+// resumer is a client of one request a connection, which keeps its sessions.
+type resumer struct {
+	g      *gateway
+	config *tls.Config
+}
+
+func (g *gateway) resumer(version uint16) *resumer {
+	return &resumer{g, &tls.Config{
+		InsecureSkipVerify: true, ServerName: "app.test", MinVersion: version, MaxVersion: version,
+		ClientSessionCache: tls.NewLRUClientSessionCache(8),
+	}}
+}
+
+// request does one, for a path, and reports whether its session was resumed.
+func (r *resumer) request(path string) bool {
+	r.g.t.Helper()
+	conn, err := tls.Dial("tcp", r.g.address(), r.config)
+	if err != nil {
+		r.g.t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\n\r\n"); err != nil {
+		r.g.t.Fatal(err)
+	}
+	answer, err := io.ReadAll(conn) // and the tickets before it
+	if err != nil || len(answer) < 12 || string(answer[9:12]) != "200" {
+		r.g.t.Fatalf("%q, %v", answer, err)
+	}
+	return conn.ConnectionState().DidResume
+}
+
+// anotherCertificate is one for app.test that is not that of certificateFor.
+func anotherCertificate(t *testing.T) *tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(2), DNSNames: []string{"app.test"}, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// A client that comes again resumes its session, whichever lane serves it, and after
+// certificates were swapped too.
+func TestSessionsAreResumed(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		t.Run(tls.VersionName(version), func(t *testing.T) {
+			run(t, []mode{tlsMode}, Settings{}, func(t *testing.T, g *gateway) {
+				backend := httpBackend(t, func(http.ResponseWriter, *http.Request) {})
+				g.route("/", backend)
+				// Its requests leave the event loops.
+				g.route("/full", newIntroduced(t, router.BackendSettings{ProxyProtocol: router.ProxyProtocolV1}).Backend)
+				g.apply()
+				r := g.resumer(version)
+				if r.request("/") {
+					t.Error("the first session was resumed")
+				}
+				for _, path := range []string{"/", "/full", "/full", "/"} {
+					if !r.request(path) {
+						t.Errorf("no session resumed for %s", path)
+					}
+				}
+				other := anotherCertificate(t)
+				g.server.Apply(g.table(), []Listener{{
+					Name:           socketName,
+					GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return other, nil },
+				}})
+				if !r.request("/") {
+					t.Error("no session resumed after a swap of certificates")
+				}
+			})
+		})
+	}
+}
