@@ -6,6 +6,8 @@ package loop
 const (
 	// headSize holds any usual request head, and small bodies with it.
 	headSize = 8 << 10
+	// smallHead is a part of a head that waits for the rest in as many bytes as it has.
+	smallHead = 1 << 10
 	// pieceSize is what one read of a body may bring: large enough that system calls
 	// cost little beside the copying.
 	pieceSize = 64 << 10
@@ -83,8 +85,20 @@ func (in *input) push(p []byte) {
 
 func (in *input) grow(n int) {
 	unread := in.unread()
-	in.buf = append(make([]byte, 0, max(in.from.size, len(unread)+n)), unread...)
+	in.buf = append(in.from.get(len(unread)+n), unread...)
 	in.r = 0
+}
+
+// shrink keeps the unread bytes in no more room than they need. Nothing may point into
+// the buffer any more.
+func (in *input) shrink() {
+	unread := in.unread()
+	if cap(in.buf) < in.from.size && in.r == 0 {
+		return // as before
+	}
+	small := append(make([]byte, 0, len(unread)), unread...)
+	in.from.put(in.buf)
+	in.buf, in.r = small, 0
 }
 
 // compact gives back what is not needed for the unread bytes. Nothing may point into

@@ -206,6 +206,12 @@ func (d *downstream) awaitHead() {
 		d.in.compact()
 		return
 	}
+	if len(d.in.unread()) <= smallHead {
+		// It costs less to parse that again than to keep a buffer and a flight for
+		// everybody who takes his time.
+		d.giveBack()
+		d.in.shrink()
+	}
 	if d.state != heading {
 		d.state = heading
 		d.loop.wheel.set(&d.timer, d.loop.now+int64(d.loop.settings.ReadHeaderTimeout))
@@ -223,6 +229,9 @@ func (d *downstream) refuseHead(err error) {
 
 // refuse answers what is no request, and ends the connection.
 func (d *downstream) refuse(a exchange.Answer) {
+	if d.flight == nil {
+		d.borrow()
+	}
 	d.state = busy
 	f := d.flight
 	f.Report.Start = d.loop.clock
