@@ -142,6 +142,7 @@ func (f *flight) deliver() exchange.Cause {
 		f.Keep = false
 	}
 	cause := f.writeCause(f.down.head(&f.response, f.progress))
+	f.response.Detach()
 	if cause == exchange.CauseNone {
 		cause = f.deliverBody()
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/lintel-dev/lintel/router"
@@ -54,6 +55,26 @@ func TestTrailersFiltered(t *testing.T) {
 				t.Errorf("%d %q", res.StatusCode, body)
 			}
 			onlySum(t, "request", <-seen)
+			onlySum(t, "response", res.Trailer)
+		}
+	})
+}
+
+// What Connection has nominated still holds when the buffer that the head came in
+// has been used for the body.
+func TestTrailersAfterLongBody(t *testing.T) {
+	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+		chunk := "4000\r\n" + strings.Repeat("x-other, ", 0x4000/9) + strings.Repeat(" ", 0x4000%9) + "\r\n"
+		g.route("/", rawBackend(t, answering("HTTP/1.1 200 OK\r\nConnection: X-Hop\r\nTransfer-Encoding: chunked\r\n\r\n"+
+			strings.Repeat(chunk, 20)+"0\r\nX-Hop: 1\r\nX-Sum: 7\r\n\r\n")))
+		g.apply()
+		c := g.dial()
+		for range 2 {
+			c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+			res, body := c.response("GET")
+			if len(body) != 20*0x4000 {
+				t.Errorf("%d bytes", len(body))
+			}
 			onlySum(t, "response", res.Trailer)
 		}
 	})

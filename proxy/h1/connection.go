@@ -34,6 +34,24 @@ func (r *Response) HopByHop(name string) bool {
 	return IsHopByHop(name) || r.section.nominates(name)
 }
 
+// Detach lets the buffer that r was parsed from be used again while the body is read:
+// from now on Fields is nil and Reason is not valid, and HopByHop answers as before.
+func (r *Response) Detach() {
+	r.section.detach()
+	r.Fields = nil
+}
+
+// detach keeps what nominates reads, in memory of its own, and nothing else.
+func (s *section) detach() {
+	kept := s.fields[:0]
+	for i := range s.fields {
+		if s.seen&optOther != 0 && fold(s.fields[i].Name, "connection") {
+			kept = append(kept, Field{Name: "Connection", Value: strings.Clone(s.fields[i].Value)})
+		}
+	}
+	s.fields = kept
+}
+
 func (s *section) nominates(name string) bool {
 	if s.seen&optOther == 0 || fold(name, "host") || fold(name, "content-length") {
 		return false

@@ -4,11 +4,9 @@ package loop
 
 import (
 	"net/http"
-	"slices"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/proxy/h1"
-	"github.com/lintel-dev/lintel/router"
 )
 
 // maxInterim bounds the 1xx responses before a final one: 102 (Processing) may come
@@ -82,14 +80,13 @@ func (f *flight) readHeads(data []byte) bool {
 			f.up.keep(data)
 			return true
 		}
-		head := data[:n]
 		data = data[n:]
 		switch status := f.response.Status; {
 		case status == http.StatusSwitchingProtocols, status < 200 && f.interims == maxInterim:
 			f.attemptFails(exchange.CauseUpstreamInvalid)
 			return false
 		case status >= 200:
-			return f.deliver(head, data)
+			return f.deliver(data)
 		case status != http.StatusContinue || !f.continued:
 			f.continued = f.continued || status == http.StatusContinue
 			if !f.down.interim(&f.response) {
@@ -104,7 +101,7 @@ func (f *flight) readHeads(data []byte) bool {
 }
 
 // deliver sends the final response to the client: its head, and what came of the body.
-func (f *flight) deliver(head, data []byte) bool {
+func (f *flight) deliver(data []byte) bool {
 	l := f.loop
 	f.answered = true
 	f.stage = delivering
@@ -118,25 +115,13 @@ func (f *flight) deliver(head, data []byte) bool {
 	if !f.passOn(data, headToo) {
 		return false
 	}
-	f.retain(head)
+	f.response.Detach()
 	f.up.release()
 	if f.spliceable() {
 		f.splice()
 		return false
 	}
 	return true
-}
-
-// retain keeps what the trailers of the response will be compared with: its fields
-// point into a buffer that is about to be used again.
-func (f *flight) retain(head []byte) {
-	if f.response.Framing != h1.Chunked {
-		return
-	}
-	if _, nominates := router.Lookup(f.response.Fields, "Connection"); nominates {
-		// It was parsed before, so it is in order.
-		_, _ = f.response.Parse(slices.Clone(head), f.Settings.Limits, f.request.Method)
-	}
 }
 
 // passOn passes on what data has of the payload, maybe behind the head, and reports
