@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/proxy/h1"
 	"github.com/lintel-dev/lintel/proxy/h2"
 )
@@ -41,7 +42,9 @@ type h2Flow struct {
 	// Of whoever writes.
 	writable signal
 	latest   time.Time // no write may last beyond; zero for no such time
-	pending  []byte    // payload that waits for more, or for the end
+	rate     int64     // least bytes a second that the peer must take; 0 for any
+	pace     exchange.Pace
+	pending  []byte // payload that waits for more, or for the end
 }
 
 // reset readies a flow for a stream.
@@ -67,6 +70,7 @@ func (f *h2Flow) reset(l *h2Link) {
 	f.heads, f.pending = f.heads[:0], nil
 	f.ended, f.err, f.blocked = false, nil, false
 	f.latest = time.Time{}
+	f.rate, f.pace = 0, exchange.Pace{}
 	f.given, f.started, f.touched = false, false, false
 	f.stopped.Store(false)
 	f.readable, f.writable = readable, writable
@@ -189,6 +193,7 @@ func (f *h2Flow) interrupt() {
 func (f *h2Flow) send(p []byte, fin h2.Fin) error {
 	l := f.link
 	until := f.patience()
+	var since time.Time // when the wait for room began; zero while there is none
 	for {
 		if err := f.failure(); err != nil {
 			return err
@@ -196,6 +201,12 @@ func (f *h2Flow) send(p []byte, fin h2.Fin) error {
 		n, err := l.codec.WriteData(f.id, p, fin)
 		if err != nil {
 			return errStreamOver
+		}
+		if n > 0 && !since.IsZero() {
+			if f.pace.Waited(time.Since(since), n, f.rate) {
+				return os.ErrDeadlineExceeded
+			}
+			since = time.Time{}
 		}
 		if p = p[n:]; len(p) == 0 {
 			return nil
@@ -210,6 +221,9 @@ func (f *h2Flow) send(p []byte, fin h2.Fin) error {
 		if !f.blocked {
 			f.blocked = true
 			l.blocked = append(l.blocked, f)
+		}
+		if since.IsZero() {
+			since = time.Now()
 		}
 		l.mu.Unlock()
 		woken := f.writable.wait(time.Until(until))

@@ -32,6 +32,7 @@ type h2Stream struct {
 func (s *h2Stream) begin(h *h2Downstream, e *h2.Event) {
 	s.reset(&h.h2Link)
 	s.h, s.id, s.ended = h, e.Stream, e.End
+	s.rate = h.server.settings.MinBodyRate
 	s.waits, s.refusal = false, 0
 	s.socket = webSocket{}
 	f := &s.flight

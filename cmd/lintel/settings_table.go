@@ -109,7 +109,7 @@ func trafficSettings(s *Settings) []setting {
 		{name: "body-stall-timeout", value: timeout(&s.BodyStallTimeout, exchange.DefaultBodyTimeout),
 			usage: "`time` between two pieces of a body, from and to either side; 0 means no limit"},
 		{name: "min-body-rate", value: size(&s.MinBodyRate, exchange.DefaultMinBodyRate),
-			usage: "`bytes` a second that a client must send of a request body while it is waited for, on average over 30 s, beyond which the answer is 408; for HTTP/1 alone, where a body holds a connection; 0 means no limit"},
+			usage: "`bytes` a second that a client must send of a request body while it is waited for, on average over 30 s, beyond which the answer is 408; for HTTP/1 alone, where a body holds a connection; over HTTP/2 it is how much room a client must make for a response that waits; 0 means no limit"},
 		{name: "upstream-idle-timeout", value: timeout(&s.UpstreamIdleTimeout, exchange.DefaultUpstreamIdleTimeout),
 			usage: "`time` that an idle connection to an endpoint is kept; 0 means no limit"},
 		{name: "upstream-max-age", value: timeout(&s.UpstreamMaxAge, exchange.DefaultUpstreamMaxAge),

@@ -14,7 +14,9 @@ const PaceGrace = 30 * time.Second
 //
 // It is meant for HTTP/1 requests, each of which has a connection to itself. A stream of
 // HTTP/2 and HTTP/3 that idles holds none, and gRPC clients keep theirs open for hours;
-// there it judges only how fast a client takes a response that waits for it.
+// there it judges only how fast a client makes room for a response that waits for it,
+// which costs it a few bytes at will. Over HTTP/1 the kernel makes it take a good part of
+// a socket buffer, or one piece as we read them, within each BodyTimeout.
 type Pace struct {
 	waited time.Duration
 	moved  int64 // bytes, in that time

@@ -83,7 +83,8 @@ type Settings struct {
 	// but no silence.
 	BodyTimeout time.Duration
 	// MinBodyRate is how many bytes a second a client of HTTP/1 must send of a request's
-	// body on average while it is waited for, over each [PaceGrace]: 64, then 408.
+	// body on average while it is waited for, over each [PaceGrace]: 64, then 408. One of
+	// HTTP/2 must make room for as much of a response, or its stream is reset.
 	MinBodyRate int64
 	// UpstreamIdleTimeout bounds how long an idle upstream connection is kept: 60 s.
 	UpstreamIdleTimeout time.Duration

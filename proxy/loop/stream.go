@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/proxy/h1"
@@ -37,6 +38,7 @@ type stream struct {
 	last    ending // what comes behind it
 	trails  []h1.Field
 	since   int64 // when that last got less
+	pace    exchange.Pace
 }
 
 // ending is how a response goes on behind what was given.
@@ -99,8 +101,9 @@ func (s *stream) goOn() {
 	case s.reset:
 		f.giveUp(exchange.CauseClientGone)
 	default:
-		if len(s.waiting) > 0 {
-			s.writeOn()
+		if len(s.waiting) > 0 && !s.writeOn() {
+			f.giveUp(exchange.CauseClientStalled)
+			return
 		}
 		f.clientReady()
 	}
@@ -383,12 +386,16 @@ func (s *stream) block() {
 	}
 }
 
-// writeOn gives what waits.
-func (s *stream) writeOn() {
+// writeOn gives what waits. It reports false when the client takes that too slowly.
+func (s *stream) writeOn() bool {
+	wait := time.Duration(s.m.d.loop.now - s.since)
 	n, ok := s.offer(s.waiting)
 	switch {
 	case !ok:
 		s.waiting = s.waiting[:0] // nobody is there
+	case n > 0 && s.pace.Waited(wait, n, s.m.d.loop.settings.MinBodyRate):
+		s.waiting = s.waiting[:0] // for nobody
+		return false
 	case n > 0:
 		s.since = s.m.d.loop.now
 		s.waiting = s.waiting[:copy(s.waiting, s.waiting[n:])]
@@ -396,6 +403,7 @@ func (s *stream) writeOn() {
 	if len(s.waiting) > 0 {
 		s.block()
 	}
+	return true
 }
 
 // finish ends the stream. A client that still sends is told that nobody reads (RFC
