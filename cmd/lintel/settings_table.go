@@ -11,6 +11,12 @@ const (
 	configUsage = "`file` of settings in YAML; its keys are the flags' names in camelCase"
 )
 
+// What less of makes no sense: it would refuse every request.
+const (
+	minHeaderBytes = 1 << 10
+	minMemory      = 16 << 20 // about what Lintel takes without a client
+)
+
 // setting is one row of the table that flags, environment variables, the
 // configuration file and docs/configuration.md are made from.
 type setting struct {
@@ -114,7 +120,7 @@ func trafficSettings(s *Settings) []setting {
 			usage: "`time` that an idle connection to an endpoint is kept; 0 means no limit"},
 		{name: "upstream-max-age", value: timeout(&s.UpstreamMaxAge, exchange.DefaultUpstreamMaxAge),
 			usage: "`time` after which a connection to an endpoint is not used again once its requests are answered; 0 means no limit"},
-		{name: "max-header-bytes", value: positive(size(&s.MaxHeaderBytes, int64(h1.DefaultLimits().Head))),
+		{name: "max-header-bytes", value: positive(atLeast(minHeaderBytes, size(&s.MaxHeaderBytes, int64(h1.DefaultLimits().Head)))),
 			usage: "`size` of a request or response head, beyond which it is refused; its first line may have 8 KiB, and a head 128 fields"},
 		{name: "max-body-bytes", value: size(&s.MaxBodyBytes, 0),
 			usage: "`size` of a request body, beyond which the answer is 413; 0 means no limit"},
@@ -146,7 +152,7 @@ func protectionSettings(s *Settings) []setting {
 			usage: "`number` of open connections of one client address (of one /64 in IPv6), trusted proxies excepted; 0 means no limit, which is right behind a load balancer that hides addresses"},
 		{name: "max-concurrent-streams", value: count(&s.MaxConcurrentStreams, exchange.DefaultMaxConcurrentStreams),
 			usage: "`number` of requests that one client connection may have under way at once, over HTTP/2 and HTTP/3"},
-		{name: "memory-limit", value: memory(&s.MemoryLimit),
+		{name: "memory-limit", value: atLeast(minMemory, memory(&s.MemoryLimit)),
 			usage: "`size` of the memory that Lintel may use, or `container` for the limit of the container, if there is one; when three quarters are in use, new requests get 503 with Retry-After; 0 means no limit"},
 		{name: "error-cause", value: onOff(&s.ErrorCause, false),
 			usage: "say in Lintel's own error answers what was wrong, in the field X-Lintel-Cause: `on|off`"},

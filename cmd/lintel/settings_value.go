@@ -61,6 +61,20 @@ func positive[T cmp.Ordered](v *value[T]) *value[T] {
 	return v
 }
 
+// atLeast refuses what is less than least, but for zero, which means no limit, and the
+// negative numbers that stand for words.
+func atLeast(least int64, v *value[int64]) *value[int64] {
+	parse := v.parse
+	v.parse = func(text string) (int64, error) {
+		parsed, err := parse(text)
+		if err == nil && parsed > 0 && parsed < least {
+			return 0, fmt.Errorf("must be %s or more", formatSize(least))
+		}
+		return parsed, err
+	}
+	return v
+}
+
 func text(place *string, preset string) *value[string] {
 	*place = preset
 	return &value[string]{
@@ -154,6 +168,9 @@ func count(place *int, preset int) *value[int] {
 		place: place,
 		parse: func(s string) (int, error) {
 			n, err := strconv.ParseInt(s, 10, 32)
+			if errors.Is(err, strconv.ErrRange) && n > 0 {
+				return 0, fmt.Errorf("must be %d or less", n)
+			}
 			if err != nil || n < 1 {
 				return 0, errors.New("must be a whole number, 1 or more")
 			}
@@ -169,8 +186,11 @@ func timeout(place *time.Duration, preset time.Duration) *value[time.Duration] {
 		place: place,
 		parse: func(s string) (time.Duration, error) {
 			d, err := time.ParseDuration(s)
-			if err != nil || d < 0 {
+			if err != nil {
 				return 0, errors.New("must be a time with its unit, such as 500ms, 30s or 1m30s")
+			}
+			if d < 0 {
+				return 0, errors.New("must not be negative")
 			}
 			return d, nil
 		},
@@ -194,6 +214,9 @@ func limit(place *int, preset int) *value[int] {
 	v := count(place, preset)
 	v.parse = func(s string) (int, error) {
 		n, err := strconv.ParseInt(s, 10, 32)
+		if errors.Is(err, strconv.ErrRange) && n > 0 {
+			return 0, fmt.Errorf("must be %d or less", n)
+		}
 		if err != nil || n < 0 {
 			return 0, errors.New("must be a whole number, 0 or more")
 		}
