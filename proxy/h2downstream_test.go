@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -371,24 +372,18 @@ func TestWebSocketRefusedOverH2(t *testing.T) {
 	for response, want := range map[string]string{
 		"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n":                                                                 "403",
 		"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n":                                                                        "502",
-		"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: none\r\n\r\n": "",
+		"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: none\r\n\r\n": "502",
 	} {
 		run(t, rawH2Modes, Settings{}, func(t *testing.T, g *gateway) {
 			g.route("/", rawBackend(t, answering(response)))
 			g.apply()
 			r := g.dialH2()
 			r.head(1, 0, ":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":authority", "app.test", ":path", "/")
-			switch f := r.next().(type) {
-			case *http2.MetaHeadersFrame:
-				if s := f.PseudoValue("status"); s != want {
-					t.Errorf("%s, want %s", s, want)
-				}
-			case *http2.RSTStreamFrame:
-				if want != "" {
-					t.Errorf("reset, want %s", want)
-				}
-			default:
-				t.Errorf("%v", f)
+			if f, ok := r.next().(*http2.MetaHeadersFrame); !ok || f.PseudoValue("status") != want {
+				t.Errorf("%v, want %s", f, want)
+			}
+			if x := g.observed(1); strconv.Itoa(x.Status) != want || want == "502" && x.Cause != exchange.CauseUpstreamInvalid {
+				t.Errorf("observed %d, %q; want %s", x.Status, x.Cause, want)
 			}
 		})
 	}

@@ -33,7 +33,7 @@ func (s *socket) receivePreamble(conn net.Conn) {
 	s.mu.Unlock()
 	if err != nil {
 		if bad, ok := errors.AsType[proxyprotocol.Error](err); ok {
-			s.server.settings.Log.Warn("connection refused", "socket", s.name, "peer", conn.RemoteAddr(), "error", bad)
+			s.server.settings.Log.Warn("connection refused", "socket", s.name, "peer", conn.RemoteAddr().String(), "error", bad)
 		}
 		conn.Close()
 		s.leave()

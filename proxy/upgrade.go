@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,10 @@ func (f *flight) upgrade() exchange.Cause {
 	f.down.bound(f.deadline)
 
 	client, pending, err := f.down.upgrade(&f.response)
+	if errors.Is(err, errNotAgreed) {
+		f.answered, f.Report.Status = false, 0 // nothing of it was sent
+		return exchange.CauseUpstreamInvalid
+	}
 	if err != nil {
 		return f.writeCause(err)
 	}
