@@ -14,11 +14,13 @@ import (
 	"github.com/lintel-dev/lintel/router"
 )
 
-// What a Server's owner deals with stands in package exchange.
 type (
+	// Settings of a [Server].
 	Settings = exchange.Settings
-	Report   = exchange.Report
-	Stats    = exchange.Stats
+	// Report tells of one exchange.
+	Report = exchange.Report
+	// Stats are gauges of a [Server].
+	Stats = exchange.Stats
 )
 
 // ErrStopped is the reason of every socket that is applied after Run's context
