@@ -43,8 +43,8 @@ func accepted(over Transport) map[string]string {
 	}
 }
 
-// TestLintel runs every case against a running lintel, cleartext and over TLS. It
-// prints "N passed, N skipped, N failed" for each.
+// TestLintel runs every case against a running lintel, cleartext and over TLS, in both
+// lanes. It prints "N passed, N skipped, N failed" for each.
 func TestLintel(t *testing.T) {
 	if *lintelPath == "" {
 		t.Skip("run by `make h2spec`")
@@ -55,30 +55,36 @@ func TestLintel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	addresses := startLintel(t)
-	for _, over := range []Transport{Cleartext, TLS} {
-		t.Run(string(over), func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), runTimeout)
-			defer cancel()
-			report, err := Run(ctx, h2spec, addresses[over], over)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Logf("%s: %v", over, report)
-			for _, f := range report.Failed {
-				name := f.Section + " " + f.Case
-				if reason := accepted(over)[name]; reason != "" {
-					t.Logf("%s: accepted: %s", name, reason)
-					continue
-				}
-				t.Errorf("%s\n%s", name, f.Reason)
-			}
-		})
+	for _, lane := range []string{"on", "off"} {
+		addresses := startLintel(t, "--express-lane="+lane)
+		for _, over := range []Transport{Cleartext, TLS} {
+			t.Run(fmt.Sprintf("%s, express lane %s", over, lane), func(t *testing.T) { testCases(t, h2spec, over, addresses[over]) })
+		}
 	}
 }
 
-// startLintel serves one backend over both transports, and returns the addresses.
-func startLintel(t *testing.T) map[Transport]string {
+// testCases runs every case against one address.
+func testCases(t *testing.T, h2spec string, over Transport, address string) {
+	ctx, cancel := context.WithTimeout(t.Context(), runTimeout)
+	defer cancel()
+	report, err := Run(ctx, h2spec, address, over)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s: %v", over, report)
+	for _, f := range report.Failed {
+		name := f.Section + " " + f.Case
+		if reason := accepted(over)[name]; reason != "" {
+			t.Logf("%s: accepted: %s", name, reason)
+			continue
+		}
+		t.Errorf("%s\n%s", name, f.Reason)
+	}
+}
+
+// startLintel serves one backend over both transports, with these settings, and returns
+// the addresses.
+func startLintel(t *testing.T, flags ...string) map[Transport]string {
 	t.Helper()
 	backend := startBackend(t)
 	plain, secure, admin := freeAddress(t), freeAddress(t), freeAddress(t)
@@ -89,8 +95,8 @@ func startLintel(t *testing.T) map[Transport]string {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	process := exec.Command(*lintelPath, "run", "--manifests", folder, "--admin-address", admin,
-		"--http-port", "0", "--https-port", "0", "--access-log", "off")
+	process := exec.Command(*lintelPath, append([]string{"run", "--manifests", folder, "--admin-address", admin,
+		"--http-port", "0", "--https-port", "0", "--access-log", "off"}, flags...)...)
 	process.Stderr = &log
 	if err := process.Start(); err != nil {
 		t.Fatalf("start lintel: %v", err)
