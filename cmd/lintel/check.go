@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"cmp"
 	"fmt"
 	"io"
@@ -21,8 +22,14 @@ func newCheckCommand() *cobra.Command {
 		Short: "Validate manifests without serving them; exit 1 if there is a mistake",
 		Long: `Validate the manifests of a directory, a file, or standard input (-), as an API
 server and the gateway would. Every mistake is one line with file, line, object and
-field on standard output. The exit code is 0 if there is none, and 1 otherwise.`,
-		Args: cobra.ExactArgs(1),
+field on standard output. The exit code is 0 if there is none, and 1 if there is one, or
+if PATH cannot be read.`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return errors.New("check needs one PATH: a directory, a file, or - for standard input")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			settings, err := reader.Read(os.Environ())
 			if err != nil {
