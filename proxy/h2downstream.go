@@ -37,6 +37,7 @@ func (c *connection) serveH2() {
 	now := time.Now()
 	h := &h2Downstream{c: c, streams: map[uint32]*h2Stream{}, idle: now}
 	h.server, h.conn, h.wire, h.writeBy, h.relaxed = c.server, c.conn, c.wire, writeDeadline(c.conn), now
+	h.drained = newSignal()
 	if c.codec != nil {
 		h.codec = *c.codec // which nobody else uses any more
 	} else {
@@ -106,6 +107,7 @@ func (h *h2Downstream) take() bool {
 	now := time.Now()
 	h.relax(now)
 	h.kick()
+	h.settle()
 	if h.over || h.err != nil || h.codec.Done() {
 		return false
 	}

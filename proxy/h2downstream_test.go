@@ -230,6 +230,37 @@ func TestSlowReaderOverH2(t *testing.T) {
 	})
 }
 
+// A client that asks on and on, and reads nothing, is not read from any more: answers
+// without payload know no window that would stop them.
+func TestDeafClientOverH2(t *testing.T) {
+	const head, batch, enough = 8 << 10, 32, 4000 // 32 MiB of heads, more than sockets hold
+	run(t, rawH2Modes, Settings{}, func(t *testing.T, g *gateway) {
+		var asked atomic.Int64
+		g.route("/", httpBackend(t, func(w http.ResponseWriter, _ *http.Request) {
+			asked.Add(1)
+			w.Header().Set("Large", strings.Repeat("x", head))
+			w.WriteHeader(http.StatusNoContent)
+		}))
+		g.apply()
+		r := g.dialH2()
+		for id := uint32(1); ; {
+			sent := asked.Load() + batch
+			for range batch {
+				r.get(id, "/")
+				id += 2
+			}
+			for since := time.Now(); asked.Load() < sent; time.Sleep(time.Millisecond) {
+				if time.Since(since) > 2*time.Second {
+					return
+				}
+			}
+			if sent > enough {
+				t.Fatalf("%d answers of %d bytes wait for the client", sent, head)
+			}
+		}
+	})
+}
+
 // A client that resets its request takes it away from the upstream at once.
 func TestResetMidBodyOverH2(t *testing.T) {
 	run(t, rawH2Modes, Settings{}, func(t *testing.T, g *gateway) {

@@ -32,6 +32,8 @@ type h2Link struct {
 	err     error     // the connection cannot be used any more
 	closed  bool      // its reader has ended: nothing is started any more
 	relaxed time.Time
+
+	drained signal // wakes settle
 }
 
 // flush writes what waits, unless somebody is about it. mu is held, but not while it
@@ -68,6 +70,7 @@ func (l *h2Link) write() {
 		}
 		l.codec.Sent(n)
 		l.unblock()
+		l.drained.notify()
 		l.writeBy.extend(time.Now(), l.server.settings.BodyTimeout)
 		l.mu.Unlock()
 		_, err := l.conn.Write((*buf)[:n])
@@ -89,6 +92,19 @@ func (l *h2Link) fail(err error) {
 	l.err = err
 	l.wire.Close()
 	l.unblock()
+	l.drained.notify()
+}
+
+// settle waits while the peer leaves much of what it has asked for unread: its reader
+// calls it, as each answer is small and there is no end of them. Whoever writes gives
+// up in the end. mu is held, but not while it waits.
+func (l *h2Link) settle() {
+	for l.err == nil && l.codec.Congested() {
+		l.kick()
+		l.mu.Unlock()
+		l.drained.wait(maxWait)
+		l.mu.Lock()
+	}
 }
 
 // unblock wakes the streams that wait for room. mu is held.

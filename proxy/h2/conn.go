@@ -119,10 +119,11 @@ func (c *Conn) Sent(n int) {
 	c.out = c.out[:0]
 }
 
-// Congested says whether MaxBuffered bytes wait in Output. The owner then writes
-// before it reads on, so that nothing piles up for a peer that asks and does not
-// listen: heads and trailers are taken whatever waits already.
-func (c *Conn) Congested() bool { return len(c.Output()) >= c.settings.MaxBuffered }
+// Congested says whether twice MaxBuffered bytes wait in Output, which payload alone
+// never comes to. The owner then writes before it reads on, so that nothing piles up
+// for a peer that asks and does not listen: heads and trailers are taken whatever
+// waits already.
+func (c *Conn) Congested() bool { return len(c.Output()) >= 2*c.settings.MaxBuffered }
 
 // room returns out to append to, its written part cut off when that pays.
 func (c *Conn) room() []byte {
