@@ -69,6 +69,7 @@ func TestFootprintWaitsForQuiet(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		want := []time.Duration{14 * time.Second, 74 * time.Second}
 		if !slices.Equal(given, want) {
 			t.Errorf("memory was given back after %v, want %v", given, want)
