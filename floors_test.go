@@ -95,7 +95,7 @@ func TestImportsGoDownOnly(t *testing.T) {
 	rules, testRules := mayImport(), testsMayImport()
 	for _, p := range listPackages(t) {
 		path, ours := strings.CutPrefix(p.ImportPath, module+"/")
-		if !ours || path == "internal/deps" {
+		if !ours {
 			continue
 		}
 		if _, known := rules[floor(path)]; !known {
@@ -137,7 +137,7 @@ func TestRouterNeedsTheStandardLibraryAlone(t *testing.T) {
 func TestOnlyCmdAndProxyKnowBothPackagesCalledTLS(t *testing.T) {
 	for _, p := range listPackages(t) {
 		path := strings.TrimPrefix(p.ImportPath, module+"/")
-		if inside(path, "cmd") || inside(path, "proxy") || inside(path, "internal/deps") {
+		if inside(path, "cmd") || inside(path, "proxy") {
 			continue
 		}
 		if slices.Contains(p.Imports, "crypto/tls") && slices.Contains(p.Imports, module+"/tls") {
