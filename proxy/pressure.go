@@ -11,20 +11,27 @@ import (
 const (
 	// pressureInterval is how often the memory in use is looked at: a flood fills
 	// some tens of MiB in it, which the margin above pressureOn has room for.
-	pressureInterval = 100 * time.Millisecond
+	pressureInterval = 50 * time.Millisecond
 	// From pressureOn percent of the limit on new requests are refused, and below
 	// pressureOff they are served again. What is counted is in use for sure, without
 	// garbage; closer to the limit the collector would take the processor for itself.
 	// The distance keeps it from flapping.
 	pressureOn  = 75
 	pressureOff = 65
+	// pressureFull percent with the garbage are too much too: what is in use is known
+	// after a collection alone, and a flood does not wait for one.
+	pressureFull = 90
 )
 
 // watchMemory keeps pressure up to date until ctx ends.
 func watchMemory(ctx context.Context, limit int64, pressure *exchange.Pressure) {
 	ticker := time.NewTicker(pressureInterval)
 	defer ticker.Stop()
-	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
+	sample := []metrics.Sample{
+		{Name: "/gc/heap/live:bytes"},
+		{Name: "/memory/classes/heap/objects:bytes"}, // live or garbage
+		{Name: "/memory/classes/heap/stacks:bytes"},
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -32,9 +39,10 @@ func watchMemory(ctx context.Context, limit int64, pressure *exchange.Pressure) 
 		case <-ticker.C:
 		}
 		metrics.Read(sample)
-		used := int64(sample[0].Value.Uint64() + sample[1].Value.Uint64())
+		stacks := int64(sample[2].Value.Uint64())
+		used, held := int64(sample[0].Value.Uint64())+stacks, int64(sample[1].Value.Uint64())+stacks
 		switch {
-		case used >= limit/100*pressureOn:
+		case used >= limit/100*pressureOn, held >= limit/100*pressureFull:
 			pressure.Store(true)
 		case used < limit/100*pressureOff:
 			pressure.Store(false)
