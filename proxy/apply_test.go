@@ -289,13 +289,25 @@ func TestDrainTimeout(t *testing.T) {
 	})
 }
 
-// A connection that was opened just before the drain gets its first exchange.
-func TestDrainServesFreshConnection(t *testing.T) {
+// A connection that was opened just before the drain gets its first exchange, and one
+// that is kept gets another: the client does not know better, and what it sends may be
+// on the way.
+func TestDrainServesFreshConnection(t *testing.T) { drainServes(t, 0) }
+func TestDrainServesKeptConnection(t *testing.T)  { drainServes(t, 1) }
+
+// drainServes has one more exchange after those before the drain.
+func drainServes(t *testing.T, before int) {
 	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
 		g.route("/", httpBackend(t, echo))
 		g.apply()
 		c := g.dial()
 		eventually(t, "the connection is accepted", func() bool { return g.server.Stats().Downstream.Load() == 1 })
+		for range before {
+			c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+			if res, _ := c.response("GET"); res.StatusCode != 200 || res.Close {
+				t.Errorf("before: %d, close %v", res.StatusCode, res.Close)
+			}
+		}
 		g.stop()
 		eventually(t, "the socket is closed", func() bool {
 			conn, err := new(net.Dialer).DialContext(context.Background(), "tcp", c.conn.RemoteAddr().String())

@@ -148,17 +148,15 @@ func (c *connection) await() bool {
 		return true
 	}
 	if len(c.in.unread()) > 0 { // pipelined
-		if c.draining.Load() {
-			c.linger()
-			return false
-		}
 		return true
 	}
 	if c.state.Load() != fresh {
 		c.readBy.extend(time.Now(), c.server.settings.IdleTimeout)
 		c.state.Store(unused)
-		if c.draining.Load() {
-			return false
+		if c.draining.Load() { // since the response, which did not say so
+			c.mu.Lock()
+			c.readBy.exactly(time.Now().Add(exchange.FreshGrace))
+			c.mu.Unlock()
 		}
 	}
 	n, _ := c.conn.Read(c.in.room())
@@ -177,8 +175,8 @@ func (c *connection) become(state uint32) {
 	}
 }
 
-// drain makes the exchange in flight the last one, and ends an unused
-// connection. It is called by other goroutines.
+// drain makes the exchange in flight the last one, or one that is on the way. It is
+// called by other goroutines.
 func (c *connection) drain() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -190,9 +188,7 @@ func (c *connection) drain() {
 		return
 	}
 	switch c.state.Load() {
-	case unused:
-		_ = c.wire.SetReadDeadline(past)
-	case fresh:
+	case unused, fresh:
 		_ = c.wire.SetReadDeadline(time.Now().Add(exchange.FreshGrace))
 	}
 }

@@ -53,8 +53,8 @@ const (
 	// ContinueTimeout is how long a client that expects 100 (Continue) waits for
 	// the upstream's, before we send our own.
 	ContinueTimeout = time.Second
-	// FreshGrace is what a connection that never sent a request gets when its
-	// socket drains: its first request may be on the way.
+	// FreshGrace is what a connection without a request gets when its socket drains:
+	// one may be on the way, and its response says that it was the last.
 	FreshGrace = time.Second
 	// LingerTimeout bounds how long a request body that nobody wants any more is
 	// still read, so that the client gets to see the response and not a reset.

@@ -308,17 +308,13 @@ func (d *downstream) next() {
 	d.giveBack()
 	d.in.compact()
 	d.state = unused
-	draining := d.drains()
-	switch pipelined := len(d.in.unread()) > 0; {
-	case draining && pipelined:
-		d.linger()
-	case draining:
-		d.close()
-	default:
-		l.wheel.set(&d.timer, l.now+int64(l.settings.IdleTimeout))
-		if pipelined || d.mayRead() {
-			l.resume(&d.conn)
-		}
+	limit := l.settings.IdleTimeout
+	if d.drains() { // since the response, which did not say so
+		limit = exchange.FreshGrace
+	}
+	l.wheel.set(&d.timer, l.now+int64(limit))
+	if len(d.in.unread()) > 0 || d.mayRead() {
+		l.resume(&d.conn)
 	}
 }
 
@@ -355,20 +351,14 @@ func (d *downstream) discardInput() {
 // drains reports whether no exchange follows the one in flight.
 func (d *downstream) drains() bool { return d.draining || d.socket.Drained() != d.drained }
 
-// drain makes the exchange in flight the last one, and ends an unused connection.
+// drain makes the exchange in flight the last one, or one that is on the way.
 func (d *downstream) drain() {
 	if d.draining {
 		return
 	}
 	d.draining = true
 	switch d.state {
-	case unused:
-		if len(d.in.unread()) > 0 {
-			d.linger()
-			return
-		}
-		d.close()
-	case fresh:
+	case unused, fresh:
 		d.loop.wheel.set(&d.timer, d.loop.now+int64(exchange.FreshGrace))
 	case multiplexed:
 		d.mux.drain()
