@@ -166,6 +166,37 @@ func TestMemoryPressureRefusesNewRequests(t *testing.T) {
 	})
 }
 
+// With a MemoryLimit there are no more exchanges at once than it has room for, however
+// little each of them takes at first.
+func TestMemoryLimitBoundsExchanges(t *testing.T) {
+	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+		g.server.pressure.Limit(64 << 10) // MemoryLimit itself would be exceeded by the test
+		arrived, release := make(chan struct{}), make(chan struct{})
+		g.route("/", httpBackend(t, func(http.ResponseWriter, *http.Request) {
+			arrived <- struct{}{}
+			<-release
+		}))
+		g.apply()
+		first := g.dial()
+		first.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n")
+		<-arrived
+		for range 2 {
+			if res, _ := g.get("/"); res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
+				t.Errorf("one too many got %d", res.StatusCode)
+			}
+		}
+		close(release)
+		if res, _ := first.response(http.MethodGet); res.StatusCode != http.StatusOK {
+			t.Errorf("the first got %d", res.StatusCode)
+		}
+		g.observed(3)
+		go func() { <-arrived }()
+		if res, _ := g.get("/"); res.StatusCode != http.StatusOK {
+			t.Errorf("after it: %d", res.StatusCode)
+		}
+	})
+}
+
 func TestMemoryIsWatched(t *testing.T) {
 	for limit, want := range map[int64]bool{1: true, 1 << 40: false} {
 		var pressure exchange.Pressure

@@ -86,6 +86,9 @@ func New(settings Settings) *Server {
 		sockets:  map[string]*socket{},
 	}
 	s.pool = newPool(s)
+	if s.settings.MemoryLimit > 0 {
+		s.pressure.Limit(s.settings.MemoryLimit)
+	}
 	s.clients = admission{
 		limit: s.settings.MaxConnectionsPerAddress,
 		free:  func(address netip.Addr) bool { return s.settings.Trusts(address) },

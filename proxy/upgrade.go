@@ -35,6 +35,7 @@ func (f *flight) upgrade() exchange.Cause {
 		return f.writeCause(err)
 	}
 	conn, early := f.up.tunnel()
+	f.Lighten()
 	f.relay(&relay{client: client, upstream: conn}, pending, early)
 	f.ended = true
 	return exchange.CauseNone

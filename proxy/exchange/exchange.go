@@ -57,6 +57,7 @@ type Exchange struct {
 	Report Report
 
 	admitted bool             // counted at the Backend
+	weighs   bool             // counted at Pressure
 	endpoint *router.Endpoint // of the last attempt, nil before
 
 	fields  []router.Field // of the head that is being written

@@ -134,7 +134,8 @@ type Settings struct {
 	MaxConcurrentStreams int
 	// MemoryLimit is how much memory there is for the heap and the stacks, in bytes.
 	// When three quarters of it are in use, new requests are answered 503 with
-	// Retry-After, and what is under way goes on. Zero and negative mean no limit.
+	// Retry-After, and what is under way goes on. So they are when there are more of them
+	// than 64 KiB each leave room for. Zero and negative mean no limit.
 	MemoryLimit int64
 
 	// Observe is called after each exchange, on the connection's goroutine: it

@@ -7,13 +7,26 @@ import (
 )
 
 // Admit counts the exchange at its Backend, until it is observed. The cause says when
-// the Backend has enough to do already.
+// the Backend has enough to do already, or there is no memory for one more.
 func (x *Exchange) Admit() Cause {
+	if !x.Pressure.enter() {
+		return CauseOverload
+	}
 	if !x.Chosen.Backend.Acquire() {
+		x.Pressure.leave()
 		return CauseCircuit
 	}
-	x.admitted = true
+	x.admitted, x.weighs = true, true
 	return CauseNone
+}
+
+// Lighten says that the exchange has given its buffers back, and goes on with little
+// memory: it became a conversation, which may be silent for long.
+func (x *Exchange) Lighten() {
+	if x.weighs {
+		x.Pressure.leave()
+		x.weighs = false
+	}
 }
 
 // Try notes that an attempt is made at endpoint. It does not count the exchange there:
@@ -26,6 +39,7 @@ func (x *Exchange) Try(endpoint *router.Endpoint) {
 
 // conclude tells the Backend and the endpoint that the exchange has ended, and how.
 func (x *Exchange) conclude(now time.Time) {
+	x.Lighten()
 	if x.admitted {
 		x.Chosen.Backend.Release()
 		x.admitted = false
