@@ -46,6 +46,9 @@ func (f *flight) upgrade() exchange.Cause {
 func (f *flight) relay(r *relay, pending, early []byte) {
 	f.server.stats.Upgraded.Add(1)
 	defer f.server.stats.Upgraded.Add(-1)
+	if f.relayExpress(r, pending, early) {
+		return
+	}
 
 	r.limit, r.buffers = f.Settings.BodyTimeout, f.server.heads
 	toUpstream, toClient := writeDeadline(r.upstream), writeDeadline(r.client)

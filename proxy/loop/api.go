@@ -2,6 +2,7 @@ package loop
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/proxy/h2"
@@ -86,4 +87,16 @@ type HandedOver struct {
 	// Sealed, which the receiver owns too, are the records that follow.
 	Session *tls13.Session
 	Sealed  []byte
+}
+
+// Pair is an upgraded connection to be relayed. The Group owns it from the call of
+// [Group.Relay] on.
+type Pair struct {
+	Client, Upstream int // descriptors of connected TCP sockets that do not block
+	// Pending goes to the upstream and Early to the client before anything else: they were
+	// read already.
+	Pending, Early []byte
+	// WriteLimit bounds the time in which a side takes nothing of what waits for it, and
+	// HalfClosedLimit the silence of one after the other has ended. Both are positive.
+	WriteLimit, HalfClosedLimit time.Duration
 }

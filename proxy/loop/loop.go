@@ -257,6 +257,7 @@ func (l *loop) end() {
 		call()
 	}
 	l.abort(nil)
+	l.cutRelays()
 	l.closeIdle()
 	l.closePipes()
 	l.publish()

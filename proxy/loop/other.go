@@ -5,6 +5,8 @@ package loop
 import (
 	"context"
 	"errors"
+
+	"github.com/lintel-dev/lintel/router"
 )
 
 // Group is the loops of a data plane. There are none but on Linux.
@@ -19,8 +21,23 @@ func (*Group) Run(context.Context) error { return errors.ErrUnsupported }
 // Serve is never called.
 func (*Group) Serve(Incoming) {}
 
+// Reclaim is never called.
+func (*Group) Reclaim(*router.Endpoint) bool { return false }
+
 // Drain is never called.
 func (*Group) Drain(Socket) {}
 
 // Abort is never called.
 func (*Group) Abort(Socket) {}
+
+// Relay is never called.
+func (*Group) Relay(Pair) *Relay { return nil }
+
+// Relay is an upgraded connection.
+type Relay struct{}
+
+// Wait is never called.
+func (*Relay) Wait() (toUpstream, toClient int64) { return 0, 0 }
+
+// Cut is never called.
+func (*Relay) Cut() {}

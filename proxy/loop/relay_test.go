@@ -1,0 +1,155 @@
+//go:build linux
+
+package loop
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// connected returns a connection, and the descriptor of its peer.
+func connected(t *testing.T) (net.Conn, int) {
+	t.Helper()
+	listener := listen(t, nil)
+	defer listener.Close()
+	near, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { near.Close() })
+	_ = near.SetDeadline(time.Now().Add(20 * time.Second))
+	far, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	raw, err := far.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd := -1
+	_ = raw.Control(func(own uintptr) { fd, err = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return near, fd
+}
+
+// relaying returns both ends of a relay.
+func relaying(t *testing.T, r *rig, p Pair) (client, upstream net.Conn, relay *Relay) {
+	t.Helper()
+	client, p.Client = connected(t)
+	upstream, p.Upstream = connected(t)
+	return client, upstream, r.group.Relay(p)
+}
+
+func expectBytes(t *testing.T, conn net.Conn, want string) {
+	t.Helper()
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(conn, got); err != nil || string(got) != want {
+		t.Fatalf("got %q, %v; want %q", got, err, want)
+	}
+}
+
+func expectClosed(t *testing.T, conn net.Conn) {
+	t.Helper()
+	if n, err := conn.Read(make([]byte, 1)); n > 0 || err == nil {
+		t.Fatal("it goes on")
+	} else if late, ok := err.(net.Error); ok && late.Timeout() {
+		t.Fatal("it is not closed")
+	}
+}
+
+func expectCounts(t *testing.T, relay *Relay, toUpstream, toClient int64) {
+	t.Helper()
+	if up, down := relay.Wait(); up != toUpstream || down != toClient {
+		t.Errorf("%d bytes to the upstream and %d to the client, want %d and %d", up, down, toUpstream, toClient)
+	}
+}
+
+// What was read already goes first; and silence ends a relay once a side has ended.
+func TestRelayHalfClosed(t *testing.T) {
+	const limit = 300 * time.Millisecond
+	for _, first := range []string{"client", "upstream"} {
+		t.Run(first, func(t *testing.T) {
+			r := newRig(t, func(net.Conn, *bufio.Reader) {})
+			client, upstream, relay := relaying(t, r, Pair{
+				Pending: []byte("pending"), Early: []byte("early"),
+				WriteLimit: time.Minute, HalfClosedLimit: limit,
+			})
+			expectBytes(t, client, "early")
+			expectBytes(t, upstream, "pending")
+			ends, stays := client, upstream
+			if first == "upstream" {
+				ends, stays = stays, ends
+			}
+			start := time.Now()
+			_ = ends.(*net.TCPConn).CloseWrite()
+			expectClosed(t, stays) // as the end was passed on
+			for range 4 {
+				time.Sleep(limit / 3) // no silence
+				_, _ = stays.Write([]byte("on"))
+				expectBytes(t, ends, "on")
+			}
+			expectClosed(t, ends)
+			if took := time.Since(start); took < 2*limit {
+				t.Errorf("it ended after %v", took)
+			}
+			if first == "client" {
+				expectCounts(t, relay, int64(len("pending")), int64(len("earlyonononon")))
+			} else {
+				expectCounts(t, relay, int64(len("pendingonononon")), int64(len("early")))
+			}
+		})
+	}
+}
+
+// A relay ends when it is told to, when the Group ends, and when that has ended before.
+func TestRelayCut(t *testing.T) {
+	r := newRig(t, func(net.Conn, *bufio.Reader) {})
+	limits := Pair{WriteLimit: time.Minute, HalfClosedLimit: time.Minute}
+	client, upstream, relay := relaying(t, r, limits)
+	_, _ = client.Write([]byte("a"))
+	expectBytes(t, upstream, "a")
+	relay.Cut()
+	expectClosed(t, client)
+	expectClosed(t, upstream)
+	expectCounts(t, relay, 1, 0)
+	relay.Cut()
+
+	client, upstream, relay = relaying(t, r, limits)
+	r.end()
+	expectClosed(t, client)
+	expectClosed(t, upstream)
+	expectCounts(t, relay, 0, 0)
+	relay.Cut()
+
+	client, upstream, relay = relaying(t, r, limits)
+	expectClosed(t, client)
+	expectClosed(t, upstream)
+	expectCounts(t, relay, 0, 0)
+}
+
+// An idle relay holds no buffer, also after it had one.
+func TestRelayHoldsNoBuffers(t *testing.T) {
+	r := newRig(t, func(net.Conn, *bufio.Reader) {})
+	client, upstream, relay := relaying(t, r, Pair{WriteLimit: time.Minute, HalfClosedLimit: time.Minute})
+	const much = 32 << 20
+	go func() { _, _ = client.Write(make([]byte, much)) }()
+	if _, err := io.CopyN(io.Discard, upstream, much); err != nil {
+		t.Fatal(err)
+	}
+	held := make(chan bool)
+	relay.loop.box.put(func() { held <- relay.client.waiting != nil || relay.upstream.waiting != nil })
+	if <-held {
+		t.Error("it holds buffers")
+	}
+	client.Close()
+	upstream.Close()
+	expectCounts(t, relay, much, 0)
+}

@@ -1,0 +1,291 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: y\r\n\r\n"
+
+// switched is an upstream that agrees to an upgrade, and then does what then does.
+func switched(then func(net.Conn, *bufio.Reader)) func(net.Conn, *bufio.Reader) {
+	return func(conn net.Conn, in *bufio.Reader) {
+		if _, err := http.ReadRequest(in); err != nil {
+			return
+		}
+		if _, err := io.WriteString(conn, switching); err == nil {
+			then(conn, in)
+		}
+	}
+}
+
+// talk returns a client whose connection was upgraded.
+func (g *gateway) talk() *raw {
+	g.t.Helper()
+	c := g.dial()
+	c.send(upgrading)
+	c.upgraded()
+	return c
+}
+
+// more than all socket buffers on the way hold together
+const flood = 128 << 20
+
+// fill writes until the peer takes nothing for a while, and returns how much it took.
+func fill(t *testing.T, conn net.Conn) int {
+	piece := bytes.Repeat([]byte("0123456789abcdef"), 4<<10)
+	for total := 0; ; {
+		_ = conn.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
+		n, err := conn.Write(piece[total%16:])
+		total += n
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return total
+		case err != nil:
+			t.Errorf("after %d bytes: %v", total, err)
+			return total
+		case total > flood:
+			t.Errorf("%d bytes went to a peer that does not read", total)
+			return total
+		}
+	}
+}
+
+// drainFlood reads to the end what fill has written.
+func drainFlood(t *testing.T, in io.Reader, want int) {
+	total := 0
+	for p := make([]byte, 64<<10); ; {
+		n, err := in.Read(p)
+		for i, b := range p[:n] {
+			if b != "0123456789abcdef"[(total+i)%16] {
+				t.Errorf("byte %d is %q", total+i, b)
+				return
+			}
+		}
+		total += n
+		if err != nil {
+			if total != want || err != io.EOF {
+				t.Errorf("%d bytes of %d came, and then %v", total, want, err)
+			}
+			return
+		}
+	}
+}
+
+// Who does not read is not sent more than buffers hold, and loses nothing.
+func TestUpgradeBackPressure(t *testing.T) {
+	run(t, []mode{plainMode}, Settings{}, func(t *testing.T, g *gateway) {
+		sent, read := make(chan int), make(chan struct{})
+		g.route("/", rawBackend(t, switched(func(conn net.Conn, in *bufio.Reader) {
+			drainFlood(t, in, <-sent)
+			close(read)
+			sent <- fill(t, conn)
+		})))
+		g.apply()
+		c := g.talk()
+		n := fill(t, c.conn)
+		_ = c.conn.(closeWriter).CloseWrite()
+		sent <- n
+		<-read
+		back := <-sent // the upstream closes now
+		drainFlood(t, c.in, back)
+		if x := g.observed(1); x.Received != int64(n) || x.Sent != int64(back) {
+			t.Errorf("observed %d in and %d out, want %d and %d", x.Received, x.Sent, n, back)
+		}
+	})
+}
+
+// The upstream may finish first, and still be sent something.
+func TestUpgradeHalfClosedByUpstream(t *testing.T) {
+	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+		got := make(chan string, 1)
+		g.route("/", rawBackend(t, switched(func(conn net.Conn, in *bufio.Reader) {
+			_, _ = io.WriteString(conn, "bye")
+			_ = conn.(closeWriter).CloseWrite()
+			rest, _ := io.ReadAll(in)
+			got <- string(rest)
+		})))
+		g.apply()
+		c := g.talk()
+		c.expect("bye")
+		c.expectEnd()
+		c.send("one")
+		c.send("two")
+		_ = c.conn.(closeWriter).CloseWrite()
+		if rest := <-got; rest != "onetwo" {
+			t.Errorf("the upstream got %q", rest)
+		}
+		eventually(t, "nothing is relayed", func() bool { return g.server.Stats().Upgraded.Load() == 0 })
+	})
+}
+
+// What either side sends together with its head is passed on first.
+func TestUpgradeWithMuchPending(t *testing.T) {
+	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+		much := strings.Repeat("0123456789abcdef", 32<<10)
+		g.route("/", rawBackend(t, func(conn net.Conn, in *bufio.Reader) {
+			if _, err := http.ReadRequest(in); err != nil {
+				return
+			}
+			var answered sync.WaitGroup
+			answered.Go(func() { _, _ = io.WriteString(conn, switching+much) })
+			rest := make([]byte, len(much))
+			_, err := io.ReadFull(in, rest)
+			answered.Wait()
+			if err != nil || string(rest) != much {
+				t.Errorf("the upstream got something else, %v", err)
+			}
+			_, _ = io.WriteString(conn, "end")
+		}))
+		g.apply()
+		c := g.dial()
+		var sent sync.WaitGroup
+		sent.Go(func() { _, _ = io.WriteString(c.conn, upgrading+much) })
+		c.upgraded()
+		c.expect(much + "end")
+		sent.Wait()
+		c.expectEnd()
+	})
+}
+
+// A side that takes nothing ends it after the BodyTimeout, silence does not.
+func TestUpgradeStalls(t *testing.T) {
+	run(t, allModes, Settings{BodyTimeout: 400 * time.Millisecond}, func(t *testing.T, g *gateway) {
+		over := make(chan struct{})
+		g.route("/", rawBackend(t, switched(func(conn net.Conn, in *bufio.Reader) {
+			if b, _ := in.ReadByte(); b == 's' {
+				_, _ = conn.Write([]byte("s"))
+			}
+			<-over
+		})))
+		t.Cleanup(func() { close(over) }) // before the backend's, which waits for it
+		g.apply()
+		c := g.talk()
+		time.Sleep(600 * time.Millisecond) // longer than the timeout: it must not matter
+		c.send("s")
+		c.expect("s")
+		piece := make([]byte, 64<<10)
+		for total := 0; ; total += len(piece) {
+			if _, err := c.conn.Write(piece); isTimeout(err) || total > flood {
+				t.Fatalf("it goes on after %d bytes: %v", total, err)
+			} else if err != nil {
+				break
+			}
+		}
+		g.observed(1)
+	})
+}
+
+// A side that resets ends the other.
+func TestUpgradeReset(t *testing.T) {
+	run(t, []mode{plainMode}, Settings{}, func(t *testing.T, g *gateway) {
+		ended := make(chan struct{}, 1)
+		g.route("/", rawBackend(t, switched(func(conn net.Conn, in *bufio.Reader) {
+			if b, _ := in.ReadByte(); b == 'r' {
+				_ = conn.(*net.TCPConn).SetLinger(0)
+				return
+			}
+			_, _ = io.Copy(io.Discard, in)
+			ended <- struct{}{}
+		})))
+		g.apply()
+		c := g.talk()
+		c.send("r")
+		c.expectEnd()
+		c = g.talk()
+		c.send("x")
+		_ = c.conn.(*net.TCPConn).SetLinger(0)
+		c.conn.Close()
+		<-ended
+		g.observed(2)
+	})
+}
+
+// Many at once, which end in all ways and leave nothing behind.
+func TestManyUpgrades(t *testing.T) {
+	run(t, []mode{plainMode}, Settings{}, func(t *testing.T, g *gateway) {
+		const many, messages = 500, 20
+		g.route("/", rawBackend(t, switched(func(conn net.Conn, in *bufio.Reader) {
+			for range rand.IntN(2 * messages) {
+				line, err := in.ReadString('\n')
+				if err != nil {
+					return
+				}
+				if _, err := io.WriteString(conn, line); err != nil {
+					return
+				}
+			}
+			switch rand.IntN(3) {
+			case 0:
+				_ = conn.(*net.TCPConn).SetLinger(0)
+			case 1:
+				_ = conn.(*net.TCPConn).CloseWrite()
+				_, _ = io.Copy(io.Discard, in)
+			}
+		})))
+		g.apply()
+		before := descriptors(t)
+		var clients sync.WaitGroup
+		for range many {
+			c := g.dial()
+			clients.Go(func() {
+				defer c.conn.Close()
+				if _, err := io.WriteString(c.conn, upgrading); err != nil {
+					return
+				}
+				if res, err := http.ReadResponse(c.in, nil); err != nil || res.StatusCode != 101 {
+					t.Errorf("no upgrade: %v", err)
+					return
+				}
+				talkLines(t, c, rand.IntN(2*messages))
+				if rand.IntN(2) == 0 {
+					_ = c.conn.(*net.TCPConn).SetLinger(0)
+				}
+			})
+		}
+		clients.Wait()
+		stats := g.server.Stats()
+		eventually(t, "all end", func() bool {
+			return stats.Upgraded.Load() == 0 && stats.Downstream.Load() == 0 && stats.Upstream.Load() == 0
+		})
+		g.observed(many)
+		eventually(t, "all descriptors are closed", func() bool { return descriptors(t) <= before })
+	})
+}
+
+// talkLines sends lines of random length until one does not come back.
+func talkLines(t *testing.T, c *raw, lines int) {
+	for range lines {
+		line := strings.Repeat("x", rand.IntN(64<<rand.IntN(12))) + "\n"
+		if _, err := io.WriteString(c.conn, line); err != nil {
+			return
+		}
+		back, err := c.in.ReadString('\n')
+		if err != nil {
+			return
+		}
+		if back != line {
+			t.Errorf("%d bytes came back as %d", len(line), len(back))
+			return
+		}
+	}
+}
+
+// descriptors counts those that the process has open; always 0 where that is not known.
+func descriptors(t *testing.T) int {
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return len(open)
+}
