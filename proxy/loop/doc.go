@@ -10,9 +10,10 @@
 // request comes over HTTP/1.1 that needs more than a loop can do: an upgrade, CONNECT,
 // Expect: 100-continue, or a Rule that is not plain. Then, before anything of the
 // request is used up, the connection goes to [Socket.HandOver] with all its unread
-// bytes, and does not come back. So does one that begins with HTTP/2 in the clear. A
-// stream cannot leave alone: over HTTP/2 come only clients of sockets all of whose Rules
-// are plain, and an extended CONNECT takes its connection along (hold.go).
+// bytes, and does not come back. So does one that begins with HTTP/2 in the clear. Of
+// a connection that was upgraded, a loop relays the bytes: see [Group.Relay]. A stream
+// cannot leave alone: over HTTP/2 come only clients of sockets all of whose Rules are
+// plain, and an extended CONNECT takes its connection along (hold.go).
 //
 // # One turn
 //
@@ -40,5 +41,6 @@
 // waits for it, secure.go its TLS. flight.go, forward.go, body.go, response.go,
 // expiry.go, splice.go are one exchange; client.go says what that needs of its client:
 // downstream.go, h1body.go, h1response.go for HTTP/1.1, and mux.go, stream.go,
-// hold.go for HTTP/2. upstream.go and pool.go are the other side.
+// hold.go for HTTP/2. upstream.go and pool.go are the other side, and relay.go is
+// upgraded connections.
 package loop

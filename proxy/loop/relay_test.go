@@ -4,6 +4,7 @@ package loop
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"testing"
@@ -60,7 +61,7 @@ func expectClosed(t *testing.T, conn net.Conn) {
 	t.Helper()
 	if n, err := conn.Read(make([]byte, 1)); n > 0 || err == nil {
 		t.Fatal("it goes on")
-	} else if late, ok := err.(net.Error); ok && late.Timeout() {
+	} else if late, ok := errors.AsType[net.Error](err); ok && late.Timeout() {
 		t.Fatal("it is not closed")
 	}
 }
