@@ -66,7 +66,7 @@ func (b *build) resolvePort(service *corev1.Service, p *corev1.ServicePort) (*ro
 	if settings.ProxyProtocol, why = proxyProtocol(service, protocol); why != "" {
 		return nil, unsupported("Service %s has the annotation %s: %q, %s", name, annotationProxyProtocol, service.Annotations[annotationProxyProtocol], why)
 	}
-	return b.backend(ServicePort{Service: name, Port: p.Port}, p.Name, &settings).Backend, refFault{}
+	return b.backend(BackendKey{ServicePort: ServicePort{Service: name, Port: p.Port}}, p.Name, &settings).Backend, refFault{}
 }
 
 func unsupported(format string, args ...any) refFault {
@@ -113,7 +113,7 @@ func proxyProtocol(service *corev1.Service, protocol router.Protocol) (version r
 
 // backend returns the Backend of a Service port: the same one as in earlier Builds,
 // unless it must be used in another way now.
-func (b *build) backend(port ServicePort, portName string, settings *router.BackendSettings) *Backend {
+func (b *build) backend(port BackendKey, portName string, settings *router.BackendSettings) *Backend {
 	if known := b.memo.backends[port]; known != nil {
 		return known
 	}

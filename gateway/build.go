@@ -14,7 +14,7 @@ import (
 // to one goroutine.
 type Memo struct {
 	table        *router.Table
-	backends     map[ServicePort]*Backend
+	backends     map[BackendKey]*Backend
 	routes       map[types.NamespacedName]*routeMemo
 	ingresses    map[types.NamespacedName]*ingressMemo
 	certificates map[secretVersion]*keyPair
@@ -55,7 +55,7 @@ func newBuild(s *Snapshot, memo *Memo) *build {
 		index: newIndex(s),
 		was:   memo,
 		memo: Memo{
-			backends:     make(map[ServicePort]*Backend, len(memo.backends)),
+			backends:     make(map[BackendKey]*Backend, len(memo.backends)),
 			routes:       make(map[types.NamespacedName]*routeMemo, len(s.HTTPRoutes)),
 			ingresses:    make(map[types.NamespacedName]*ingressMemo, len(s.Ingresses)),
 			certificates: make(map[secretVersion]*keyPair, len(memo.certificates)),

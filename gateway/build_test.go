@@ -150,7 +150,7 @@ func renderHeaders(side string, f *router.HeaderFilter) []string {
 func renderSockets(sockets []Socket) string {
 	var s strings.Builder
 	for _, socket := range sockets {
-		fmt.Fprintf(&s, "%s tls=%t\n", socket.Name, socket.TLS)
+		fmt.Fprintf(&s, "%s %s\n", socket.Name, socket.Protocol)
 		for _, c := range socket.Certificates {
 			leaf, err := x509.ParseCertificate(c.Certificate.Certificate[0])
 			fmt.Fprintf(&s, "\t%q %v %v\n", c.ServerName, leaf.DNSNames, err)

@@ -76,7 +76,7 @@ func (b *build) openIngressSockets(ingresses []*networkingv1.Ingress) (secured m
 	}
 	b.openIngressSocket(ingresses[0], Socket{Name: socketName("", int32(b.Settings.HTTPPort))})
 	if len(certificates) > 0 {
-		b.openIngressSocket(ingresses[0], Socket{Name: socketName("", int32(b.Settings.HTTPSPort)), TLS: true, Certificates: certificates})
+		b.openIngressSocket(ingresses[0], Socket{Name: socketName("", int32(b.Settings.HTTPSPort)), Protocol: router.SocketTLS, Certificates: certificates})
 	}
 	return secured
 }
@@ -89,7 +89,7 @@ func (b *build) openIngressSocket(first *networkingv1.Ingress, want Socket) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(b.sockets)) {
 		has := b.sockets[name]
-		if strings.HasSuffix(name, want.Name) && (name != want.Name || has.TLS != want.TLS) {
+		if strings.HasSuffix(name, want.Name) && (name != want.Name || has.Protocol != want.Protocol) {
 			b.report(Problem{
 				ingressRef(first), "", string(gatewayv1.ListenerReasonPortUnavailable),
 				fmt.Sprintf("a Gateway listens on %s; Ingress is not served on %s", name, want.Name),
@@ -163,7 +163,7 @@ func (b *build) placeIngress(i *networkingv1.Ingress, secured map[string]bool) {
 func (b *build) placeIngressOn(i *networkingv1.Ingress, m *ingressMemo, e entry, only map[string]bool) {
 	socket := socketName("", int32(e.port))
 	s := b.sockets[socket]
-	if e.port == 0 || s == nil || s.TLS != (e.scheme == schemeHTTPS) {
+	if e.port == 0 || s == nil || (s.Protocol == router.SocketTLS) != (e.scheme == schemeHTTPS) {
 		return
 	}
 	rules := m.rulesFor(i, e)

@@ -8,6 +8,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/lintel-dev/lintel/router"
 )
 
 // listener is one Listener of a Gateway of ours.
@@ -60,6 +62,13 @@ func (b *build) newListener(g *boundGateway, i int) *listener {
 }
 
 func (l *listener) isTLS() bool { return l.Protocol == gatewayv1.HTTPSProtocolType }
+
+func (l *listener) socketProtocol() router.SocketProtocol {
+	if l.isTLS() {
+		return router.SocketTLS
+	}
+	return router.SocketHTTP
+}
 
 // usable reports whether traffic may reach the Listener at all.
 func (l *listener) usable() bool {
@@ -180,7 +189,7 @@ func (b *build) openListener(l *listener) {
 		return
 	}
 	for _, name := range l.sockets {
-		b.openSocket(Socket{Name: name, TLS: l.isTLS(), Certificates: l.certificates})
+		b.openSocket(Socket{Name: name, Protocol: l.socketProtocol(), Certificates: l.certificates})
 		// Without any Route the Listener still takes the requests of its hostname (GEP-1713).
 		b.addRules(hostKey{socket: name, listenerHost: l.hostname, host: l.hostname}, nil)
 	}
@@ -190,7 +199,7 @@ func (b *build) openListener(l *listener) {
 func (b *build) openSocket(want Socket) {
 	s := b.sockets[want.Name]
 	if s == nil {
-		s = &Socket{Name: want.Name, TLS: want.TLS}
+		s = &Socket{Name: want.Name, Protocol: want.Protocol}
 		b.sockets[want.Name] = s
 	}
 	s.Certificates = append(s.Certificates, want.Certificates...)

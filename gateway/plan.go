@@ -2,7 +2,9 @@ package gateway
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"iter"
+	"net/netip"
 	"slices"
 
 	networkingv1 "k8s.io/api/networking/v1"
@@ -20,7 +22,9 @@ type Plan struct {
 	Sockets []Socket
 	// Backends are those that the Table uses. A Backend keeps its pointer from Plan to
 	// Plan as long as it is used in the same way; its endpoints are set by SetEndpoints.
-	Backends map[ServicePort]*Backend
+	Backends map[BackendKey]*Backend
+	// Addresses are those of the address pools that Gateways use, sorted.
+	Addresses []netip.Addr
 	// Statuses are the wanted statuses of every object that is ours. An object
 	// whose status did not change keeps the pointer of its Status.
 	Statuses []*Status
@@ -42,13 +46,21 @@ type Backend struct {
 	PortName string
 }
 
-// Socket is one listening TCP socket.
+// Socket is one listening socket.
 type Socket struct {
-	// Name is its key: the address to listen on, ":80" or "192.0.2.7:80".
-	Name string
-	// Certificates are what a TLS socket serves, by server name; nil for plain HTTP.
-	TLS          bool
+	// Name is its key: the address to listen on, ":80" or "192.0.2.7:80", and for UDP
+	// with "/udp" after it.
+	Name     string
+	Protocol router.SocketProtocol
+	// Certificates are what a TLS socket serves, by server name.
 	Certificates []Certificate
+	// ClientAuth is what a TLS socket asks of clients' certificates, and ClientCAs the
+	// authorities that they are checked against (GEP-91).
+	ClientAuth tls.ClientAuthType
+	ClientCAs  *x509.CertPool
+	// FreeBind opens the socket even while the node does not have its address: one of an
+	// address pool, which moves between nodes.
+	FreeBind bool
 }
 
 // Certificate is served for a server name: "" for any, "example.com" or

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"net/netip"
+
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -65,10 +67,23 @@ type Observed struct {
 	// Sockets holds, by socket name, "" for one that is open, or else the reason
 	// why it could not be opened. A socket that is missing was not tried yet.
 	Sockets map[string]string
+	// Addresses holds, by address of an address pool, "" for one that is announced, or is
+	// another instance's to announce, or else the reason why it cannot be used. An address
+	// that is missing was not tried yet.
+	Addresses map[netip.Addr]string
 }
 
-// ServicePort names one port of a Service; a Backend stands for each.
+// ServicePort names one port of a Service.
 type ServicePort struct {
 	Service types.NamespacedName
 	Port    int32
+}
+
+// BackendKey names a Backend: a port of a Service, and how it is used.
+type BackendKey struct {
+	ServicePort
+	// Use tells Backends of one port apart that are used in different ways at once, as by a
+	// GRPCRoute and an HTTPRoute, or by Gateways with client certificates of their own. ""
+	// is what HTTPRoutes and Ingresses use.
+	Use string
 }

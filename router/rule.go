@@ -85,6 +85,11 @@ type Action struct {
 	// upstream; 0 means no limit. Running out answers 504 (GEP-1742).
 	RequestTimeout time.Duration
 	BackendTimeout time.Duration
+
+	CORS    *CORS
+	Mirrors []Mirror
+	Retry   *Retry
+	Session *Session
 }
 
 // WeightedBackend is one BackendRef of a Rule. A nil Backend stands for a
@@ -96,6 +101,9 @@ type WeightedBackend struct {
 
 	RequestHeaders  *HeaderFilter
 	ResponseHeaders *HeaderFilter
+	// Rewrite takes the place of the Action's; nil leaves that.
+	Rewrite *Rewrite
+	Mirrors []Mirror
 }
 
 // HeaderFilter changes fields: Set replaces, then Add appends, then Remove

@@ -12,6 +12,7 @@ import (
 	"github.com/lintel-dev/lintel/gateway"
 	"github.com/lintel-dev/lintel/observe"
 	"github.com/lintel-dev/lintel/proxy"
+	"github.com/lintel-dev/lintel/router"
 	edgetls "github.com/lintel-dev/lintel/tls"
 )
 
@@ -187,7 +188,7 @@ func (l *loop) listeners(plan *gateway.Plan) []proxy.Listener {
 	listeners := make([]proxy.Listener, len(plan.Sockets))
 	for i, s := range plan.Sockets {
 		listeners[i] = proxy.Listener{Name: s.Name}
-		if s.TLS {
+		if s.Protocol == router.SocketTLS {
 			listeners[i].GetCertificate = l.certificates.For(s.Name)
 		}
 	}
