@@ -44,7 +44,9 @@ func TestMemoIsInvisible(t *testing.T) {
 func TestBackendStaysUntilItsProtocolChanges(t *testing.T) {
 	s := benchSnapshot(2)
 	var memo Memo
-	port := func(n int) BackendKey { return BackendKey{ServicePort: ServicePort{Service: nameOf(s.Services[n]), Port: 80}} }
+	port := func(n int) BackendKey {
+		return BackendKey{ServicePort: ServicePort{Service: nameOf(s.Services[n]), Port: 80}}
+	}
 	before := Build(s, &memo)
 	speak := func(protocol string) *Plan {
 		changed := s.Services[0].DeepCopy()
