@@ -76,6 +76,30 @@ func putName[T any](names *map[string]*T, name string, v *T) {
 	(*names)[name] = v
 }
 
+// all yields every value and its pattern, in no order.
+func (x *hostIndex[T]) all() iter.Seq2[hostName, *T] {
+	return func(yield func(hostName, *T) bool) {
+		for host, v := range x.exact {
+			if !yield(hostName{host: host}, v) {
+				return
+			}
+		}
+		for suffix, v := range x.oneLabel {
+			if !yield(hostName{"*" + suffix, true}, v) {
+				return
+			}
+		}
+		for suffix, v := range x.wildcard {
+			if !yield(hostName{host: "*" + suffix}, v) {
+				return
+			}
+		}
+		if x.any != nil {
+			yield(hostName{}, x.any)
+		}
+	}
+}
+
 // candidates yields the values whose patterns match host, the most specific first:
 // the host itself, a wildcard for exactly its first label, wildcards from the
 // longest suffix to the shortest, and the pattern that matches any host.

@@ -44,6 +44,7 @@ type HostRules struct {
 type Table struct {
 	sockets map[string]*listeners
 	special map[string]bool // sockets with a Rule that is not plain
+	streams map[string]*streamListeners
 }
 
 // listeners are those of one socket, by hostname.
