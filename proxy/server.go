@@ -30,8 +30,13 @@ var ErrStopped = errors.New("server is stopping")
 // Listener is one wanted listening socket.
 type Listener struct {
 	// Name is both the address (":8080", "192.0.2.1:80") and the socket's name in
-	// the Table.
+	// the Table. For UDP "/udp" follows the address.
 	Name string
+	// Protocol is what is spoken. HTTP and TLS are told apart by GetCertificate alone.
+	Protocol router.SocketProtocol
+	// FreeBind opens the socket even while the machine does not have its address. It is
+	// Linux's alone, and counts when the socket is opened.
+	FreeBind bool
 	// GetCertificate answers a TLS handshake; nil makes the socket plain. With nil
 	// and no error the client gets the alert unrecognized_name. It may differ
 	// from one Apply to the next: the socket stays open.

@@ -187,7 +187,10 @@ func (l *loop) loadEndpoints(services []types.NamespacedName) {
 func (l *loop) listeners(plan *gateway.Plan) []proxy.Listener {
 	listeners := make([]proxy.Listener, len(plan.Sockets))
 	for i, s := range plan.Sockets {
-		listeners[i] = proxy.Listener{Name: s.Name}
+		listeners[i] = proxy.Listener{
+			Name: s.Name, Protocol: s.Protocol, FreeBind: s.FreeBind,
+			ClientAuth: s.ClientAuth, ClientCAs: s.ClientCAs,
+		}
 		if s.Protocol == router.SocketTLS {
 			listeners[i].GetCertificate = l.certificates.For(s.Name)
 		}
