@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,57 +10,17 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// boundRoute is an HTTPRoute with at least one parent that is a Gateway of ours.
-type boundRoute struct {
-	*gatewayv1.HTTPRoute
-	ref       ObjectRef
-	memo      *routeMemo
-	parents   []boundParent
-	listeners []*listener // that its Rules are placed in, each once
-
-	resolved condition
-}
-
-// boundParent is one parentRef that names a Gateway of ours.
-type boundParent struct {
-	index    int // in spec.parentRefs
-	accepted condition
-}
-
-// bindHTTPRoutes attaches Routes to Listeners and puts their Rules in place.
-func (b *build) bindHTTPRoutes() []*boundRoute {
-	routes := slices.Clone(b.HTTPRoutes)
-	slices.SortFunc(routes, func(x, y *gatewayv1.HTTPRoute) int {
-		return cmp.Or(cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name))
-	})
-	all := make([]boundRoute, len(routes))
-	bound := make([]*boundRoute, 0, len(routes))
-	for i, r := range routes {
-		route := &all[i]
-		*route = boundRoute{HTTPRoute: r, ref: ObjectRef{Kind: kindHTTPRoute, Namespace: r.Namespace, Name: r.Name}}
-		route.memo = b.routeMemo(r)
-		b.attach(route)
-		if len(route.parents) == 0 {
-			continue
-		}
-		b.placeRules(route)
-		bound = append(bound, route)
-	}
-	return bound
-}
-
 // attach decides every parentRef of a Route.
 func (b *build) attach(r *boundRoute) {
-	if len(r.Spec.ParentRefs) == 0 {
+	if len(r.parentRefs) == 0 {
 		b.report(Problem{r.ref, "spec", ReasonUnclaimed, "there are no parentRefs: name the Gateway that is to serve the Route"})
 	}
-	for i := range r.Spec.ParentRefs {
-		ref := &r.Spec.ParentRefs[i]
-		g := b.parent(r, i, ref)
-		if g == nil {
+	for i := range r.parentRefs {
+		parent := b.parent(r, i)
+		if parent == nil {
 			continue
 		}
-		accepted, listeners := b.attachTo(r, i, g)
+		accepted, listeners := b.attachTo(r, i, parent)
 		r.parents = append(r.parents, boundParent{i, accepted})
 		for _, l := range listeners {
 			if slices.Contains(r.listeners, l) {
@@ -77,31 +36,35 @@ func (b *build) attach(r *boundRoute) {
 
 func parentField(index int) string { return fmt.Sprintf("spec.parentRefs[%d]", index) }
 
-// parent returns the Gateway of ours that spec.parentRefs[i] names, or nil.
-func (b *build) parent(r *boundRoute, i int, ref *gatewayv1.ParentReference) *boundGateway {
+// parent returns the Gateway or ListenerSet of ours that spec.parentRefs[i] names, or nil.
+func (b *build) parent(r *boundRoute, i int) *listenerOwner {
+	ref := &r.parentRefs[i]
 	if valueOr(ref.Group, groupGateway) != groupGateway {
 		return nil // a mesh's, or another extension's
 	}
-	if kind := valueOr(ref.Kind, kindGateway); kind != kindGateway {
-		b.report(Problem{r.ref, parentField(i) + ".kind", ReasonUnclaimed, fmt.Sprintf("a parent of kind %q is not served by this version; refer to a Gateway", kind)})
+	name := ObjectRef{Kind: valueOr(ref.Kind, kindGateway), Namespace: valueOr(ref.Namespace, r.ref.Namespace), Name: string(ref.Name)}
+	if name.Kind != kindGateway {
+		b.report(Problem{r.ref, parentField(i) + ".kind", ReasonUnclaimed, fmt.Sprintf("a parent of kind %q is not served by this version; refer to a Gateway", name.Kind)})
 		return nil
 	}
-	name := types.NamespacedName{Namespace: valueOr(ref.Namespace, r.Namespace), Name: string(ref.Name)}
-	g := b.gateways[name]
-	if g == nil && !b.gatewayExists(name) {
-		b.report(Problem{r.ref, parentField(i), ReasonUnclaimed, fmt.Sprintf("Gateway %s not found", name)})
+	owner := b.owners[name]
+	if owner == nil && !b.exists(name) {
+		b.report(Problem{r.ref, parentField(i), ReasonUnclaimed, fmt.Sprintf("Gateway %s/%s not found", name.Namespace, name.Name)})
 	}
-	return g
+	return owner
 }
 
-func (b *build) gatewayExists(name types.NamespacedName) bool {
-	return slices.ContainsFunc(b.Gateways, func(g *gatewayv1.Gateway) bool { return nameOf(g) == name })
+// exists reports whether the Snapshot has a Gateway.
+func (b *build) exists(gateway ObjectRef) bool {
+	return slices.ContainsFunc(b.Gateways, func(g *gatewayv1.Gateway) bool {
+		return g.Namespace == gateway.Namespace && g.Name == gateway.Name
+	})
 }
 
-// attachTo finds the Listeners of g that take the Route by its parentRef i. The
-// reasons of the Accepted condition exclude each other in this order.
-func (b *build) attachTo(r *boundRoute, i int, g *boundGateway) (condition, []*listener) {
-	ref := &r.Spec.ParentRefs[i]
+// attachTo finds the Listeners of the parent that take the Route by its parentRef i.
+// The reasons of the Accepted condition exclude each other in this order.
+func (b *build) attachTo(r *boundRoute, i int, parent *listenerOwner) (condition, []*listener) {
+	ref := &r.parentRefs[i]
 	no := func(reason gatewayv1.RouteConditionReason, message string) (condition, []*listener) {
 		p := Problem{r.ref, parentField(i), string(reason), message}
 		b.report(p)
@@ -109,12 +72,12 @@ func (b *build) attachTo(r *boundRoute, i int, g *boundGateway) (condition, []*l
 	}
 	var named, allowed int
 	var matched []*listener
-	for _, l := range g.listeners {
+	for _, l := range parent.listeners {
 		if ref.SectionName != nil && *ref.SectionName != l.Name || ref.Port != nil && *ref.Port != l.Port {
 			continue
 		}
 		named++
-		if !l.allows(b.index, r.Namespace) {
+		if !l.allows(b.index, &r.ref) {
 			continue
 		}
 		allowed++
@@ -124,13 +87,13 @@ func (b *build) attachTo(r *boundRoute, i int, g *boundGateway) (condition, []*l
 	}
 	switch {
 	case named == 0:
-		return no(gatewayv1.RouteReasonNoMatchingParent, fmt.Sprintf("%s has no Listener%s", g.ref, wantedListener(ref)))
+		return no(gatewayv1.RouteReasonNoMatchingParent, fmt.Sprintf("%s has no Listener%s", parent.ref, wantedListener(ref)))
 	case allowed == 0:
 		return no(gatewayv1.RouteReasonNotAllowedByListeners,
-			fmt.Sprintf("allowedRoutes of %s%s lets in no HTTPRoute of namespace %q", g.ref, wantedListener(ref), r.Namespace))
+			fmt.Sprintf("allowedRoutes of %s%s lets in no %s of namespace %q", parent.ref, wantedListener(ref), r.ref.Kind, r.ref.Namespace))
 	case len(matched) == 0:
 		return no(gatewayv1.RouteReasonNoMatchingListenerHostname,
-			fmt.Sprintf("no Listener of %s%s takes any of the hostnames %s", g.ref, wantedListener(ref), quoted(r.memo.parsed.hostnames)))
+			fmt.Sprintf("no Listener of %s%s takes any of the hostnames %s", parent.ref, wantedListener(ref), quoted(r.memo.parsed.hostnames)))
 	}
 	if p := r.memo.parsed; len(p.invalid) > 0 && !slices.ContainsFunc(p.rules, func(r parsedRule) bool { return !r.invalid }) {
 		// Its Rules still stand, and answer 500 (docs/adr/0003).
@@ -169,7 +132,7 @@ func (b *build) reportUnserved() {
 	check := func(kind string, name types.NamespacedName, refs []gatewayv1.ParentReference) {
 		for i := range refs {
 			parent := types.NamespacedName{Namespace: valueOr(refs[i].Namespace, name.Namespace), Name: string(refs[i].Name)}
-			if valueOr(refs[i].Kind, kindGateway) == kindGateway && b.gateways[parent] != nil {
+			if valueOr(refs[i].Kind, kindGateway) == kindGateway && b.owners[ObjectRef{kindGateway, parent.Namespace, parent.Name}] != nil {
 				b.report(Problem{
 					ObjectRef{kind, name.Namespace, name.Name}, parentField(i), string(gatewayv1.RouteReasonNotAllowedByListeners),
 					fmt.Sprintf("Routes of kind %s are not served by this version", kind),

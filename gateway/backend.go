@@ -18,15 +18,15 @@ type refFault struct {
 	message string
 }
 
-// resolveRef finds the Backend of a BackendRef of an HTTPRoute in namespace.
-func (b *build) resolveRef(r *parsedRef, namespace string) (*router.Backend, refFault) {
+// resolveRef finds the Backend of a BackendRef of a Route.
+func (b *build) resolveRef(r *parsedRef, route ObjectRef) (*router.Backend, refFault) {
 	if r.group != groupCore || r.kind != kindService {
 		return nil, refFault{gatewayv1.RouteReasonInvalidKind, fmt.Sprintf("kind %q of group %q is not supported; refer to a Service", r.kind, r.group)}
 	}
-	if !b.permits(reference{groupGateway, kindHTTPRoute, namespace, groupCore, kindService, r.name}) {
+	if !b.permits(reference{groupGateway, route.Kind, route.Namespace, groupCore, kindService, r.name}) {
 		return nil, refFault{
 			gatewayv1.RouteReasonRefNotPermitted,
-			fmt.Sprintf("no ReferenceGrant in namespace %q lets an HTTPRoute of namespace %q refer to Service %q", r.name.Namespace, namespace, r.name.Name),
+			fmt.Sprintf("no ReferenceGrant in namespace %q lets %s of namespace %q refer to Service %q", r.name.Namespace, article(route.Kind), route.Namespace, r.name.Name),
 		}
 	}
 	return b.resolveService(r.name, func(p *corev1.ServicePort) bool { return p.Port == r.port }, strconv.Itoa(int(r.port)))

@@ -15,7 +15,7 @@ import (
 type Memo struct {
 	table        *router.Table
 	backends     map[BackendKey]*Backend
-	routes       map[types.NamespacedName]*routeMemo
+	routes       map[ObjectRef]*routeMemo
 	ingresses    map[types.NamespacedName]*ingressMemo
 	certificates map[secretVersion]*keyPair
 	statuses     map[ObjectRef]*Status
@@ -28,8 +28,9 @@ type build struct {
 	memo Memo  // written, replaces was at the end
 	plan *Plan
 
-	gateways  map[types.NamespacedName]*boundGateway
-	listeners []*listener // of all gateways, oldest Gateway first
+	owners    map[ObjectRef]*listenerOwner // what Routes can attach to
+	gateways  []*boundGateway              // of our classes, oldest first
+	listeners []*listener                  // of all gateways, in their order
 	hosts     map[hostKey]*router.HostRules
 	sockets   map[string]*Socket
 	shadows   map[ObjectRef][]Problem
@@ -56,16 +57,16 @@ func newBuild(s *Snapshot, memo *Memo) *build {
 		was:   memo,
 		memo: Memo{
 			backends:     make(map[BackendKey]*Backend, len(memo.backends)),
-			routes:       make(map[types.NamespacedName]*routeMemo, len(s.HTTPRoutes)),
+			routes:       make(map[ObjectRef]*routeMemo, len(s.HTTPRoutes)),
 			ingresses:    make(map[types.NamespacedName]*ingressMemo, len(s.Ingresses)),
 			certificates: make(map[secretVersion]*keyPair, len(memo.certificates)),
 			statuses:     make(map[ObjectRef]*Status, len(memo.statuses)),
 		},
-		plan:     &Plan{},
-		gateways: make(map[types.NamespacedName]*boundGateway),
-		hosts:    make(map[hostKey]*router.HostRules, len(s.HTTPRoutes)),
-		sockets:  make(map[string]*Socket),
-		shadows:  make(map[ObjectRef][]Problem),
+		plan:    &Plan{},
+		owners:  make(map[ObjectRef]*listenerOwner),
+		hosts:   make(map[hostKey]*router.HostRules, len(s.HTTPRoutes)),
+		sockets: make(map[string]*Socket),
+		shadows: make(map[ObjectRef][]Problem),
 	}
 }
 
@@ -74,7 +75,7 @@ func (b *build) run() {
 	b.classes()
 	b.bindGateways()
 	ingresses := b.bindIngresses()
-	routes := b.bindHTTPRoutes()
+	routes := b.bindRoutes()
 	b.reportUnserved()
 	b.findShadowed()
 	b.compile()

@@ -56,7 +56,7 @@ func (b *build) resolveCertificates(l *listener) {
 	}
 	for i := range l.TLS.CertificateRefs {
 		field := fmt.Sprintf(".tls.certificateRefs[%d]", i)
-		k, reason, fault := b.resolveCertificate(&l.TLS.CertificateRefs[i], l.gateway.Namespace)
+		k, reason, fault := b.resolveCertificate(&l.TLS.CertificateRefs[i], l.owner.ref)
 		if fault != "" {
 			b.unresolve(l, l.problem(field, string(reason), fault))
 			continue
@@ -65,16 +65,16 @@ func (b *build) resolveCertificates(l *listener) {
 	}
 }
 
-// resolveCertificate reads one certificateRef of a Gateway in namespace.
-func (b *build) resolveCertificate(r *gatewayv1.SecretObjectReference, namespace string) (*tls.Certificate, gatewayv1.ListenerConditionReason, string) {
+// resolveCertificate reads one certificateRef of a Gateway or a ListenerSet.
+func (b *build) resolveCertificate(r *gatewayv1.SecretObjectReference, from ObjectRef) (*tls.Certificate, gatewayv1.ListenerConditionReason, string) {
 	group, kind := valueOr(r.Group, groupCore), valueOr(r.Kind, kindSecret)
 	if group != groupCore || kind != kindSecret {
 		return nil, gatewayv1.ListenerReasonInvalidCertificateRef, fmt.Sprintf("kind %q of group %q holds no certificates; refer to a Secret", kind, group)
 	}
-	name := types.NamespacedName{Namespace: valueOr(r.Namespace, namespace), Name: string(r.Name)}
-	if !b.permits(reference{groupGateway, kindGateway, namespace, groupCore, kindSecret, name}) {
+	name := types.NamespacedName{Namespace: valueOr(r.Namespace, from.Namespace), Name: string(r.Name)}
+	if !b.permits(reference{groupGateway, from.Kind, from.Namespace, groupCore, kindSecret, name}) {
 		return nil, gatewayv1.ListenerReasonRefNotPermitted,
-			fmt.Sprintf("no ReferenceGrant in namespace %q lets a Gateway of namespace %q refer to Secret %q", name.Namespace, namespace, name.Name)
+			fmt.Sprintf("no ReferenceGrant in namespace %q lets a %s of namespace %q refer to Secret %q", name.Namespace, from.Kind, from.Namespace, name.Name)
 	}
 	secret := b.secrets[name]
 	if secret == nil {

@@ -12,7 +12,7 @@ import (
 // address the older one keeps what it has.
 func (b *build) findConflicts() {
 	var older []*listener
-	for _, g := range b.orderedGateways() {
+	for _, g := range b.gateways {
 		if g.refused != nil {
 			continue
 		}
@@ -58,7 +58,7 @@ func (b *build) conflictBetween(l, older *listener) {
 	}
 	if l.gateway.addresses[0] == "" || older.gateway.addresses[0] == "" {
 		b.refuse(l, l.problem(".port", string(gatewayv1.ListenerReasonPortUnavailable),
-			fmt.Sprintf("port %d of overlapping addresses is taken by Listener %q of %s", l.Port, older.Name, older.gateway.ref)))
+			fmt.Sprintf("port %d of overlapping addresses is taken by Listener %q of %s", l.Port, older.Name, older.owner.ref)))
 	}
 }
 
@@ -77,17 +77,6 @@ func (l *listener) indistinct(other *listener) (reason gatewayv1.ListenerConditi
 	}
 }
 
-// orderedGateways returns our Gateways, oldest first.
-func (b *build) orderedGateways() []*boundGateway {
-	var ordered []*boundGateway
-	for _, l := range b.listeners {
-		if len(ordered) == 0 || ordered[len(ordered)-1] != l.gateway {
-			ordered = append(ordered, l.gateway)
-		}
-	}
-	return ordered
-}
-
 // conflict marks l as conflicted with other, and other too if both are of one
 // Gateway. It is reported once, for the later of the two.
 func (b *build) conflict(l, other *listener, reason gatewayv1.ListenerConditionReason, what string) {
@@ -101,7 +90,7 @@ func (b *build) conflict(l, other *listener, reason gatewayv1.ListenerConditionR
 }
 
 func (l *listener) conflictWith(other *listener, reason gatewayv1.ListenerConditionReason, what string) *Problem {
-	return l.problem("", string(reason), fmt.Sprintf("%s by Listener %q of %s", what, other.Name, other.gateway.ref))
+	return l.problem("", string(reason), fmt.Sprintf("%s by Listener %q of %s", what, other.Name, other.owner.ref))
 }
 
 // hosts names the hosts of a Listener in a message.

@@ -11,13 +11,19 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// boundGateway is a Gateway of ours with its Listeners.
+// listenerOwner is a Gateway or a ListenerSet of ours: what Routes attach to.
+type listenerOwner struct {
+	ref        ObjectRef
+	generation int64
+	refused    *Problem // why the object as a whole is not accepted
+	listeners  []*listener
+}
+
+// boundGateway is a Gateway of ours.
 type boundGateway struct {
 	*gatewayv1.Gateway
-	ref       ObjectRef
-	refused   *Problem // why the Gateway as a whole is not accepted
+	listenerOwner
 	addresses []string // to listen on; "" for every address of the node
-	listeners []*listener
 }
 
 // bindGateways finds the Gateways of our classes and their Listeners. Older
@@ -32,11 +38,12 @@ func (b *build) bindGateways() {
 			b.unclaimedClass(ref, "spec.gatewayClassName", string(g.Spec.GatewayClassName))
 			continue
 		}
-		bound := &boundGateway{Gateway: g, ref: ref}
+		bound := &boundGateway{Gateway: g, listenerOwner: listenerOwner{ref: ref, generation: g.Generation}}
 		b.acceptGateway(bound, accepted)
-		b.gateways[nameOf(g)] = bound
+		b.gateways = append(b.gateways, bound)
+		b.owners[ref] = &bound.listenerOwner
 		for i := range g.Spec.Listeners {
-			bound.listeners = append(bound.listeners, b.newListener(bound, i))
+			bound.listeners = append(bound.listeners, b.newListener(bound, &bound.listenerOwner, &g.Spec.Listeners[i]))
 		}
 		b.listeners = append(b.listeners, bound.listeners...)
 	}

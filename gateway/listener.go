@@ -12,13 +12,14 @@ import (
 	"github.com/lintel-dev/lintel/router"
 )
 
-// listener is one Listener of a Gateway of ours.
+// listener is one Listener of a Gateway or a ListenerSet of ours.
 type listener struct {
 	*gatewayv1.Listener
 	gateway  *boundGateway
-	field    string // "spec.listeners[0]"
-	label    string // as Rules carry it
-	hostname string // "" for any
+	owner    *listenerOwner // in which it is written
+	field    string         // "spec.listeners[0]"
+	label    string         // as Rules carry it
+	hostname string         // "" for any
 	sockets  []string
 	// attachedMessage is that of a Route which attaches to this Listener alone.
 	attachedMessage string
@@ -35,14 +36,14 @@ type listener struct {
 	attached int32 // Routes
 }
 
-// newListener reads one Listener by itself.
-func (b *build) newListener(g *boundGateway, i int) *listener {
-	spec := &g.Spec.Listeners[i]
+// newListener reads the next Listener of its owner by itself.
+func (b *build) newListener(g *boundGateway, owner *listenerOwner, spec *gatewayv1.Listener) *listener {
 	l := &listener{
 		Listener: spec,
 		gateway:  g,
-		field:    fmt.Sprintf("spec.listeners[%d]", i),
-		label:    g.ref.String() + "/" + string(spec.Name),
+		owner:    owner,
+		field:    fmt.Sprintf("spec.listeners[%d]", len(owner.listeners)),
+		label:    owner.ref.String() + "/" + string(spec.Name),
 
 		attachedMessage: "attached to Listener " + string(spec.Name),
 	}
@@ -72,12 +73,12 @@ func (l *listener) socketProtocol() router.SocketProtocol {
 
 // usable reports whether traffic may reach the Listener at all.
 func (l *listener) usable() bool {
-	return l.gateway.refused == nil && l.refused == nil && l.conflict == nil && (!l.isTLS() || len(l.certificates) > 0)
+	return l.gateway.refused == nil && l.owner.refused == nil && l.refused == nil && l.conflict == nil && (!l.isTLS() || len(l.certificates) > 0)
 }
 
 // problem makes a Problem of the Listener; field is relative to it.
 func (l *listener) problem(field, reason, message string) *Problem {
-	return &Problem{Object: l.gateway.ref, Field: l.field + field, Reason: reason, Message: message}
+	return &Problem{Object: l.owner.ref, Field: l.field + field, Reason: reason, Message: message}
 }
 
 // refuse records and reports why the Listener is not accepted, once.
@@ -166,18 +167,18 @@ func (l *listener) from() gatewayv1.FromNamespaces {
 	return *l.AllowedRoutes.Namespaces.From
 }
 
-// allows reports whether HTTPRoutes of a namespace may attach.
-func (l *listener) allows(x *index, namespace string) bool {
-	if len(l.kinds) == 0 {
+// allows reports whether a Route may attach, by its kind and namespace.
+func (l *listener) allows(x *index, route *ObjectRef) bool {
+	if !slices.ContainsFunc(l.kinds, func(k gatewayv1.RouteGroupKind) bool { return string(k.Kind) == route.Kind }) {
 		return false
 	}
 	switch l.from() {
 	case gatewayv1.NamespacesFromAll:
 		return true
 	case gatewayv1.NamespacesFromSame:
-		return namespace == l.gateway.Namespace
+		return route.Namespace == l.owner.ref.Namespace
 	case gatewayv1.NamespacesFromSelector:
-		return l.selector.Matches(x.namespaceLabels[namespace])
+		return l.selector.Matches(x.namespaceLabels[route.Namespace])
 	default:
 		return false
 	}

@@ -4,43 +4,15 @@ import (
 	"net/http"
 	"slices"
 
-	"k8s.io/apimachinery/pkg/types"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/lintel-dev/lintel/router"
 )
 
-// routeMemo is what is known of one version of an HTTPRoute.
-type routeMemo struct {
-	uid        types.UID
-	generation int64
-	label      string // of its Rules
-	parsed     *parsedRoute
-	backends   []*router.Backend // of every BackendRef in order, nil where it does not resolve
-	rules      map[entry][]*router.Rule
-	outcome    routeOutcome // what its Status was made from
-}
-
-// routeMemo returns what is known of r, parsing it when it is new or changed.
-func (b *build) routeMemo(r *gatewayv1.HTTPRoute) *routeMemo {
-	m := b.was.routes[nameOf(r)]
-	if m == nil || m.uid != r.UID || m.generation != r.Generation {
-		m = &routeMemo{
-			uid: r.UID, generation: r.Generation, parsed: parseHTTPRoute(r),
-			label: ObjectRef{kindHTTPRoute, r.Namespace, r.Name}.String(),
-		}
-	}
-	b.memo.routes[nameOf(r)] = m
-	return m
-}
-
 // placeRules resolves the Route's BackendRefs, and puts its Rules under every
 // host of every Listener that it is attached to.
 func (b *build) placeRules(r *boundRoute) {
 	parsed := r.memo.parsed
-	for _, p := range parsed.invalid {
-		b.report(p)
-	}
 	backends := b.resolveRefs(r)
 	if !slices.Equal(backends, r.memo.backends) || r.memo.rules == nil {
 		r.memo.backends, r.memo.rules = backends, make(map[entry][]*router.Rule)
@@ -77,7 +49,7 @@ func (b *build) resolveRefs(r *boundRoute) []*router.Backend {
 	for i := range r.memo.parsed.rules {
 		refs := r.memo.parsed.rules[i].refs
 		for j := range refs {
-			backend, why := b.resolveRef(&refs[j], r.Namespace)
+			backend, why := b.resolveRef(&refs[j], r.ref)
 			backends = append(backends, backend)
 			if backend != nil {
 				continue
@@ -100,7 +72,7 @@ func (r *boundRoute) rulesFor(e entry) []*router.Rule {
 		return rules
 	}
 	var rules []*router.Rule
-	order := router.Order{Created: r.CreationTimestamp.UnixNano(), Name: r.Namespace + "/" + r.Name}
+	order := router.Order{Created: r.GetCreationTimestamp().UnixNano(), Name: r.ref.Namespace + "/" + r.ref.Name}
 	backends := r.memo.backends
 	for i := range r.memo.parsed.rules {
 		p := &r.memo.parsed.rules[i]

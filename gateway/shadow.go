@@ -72,11 +72,10 @@ func (b *build) origin(r *router.Rule) (ObjectRef, string) {
 	kind, _, _ := strings.Cut(r.Route, " ")
 	namespace, name, _ := strings.Cut(r.Order.Name, "/")
 	object := ObjectRef{Kind: kind, Namespace: namespace, Name: name}
-	key := types.NamespacedName{Namespace: namespace, Name: name}
 	if kind == kindIngress {
-		return object, b.memo.ingresses[key].fields[r.Order.Index]
+		return object, b.memo.ingresses[types.NamespacedName{Namespace: namespace, Name: name}].fields[r.Order.Index]
 	}
-	return object, b.memo.routes[key].parsed.fields[r.Order.Index]
+	return object, b.memo.routes[object].parsed.fields[r.Order.Index]
 }
 
 // matchKey is the same text for matches that hold for the same requests.

@@ -11,20 +11,18 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
 // statuses makes the status of every object but the classes, which have theirs.
 func (b *build) statuses(routes []*boundRoute, ingresses []*networkingv1.Ingress) {
 	nodes := b.nodeAddresses()
-	for _, g := range b.orderedGateways() {
+	for _, g := range b.gateways {
 		b.gatewayStatus(g, nodes)
 	}
 	for _, r := range routes {
-		b.httpRouteStatus(r)
+		b.routeStatus(r)
 	}
-	b.releaseRoutes(routes)
 	ingress := ingressAddresses(nodes)
 	for _, i := range ingresses {
 		b.addStatus(&Status{Object: ingressRef(i), UID: i.UID, Generation: i.Generation, Ingress: ingress})
@@ -38,89 +36,6 @@ func (b *build) addStatus(s *Status) {
 	}
 	b.memo.statuses[s.Object] = s
 	b.plan.Statuses = append(b.plan.Statuses, s)
-}
-
-// routeOutcome is all that a Route's Status is made from, in a form that is cheap
-// to compare.
-type routeOutcome struct {
-	parents  []boundParent
-	resolved condition
-	partial  condition // zero when no rule is invalid
-	shadowed condition // zero when every match sees requests
-}
-
-func (o routeOutcome) equal(x routeOutcome) bool {
-	return o.resolved == x.resolved && o.partial == x.partial && o.shadowed == x.shadowed &&
-		slices.EqualFunc(o.parents, x.parents, func(p, q boundParent) bool { return p.index == q.index && p.accepted == q.accepted })
-}
-
-func (b *build) httpRouteStatus(r *boundRoute) {
-	outcome := routeOutcome{parents: r.parents, resolved: r.resolved, partial: r.partial(), shadowed: b.shadowedCondition(r.ref)}
-	if was := b.was.statuses[r.ref]; was != nil && was.UID == r.UID && was.Generation == r.Generation && outcome.equal(r.memo.outcome) {
-		b.memo.statuses[r.ref] = was
-		b.plan.Statuses = append(b.plan.Statuses, was)
-		return
-	}
-	r.memo.outcome = outcome
-	status := &RouteStatus{}
-	for _, p := range outcome.parents {
-		conditions := []condition{p.accepted, outcome.resolved}
-		for _, c := range []condition{outcome.partial, outcome.shadowed} {
-			if c.kind != "" && p.accepted.status == metav1.ConditionTrue {
-				conditions = append(conditions, c)
-			}
-		}
-		status.Parents = append(status.Parents, gatewayv1.RouteParentStatus{
-			ParentRef:      r.Spec.ParentRefs[p.index],
-			ControllerName: gatewayv1.GatewayController(b.Settings.ControllerName),
-			Conditions:     conditionsAt(r.Generation, conditions...),
-		})
-	}
-	b.addStatus(&Status{Object: r.ref, UID: r.UID, Generation: r.Generation, Route: status})
-}
-
-// partial is the PartiallyInvalid condition, zero when every rule is valid. If
-// none is, the Route is not accepted, and the condition is not shown.
-func (r *boundRoute) partial() condition {
-	invalid := r.memo.parsed.invalid
-	if len(invalid) == 0 {
-		return condition{}
-	}
-	texts := make([]string, len(invalid))
-	for i, p := range invalid {
-		texts[i] = p.text()
-	}
-	return truth(gatewayv1.RouteConditionPartiallyInvalid, gatewayv1.RouteReasonUnsupportedValue,
-		"Dropped Rules, whose requests are answered with 500: "+strings.Join(texts, "; "))
-}
-
-func (b *build) shadowedCondition(r ObjectRef) condition {
-	problems := b.shadows[r]
-	if len(problems) == 0 {
-		return condition{}
-	}
-	texts := make([]string, len(problems))
-	for i, p := range problems {
-		texts[i] = p.text()
-	}
-	return truth(conditionShadowed, reasonDuplicateMatch, strings.Join(texts, "; "))
-}
-
-// releaseRoutes gives an empty status to Routes that still carry an entry of ours
-// but no longer name a Gateway of ours.
-func (b *build) releaseRoutes(bound []*boundRoute) {
-	isOurs := func(p gatewayv1.RouteParentStatus) bool { return string(p.ControllerName) == b.Settings.ControllerName }
-	served := make(map[types.NamespacedName]bool, len(bound))
-	for _, r := range bound {
-		served[nameOf(r)] = true
-	}
-	for _, r := range b.HTTPRoutes {
-		if !served[nameOf(r)] && slices.ContainsFunc(r.Status.Parents, isOurs) {
-			ref := ObjectRef{Kind: kindHTTPRoute, Namespace: r.Namespace, Name: r.Name}
-			b.memo.routes[nameOf(r)].outcome = routeOutcome{} // no Status is made from it any more
-			b.addStatus(&Status{Object: ref, UID: r.UID, Generation: r.Generation, Route: &RouteStatus{}})
-		}
-	}
 }
 
 func (b *build) gatewayStatus(g *boundGateway, nodes []string) {
@@ -190,7 +105,7 @@ func (b *build) listenerStatus(l *listener, summary *listenerSummary) gatewayv1.
 	}
 	return gatewayv1.ListenerStatus{
 		Name: l.Name, SupportedKinds: l.kinds, AttachedRoutes: l.attached,
-		Conditions: conditionsAt(l.gateway.Generation, conditions...),
+		Conditions: conditionsAt(l.owner.generation, conditions...),
 	}
 }
 
@@ -205,7 +120,7 @@ func (b *build) overlappingTLS(l *listener) (condition, bool) {
 		sharesSocket := slices.ContainsFunc(l.sockets, func(s string) bool { return slices.Contains(other.sockets, s) })
 		if other != l && other.isTLS() && other.usable() && sharesSocket && intersects(l.hostname, other.hostname) {
 			return truth(gatewayv1.ListenerConditionOverlappingTLSConfig, gatewayv1.ListenerReasonOverlappingHostnames,
-				fmt.Sprintf("hostnames overlap with those of Listener %q of %s", other.Name, other.gateway.ref)), true
+				fmt.Sprintf("hostnames overlap with those of Listener %q of %s", other.Name, other.owner.ref)), true
 		}
 	}
 	return condition{}, false

@@ -1,0 +1,194 @@
+package gateway
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/lintel-dev/lintel/router"
+)
+
+// route is a Route of any kind, as all kinds write it.
+type route struct {
+	metav1.Object
+	ref        ObjectRef
+	parentRefs []gatewayv1.ParentReference
+	status     []gatewayv1.RouteParentStatus // as the Snapshot has it
+}
+
+// boundRoute is a Route with at least one parent of ours.
+type boundRoute struct {
+	route
+	memo      *routeMemo
+	parents   []boundParent
+	listeners []*listener // that it is placed in, each once
+
+	resolved condition
+}
+
+// boundParent is one parentRef that names a Gateway or a ListenerSet of ours.
+type boundParent struct {
+	index    int // in spec.parentRefs
+	accepted condition
+}
+
+// routeMemo is what is known of one version of a Route.
+type routeMemo struct {
+	uid        types.UID
+	generation int64
+	label      string // of its Rules
+	parsed     *parsedRoute
+	backends   []*router.Backend // of every BackendRef in order, nil where it does not resolve
+	rules      map[entry][]*router.Rule
+	outcome    routeOutcome // what its Status was made from
+}
+
+// routes returns the Routes of every kind that is served, the oldest first, so that
+// where only one of several can have something it is the first to come.
+func (b *build) routes() []route {
+	all := make([]route, 0, len(b.HTTPRoutes))
+	for _, r := range b.HTTPRoutes {
+		all = append(all, newRoute(kindHTTPRoute, r, r.Spec.ParentRefs, r.Status.Parents))
+	}
+	slices.SortFunc(all, func(x, y route) int { return byAge(x, y) })
+	return all
+}
+
+func newRoute(kind string, object metav1.Object, parentRefs []gatewayv1.ParentReference, status []gatewayv1.RouteParentStatus) route {
+	return route{
+		Object: object, ref: ObjectRef{Kind: kind, Namespace: object.GetNamespace(), Name: object.GetName()},
+		parentRefs: parentRefs, status: status,
+	}
+}
+
+// article returns a kind of Routes with its indefinite article.
+func article(kind string) string {
+	if kind == kindHTTPRoute {
+		return "an " + kind
+	}
+	return "a " + kind
+}
+
+// parse reads what the Route says by itself.
+func (r *route) parse() *parsedRoute {
+	switch object := r.Object.(type) {
+	case *gatewayv1.HTTPRoute:
+		return parseHTTPRoute(object)
+	default:
+		panic(fmt.Sprintf("a Route of type %T cannot be parsed", r.Object))
+	}
+}
+
+// routeMemo returns what is known of r, parsing it when it is new or changed.
+func (b *build) routeMemo(r *route) *routeMemo {
+	m := b.was.routes[r.ref]
+	if m == nil || m.uid != r.GetUID() || m.generation != r.GetGeneration() {
+		m = &routeMemo{uid: r.GetUID(), generation: r.GetGeneration(), parsed: r.parse(), label: r.ref.String()}
+	}
+	b.memo.routes[r.ref] = m
+	return m
+}
+
+// bindRoutes attaches Routes to Listeners, resolves what they refer to, and puts
+// their Rules in place. It returns those that have a parent of ours.
+func (b *build) bindRoutes() []*boundRoute {
+	routes := b.routes()
+	all := make([]boundRoute, len(routes))
+	bound := make([]*boundRoute, 0, len(routes))
+	for i := range routes {
+		r := &all[i]
+		r.route = routes[i]
+		r.memo = b.routeMemo(&r.route)
+		b.attach(r)
+		if len(r.parents) == 0 {
+			b.releaseRoute(r)
+			continue
+		}
+		for _, p := range r.memo.parsed.invalid {
+			b.report(p)
+		}
+		b.placeRules(r)
+		bound = append(bound, r)
+	}
+	return bound
+}
+
+// releaseRoute gives an empty status to a Route that still carries an entry of ours
+// but no longer names a parent of ours.
+func (b *build) releaseRoute(r *boundRoute) {
+	isOurs := func(p gatewayv1.RouteParentStatus) bool { return string(p.ControllerName) == b.Settings.ControllerName }
+	if slices.ContainsFunc(r.status, isOurs) {
+		r.memo.outcome = routeOutcome{} // no Status is made from it any more
+		b.addStatus(&Status{Object: r.ref, UID: r.GetUID(), Generation: r.GetGeneration(), Route: &RouteStatus{}})
+	}
+}
+
+// routeOutcome is all that a Route's Status is made from, in a form that is cheap
+// to compare.
+type routeOutcome struct {
+	parents  []boundParent
+	resolved condition
+	partial  condition // zero when no rule is invalid
+	shadowed condition // zero when every match sees requests
+}
+
+func (o routeOutcome) equal(x routeOutcome) bool {
+	return o.resolved == x.resolved && o.partial == x.partial && o.shadowed == x.shadowed &&
+		slices.EqualFunc(o.parents, x.parents, func(p, q boundParent) bool { return p.index == q.index && p.accepted == q.accepted })
+}
+
+func (b *build) routeStatus(r *boundRoute) {
+	outcome := routeOutcome{parents: r.parents, resolved: r.resolved, partial: r.partial(), shadowed: b.shadowedCondition(r.ref)}
+	if was := b.was.statuses[r.ref]; was != nil && was.UID == r.GetUID() && was.Generation == r.GetGeneration() && outcome.equal(r.memo.outcome) {
+		b.memo.statuses[r.ref] = was
+		b.plan.Statuses = append(b.plan.Statuses, was)
+		return
+	}
+	r.memo.outcome = outcome
+	status := &RouteStatus{}
+	for _, p := range outcome.parents {
+		conditions := []condition{p.accepted, outcome.resolved}
+		for _, c := range []condition{outcome.partial, outcome.shadowed} {
+			if c.kind != "" && p.accepted.status == metav1.ConditionTrue {
+				conditions = append(conditions, c)
+			}
+		}
+		status.Parents = append(status.Parents, gatewayv1.RouteParentStatus{
+			ParentRef:      r.parentRefs[p.index],
+			ControllerName: gatewayv1.GatewayController(b.Settings.ControllerName),
+			Conditions:     conditionsAt(r.GetGeneration(), conditions...),
+		})
+	}
+	b.addStatus(&Status{Object: r.ref, UID: r.GetUID(), Generation: r.GetGeneration(), Route: status})
+}
+
+// partial is the PartiallyInvalid condition, zero when every rule is valid. If
+// none is, the Route is not accepted, and the condition is not shown.
+func (r *boundRoute) partial() condition {
+	invalid := r.memo.parsed.invalid
+	if len(invalid) == 0 {
+		return condition{}
+	}
+	texts := make([]string, len(invalid))
+	for i, p := range invalid {
+		texts[i] = p.text()
+	}
+	return truth(gatewayv1.RouteConditionPartiallyInvalid, gatewayv1.RouteReasonUnsupportedValue,
+		"Dropped Rules, whose requests are answered with 500: "+strings.Join(texts, "; "))
+}
+
+func (b *build) shadowedCondition(r ObjectRef) condition {
+	problems := b.shadows[r]
+	if len(problems) == 0 {
+		return condition{}
+	}
+	texts := make([]string, len(problems))
+	for i, p := range problems {
+		texts[i] = p.text()
+	}
+	return truth(conditionShadowed, reasonDuplicateMatch, strings.Join(texts, "; "))
+}
