@@ -88,14 +88,17 @@ type Status struct {
 
 	GatewayClass *gatewayv1.GatewayClassStatus
 	Gateway      *gatewayv1.GatewayStatus
+	ListenerSet  *gatewayv1.ListenerSetStatus
 	Ingress      *networkingv1.IngressLoadBalancerStatus
 	// Route holds only our own entries; entries of other controllers stay as they
 	// are. An empty list removes ours.
 	Route *RouteStatus
+	// Policy likewise.
+	Policy *PolicyStatus
 }
 
-// Conditions returns the conditions of the object as a whole, and those of a Route
-// for each of its parents.
+// Conditions returns the conditions of the object as a whole, those of a Route for each
+// of its parents, and those of a policy for each of its ancestors.
 func (s *Status) Conditions() iter.Seq[metav1.Condition] {
 	return func(yield func(metav1.Condition) bool) {
 		var all []metav1.Condition
@@ -104,9 +107,15 @@ func (s *Status) Conditions() iter.Seq[metav1.Condition] {
 			all = s.GatewayClass.Conditions
 		case s.Gateway != nil:
 			all = s.Gateway.Conditions
+		case s.ListenerSet != nil:
+			all = s.ListenerSet.Conditions
 		case s.Route != nil:
 			for _, p := range s.Route.Parents {
 				all = append(all, p.Conditions...)
+			}
+		case s.Policy != nil:
+			for _, a := range s.Policy.Ancestors {
+				all = append(all, a.Conditions...)
 			}
 		}
 		slices.Values(all)(yield)
@@ -116,6 +125,12 @@ func (s *Status) Conditions() iter.Seq[metav1.Condition] {
 // RouteStatus is our part of a Route's status.
 type RouteStatus struct {
 	Parents []gatewayv1.RouteParentStatus
+}
+
+// PolicyStatus is our part of a policy's status: an entry for each of our Gateways that
+// the policy has to do with.
+type PolicyStatus struct {
+	Ancestors []gatewayv1.PolicyAncestorStatus
 }
 
 // Problem is one mistake in one object.

@@ -10,9 +10,17 @@ func classConditions() []string {
 }
 
 func gatewayConditions() []string {
-	return []string{string(gatewayv1.GatewayConditionAccepted), string(gatewayv1.GatewayConditionProgrammed)}
+	return []string{
+		string(gatewayv1.GatewayConditionAccepted), string(gatewayv1.GatewayConditionProgrammed), string(gatewayv1.GatewayConditionResolvedRefs),
+		string(gatewayv1.GatewayConditionInsecureFrontendValidationMode),
+	}
 }
 
+func listenerSetConditions() []string {
+	return []string{string(gatewayv1.ListenerSetConditionAccepted), string(gatewayv1.ListenerSetConditionProgrammed)}
+}
+
+// listenerConditions are those of a Listener, be it of a Gateway or of a ListenerSet.
 func listenerConditions() []string {
 	return []string{
 		string(gatewayv1.ListenerConditionAccepted), string(gatewayv1.ListenerConditionConflicted), string(gatewayv1.ListenerConditionResolvedRefs),
@@ -26,4 +34,9 @@ func routeConditions() []string {
 		string(gatewayv1.RouteConditionAccepted), string(gatewayv1.RouteConditionResolvedRefs), string(gatewayv1.RouteConditionPartiallyInvalid),
 		"lintel.dev/Shadowed",
 	}
+}
+
+// policyConditions are those of a policy's entries under our controller name.
+func policyConditions() []string {
+	return []string{string(gatewayv1.PolicyConditionAccepted), string(gatewayv1.BackendTLSPolicyConditionResolvedRefs)}
 }

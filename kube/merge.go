@@ -30,9 +30,9 @@ type merger struct {
 	now metav1.Time
 	// generation is that of the object which the wanted status was made from.
 	generation int64
-	// isSiblingsGateway reports a Gateway that may be served by another instance with
-	// our controller name, but is not by this one.
-	isSiblingsGateway func(gateway.ObjectRef) bool
+	// isSiblings reports a Gateway, or a ListenerSet, that may be served by another
+	// instance with our controller name, but is not by this one.
+	isSiblings func(gateway.ObjectRef) bool
 }
 
 func (m merger) gatewayClass(current *gatewayv1.GatewayClass, want *gatewayv1.GatewayClassStatus) statusFields {
@@ -64,18 +64,43 @@ func (m merger) gateway(current *gatewayv1.Gateway, want *gatewayv1.GatewayStatu
 	return f
 }
 
-// httpRoute puts our wanted entries in the place of those with the same parentRef.
+func (m merger) listenerSet(current *gatewayv1.ListenerSet, want *gatewayv1.ListenerSetStatus) statusFields {
+	listeners := make([]gatewayv1.ListenerEntryStatus, len(want.Listeners))
+	for i, l := range want.Listeners {
+		listeners[i] = l
+		var was []metav1.Condition
+		for _, c := range current.Status.Listeners {
+			if c.Name == l.Name {
+				was = c.Conditions
+			}
+		}
+		listeners[i].Conditions = m.conditions(was, l.Conditions, listenerConditions())
+	}
+	f := statusFields{}
+	f.set("conditions", current.Status.Conditions, m.conditions(current.Status.Conditions, want.Conditions, listenerSetConditions()))
+	f.set("listeners", current.Status.Listeners, listeners)
+	return f
+}
+
+// routeObject is the part that all kinds of Routes have in common.
+type routeObject struct {
+	namespace  string
+	parentRefs []gatewayv1.ParentReference // of its spec
+	parents    []gatewayv1.RouteParentStatus
+}
+
+// route puts our wanted entries in the place of those with the same parentRef.
 // Entries of other controllers stay as they are, and so do those that another
 // instance of ours may have written.
-func (m merger) httpRoute(current *gatewayv1.HTTPRoute, want *gateway.RouteStatus) statusFields {
+func (m merger) route(current routeObject, want *gateway.RouteStatus) statusFields {
 	parents := []gatewayv1.RouteParentStatus{} // may be empty, but not null
 	done := make([]bool, len(want.Parents))
-	for _, p := range current.Status.Parents {
+	for _, p := range current.parents {
 		i := slices.IndexFunc(want.Parents, func(w gatewayv1.RouteParentStatus) bool { return sameParent(w.ParentRef, p.ParentRef) })
 		switch {
 		case p.ControllerName != m.controller:
 			parents = append(parents, p)
-		case i < 0 && m.isSiblings(current, p):
+		case i < 0 && m.isSiblingsEntry(current, p):
 			parents = append(parents, p)
 		case i >= 0 && !done[i]:
 			done[i] = true
@@ -88,7 +113,7 @@ func (m merger) httpRoute(current *gatewayv1.HTTPRoute, want *gateway.RouteStatu
 		}
 	}
 	f := statusFields{}
-	f.set("parents", current.Status.Parents, parents)
+	f.set("parents", current.parents, parents)
 	return f
 }
 
@@ -98,19 +123,66 @@ func (m merger) routeParent(current []metav1.Condition, want gatewayv1.RoutePare
 	return want
 }
 
-// isSiblings reports an entry under our controller name that is not wanted here, but
-// may be elsewhere: the Route still names that Gateway, and it is a sibling's.
-func (m merger) isSiblings(r *gatewayv1.HTTPRoute, p gatewayv1.RouteParentStatus) bool {
-	ref := withDefaults(p.ParentRef)
-	if *ref.Group != gatewayv1.GroupName || *ref.Kind != "Gateway" {
+// isSiblingsEntry reports an entry under our controller name that is not wanted here,
+// but may be elsewhere: the Route still names that parent, and it is a sibling's.
+func (m merger) isSiblingsEntry(r routeObject, p gatewayv1.RouteParentStatus) bool {
+	named := slices.ContainsFunc(r.parentRefs, func(s gatewayv1.ParentReference) bool { return sameParent(s, p.ParentRef) })
+	return named && m.isSiblingsRef(p.ParentRef, r.namespace)
+}
+
+// isSiblingsRef reports a reference, from an object of a namespace, to what is a
+// sibling's.
+func (m merger) isSiblingsRef(ref gatewayv1.ParentReference, namespace string) bool {
+	ref = withDefaults(ref)
+	if *ref.Group != gatewayv1.GroupName {
 		return false
 	}
-	named := slices.ContainsFunc(r.Spec.ParentRefs, func(s gatewayv1.ParentReference) bool { return sameParent(s, ref) })
-	namespace := r.Namespace
 	if ref.Namespace != nil {
 		namespace = string(*ref.Namespace)
 	}
-	return named && m.isSiblingsGateway(gateway.ObjectRef{Kind: "Gateway", Namespace: namespace, Name: string(ref.Name)})
+	return m.isSiblings(gateway.ObjectRef{Kind: string(*ref.Kind), Namespace: namespace, Name: string(ref.Name)})
+}
+
+// maxAncestors is the limit of PolicyStatus.ancestors.
+const maxAncestors = 16
+
+// policyObject is the part that all kinds of policies have in common.
+type policyObject struct {
+	namespace string
+	ancestors []gatewayv1.PolicyAncestorStatus
+}
+
+// policy does with the entries of ancestors what route does with those of parents. Those
+// of ours that there is no room for are left out.
+func (m merger) policy(current policyObject, want *gateway.PolicyStatus) statusFields {
+	ancestors := []gatewayv1.PolicyAncestorStatus{}
+	done := make([]bool, len(want.Ancestors))
+	for _, a := range current.ancestors {
+		i := slices.IndexFunc(want.Ancestors, func(w gatewayv1.PolicyAncestorStatus) bool { return sameParent(w.AncestorRef, a.AncestorRef) })
+		switch {
+		case a.ControllerName != m.controller:
+			ancestors = append(ancestors, a)
+		case i < 0 && m.isSiblingsRef(a.AncestorRef, current.namespace):
+			ancestors = append(ancestors, a)
+		case i >= 0 && !done[i]:
+			done[i] = true
+			ancestors = append(ancestors, m.policyAncestor(a.Conditions, want.Ancestors[i]))
+		}
+	}
+	for i, a := range want.Ancestors {
+		if !done[i] && len(ancestors) < maxAncestors {
+			ancestors = append(ancestors, m.policyAncestor(nil, a))
+		}
+	}
+	f := statusFields{}
+	f.set("ancestors", current.ancestors, ancestors)
+	return f
+}
+
+func (m merger) policyAncestor(current []metav1.Condition, want gatewayv1.PolicyAncestorStatus) gatewayv1.PolicyAncestorStatus {
+	want.AncestorRef = withDefaults(want.AncestorRef)
+	want.Conditions = m.conditions(current, want.Conditions, policyConditions())
+	return want
 }
 
 func (m merger) ingress(current *networkingv1.Ingress, want *networkingv1.IngressLoadBalancerStatus) statusFields {

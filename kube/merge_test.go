@@ -111,7 +111,7 @@ func TestForeignConditionsStay(t *testing.T) {
 		{"GatewayClass", kept(m.gatewayClass(class, &gatewayv1.GatewayClassStatus{Conditions: want}), "conditions", plain), []string{theirs, "SupportedVersion", "Accepted"}},
 		{"Gateway", kept(gatewayFields, "conditions", plain), []string{theirs, "Accepted"}},
 		{"Listener", kept(gatewayFields, "listeners", func(v any) []metav1.Condition { return v.([]gatewayv1.ListenerStatus)[0].Conditions }), []string{theirs, "Accepted"}},
-		{"HTTPRoute", kept(m.httpRoute(route, &gateway.RouteStatus{Parents: []gatewayv1.RouteParentStatus{entry}}), "parents", func(v any) []metav1.Condition {
+		{"HTTPRoute", kept(m.route(routeObject{parents: route.Status.Parents}, &gateway.RouteStatus{Parents: []gatewayv1.RouteParentStatus{entry}}), "parents", func(v any) []metav1.Condition {
 			return v.([]gatewayv1.RouteParentStatus)[0].Conditions
 		}), []string{theirs, "Accepted"}},
 	} {
@@ -162,18 +162,14 @@ func TestRouteEntries(t *testing.T) {
 		{"another kind of parent goes", refs{listenerSet.ParentRef}, entries{listenerSet}, nil, entries{}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			route := httpRoute("r")
-			route.Namespace = "n"
-			route.Spec.ParentRefs = test.spec
-			route.Status.Parents = test.current
-			m := merger{controller: controllerName, generation: 1, isSiblingsGateway: func(r gateway.ObjectRef) bool {
+			m := merger{controller: controllerName, generation: 1, isSiblings: func(r gateway.ObjectRef) bool {
 				return r == gateway.ObjectRef{Kind: "Gateway", Namespace: "n", Name: "sibling"}
 			}}
 			want := statusFields{}
 			if test.then != nil {
 				want["parents"] = test.then
 			}
-			got := m.httpRoute(route, &gateway.RouteStatus{Parents: test.want})
+			got := m.route(routeObject{"n", test.spec, test.current}, &gateway.RouteStatus{Parents: test.want})
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}

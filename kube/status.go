@@ -258,7 +258,7 @@ func (w *StatusWriter) write(ctx context.Context, kind statusKind, ref gateway.O
 	if want == nil || want.UID != "" && want.UID != current.GetUID() {
 		return nil // deleted and created anew: the next want is for the new one
 	}
-	m := merger{controller: w.controller, now: metav1.Now(), generation: want.Generation, isSiblingsGateway: w.isSiblingsGateway}
+	m := merger{controller: w.controller, now: metav1.Now(), generation: want.Generation, isSiblings: w.isSiblings}
 	status := kind.merge(m, current, want)
 	if len(status) == 0 {
 		return nil

@@ -48,16 +48,32 @@ func newStatusKind[T metav1.Object](client func(namespace string) statusClient[T
 	}
 }
 
-// statusKinds returns what a StatusWriter can write, by kind.
-func statusKinds(c clients) map[string]statusKind {
-	route := newStatusKind(
-		func(ns string) statusClient[*gatewayv1.HTTPRoute] { return c.gateway.HTTPRoutes(ns) },
-		func(m merger, o *gatewayv1.HTTPRoute, want *gateway.Status) statusFields {
-			return m.httpRoute(o, want.Route)
-		})
-	route.released = func(current metav1.Object, was *gateway.Status) *gateway.Status {
+// newRouteKind is for Routes of any kind: parts reads what they have in common.
+func newRouteKind[T metav1.Object](client func(namespace string) statusClient[T], parts func(T) (*gatewayv1.CommonRouteSpec, *gatewayv1.RouteStatus)) statusKind {
+	k := newStatusKind(client, func(m merger, o T, want *gateway.Status) statusFields {
+		spec, status := parts(o)
+		return m.route(routeObject{o.GetNamespace(), spec.ParentRefs, status.Parents}, want.Route)
+	})
+	k.released = func(current metav1.Object, was *gateway.Status) *gateway.Status {
 		return &gateway.Status{Object: was.Object, UID: was.UID, Generation: current.GetGeneration(), Route: &gateway.RouteStatus{}}
 	}
+	return k
+}
+
+// newPolicyKind is for policies of any kind.
+func newPolicyKind[T metav1.Object](client func(namespace string) statusClient[T], status func(T) *gatewayv1.PolicyStatus) statusKind {
+	k := newStatusKind(client, func(m merger, o T, want *gateway.Status) statusFields {
+		return m.policy(policyObject{o.GetNamespace(), status(o).Ancestors}, want.Policy)
+	})
+	k.released = func(current metav1.Object, was *gateway.Status) *gateway.Status {
+		return &gateway.Status{Object: was.Object, UID: was.UID, Generation: current.GetGeneration(), Policy: &gateway.PolicyStatus{}}
+	}
+	return k
+}
+
+// statusKinds returns what a StatusWriter can write, by kind.
+func statusKinds(c clients) map[string]statusKind {
+	kinds := routeStatusKinds(c)
 	ingress := newStatusKind(
 		func(ns string) statusClient[*networkingv1.Ingress] { return c.kubernetes.NetworkingV1().Ingresses(ns) },
 		func(m merger, o *networkingv1.Ingress, want *gateway.Status) statusFields {
@@ -69,19 +85,49 @@ func statusKinds(c clients) map[string]statusKind {
 		}
 		return &gateway.Status{Object: was.Object, UID: was.UID, Ingress: &networkingv1.IngressLoadBalancerStatus{}}
 	}
+	kinds["Ingress"] = ingress
+	kinds["GatewayClass"] = newStatusKind(
+		func(string) statusClient[*gatewayv1.GatewayClass] { return c.gateway.GatewayClasses() },
+		func(m merger, o *gatewayv1.GatewayClass, want *gateway.Status) statusFields {
+			return m.gatewayClass(o, want.GatewayClass)
+		})
+	kinds["Gateway"] = newStatusKind(
+		func(ns string) statusClient[*gatewayv1.Gateway] { return c.gateway.Gateways(ns) },
+		func(m merger, o *gatewayv1.Gateway, want *gateway.Status) statusFields {
+			return m.gateway(o, want.Gateway)
+		})
+	kinds["ListenerSet"] = newStatusKind(
+		func(ns string) statusClient[*gatewayv1.ListenerSet] { return c.gateway.ListenerSets(ns) },
+		func(m merger, o *gatewayv1.ListenerSet, want *gateway.Status) statusFields {
+			return m.listenerSet(o, want.ListenerSet)
+		})
+	kinds["BackendTLSPolicy"] = newPolicyKind(
+		func(ns string) statusClient[*gatewayv1.BackendTLSPolicy] { return c.gateway.BackendTLSPolicies(ns) },
+		func(o *gatewayv1.BackendTLSPolicy) *gatewayv1.PolicyStatus { return &o.Status })
+	return kinds
+}
+
+func routeStatusKinds(c clients) map[string]statusKind {
+	type (
+		spec   = *gatewayv1.CommonRouteSpec
+		status = *gatewayv1.RouteStatus
+	)
 	return map[string]statusKind{
-		"GatewayClass": newStatusKind(
-			func(string) statusClient[*gatewayv1.GatewayClass] { return c.gateway.GatewayClasses() },
-			func(m merger, o *gatewayv1.GatewayClass, want *gateway.Status) statusFields {
-				return m.gatewayClass(o, want.GatewayClass)
-			}),
-		"Gateway": newStatusKind(
-			func(ns string) statusClient[*gatewayv1.Gateway] { return c.gateway.Gateways(ns) },
-			func(m merger, o *gatewayv1.Gateway, want *gateway.Status) statusFields {
-				return m.gateway(o, want.Gateway)
-			}),
-		"HTTPRoute": route,
-		"Ingress":   ingress,
+		"HTTPRoute": newRouteKind(
+			func(ns string) statusClient[*gatewayv1.HTTPRoute] { return c.gateway.HTTPRoutes(ns) },
+			func(o *gatewayv1.HTTPRoute) (spec, status) { return &o.Spec.CommonRouteSpec, &o.Status.RouteStatus }),
+		"GRPCRoute": newRouteKind(
+			func(ns string) statusClient[*gatewayv1.GRPCRoute] { return c.gateway.GRPCRoutes(ns) },
+			func(o *gatewayv1.GRPCRoute) (spec, status) { return &o.Spec.CommonRouteSpec, &o.Status.RouteStatus }),
+		"TLSRoute": newRouteKind(
+			func(ns string) statusClient[*gatewayv1.TLSRoute] { return c.gateway.TLSRoutes(ns) },
+			func(o *gatewayv1.TLSRoute) (spec, status) { return &o.Spec.CommonRouteSpec, &o.Status.RouteStatus }),
+		"TCPRoute": newRouteKind(
+			func(ns string) statusClient[*gatewayv1.TCPRoute] { return c.gateway.TCPRoutes(ns) },
+			func(o *gatewayv1.TCPRoute) (spec, status) { return &o.Spec.CommonRouteSpec, &o.Status.RouteStatus }),
+		"UDPRoute": newRouteKind(
+			func(ns string) statusClient[*gatewayv1.UDPRoute] { return c.gateway.UDPRoutes(ns) },
+			func(o *gatewayv1.UDPRoute) (spec, status) { return &o.Spec.CommonRouteSpec, &o.Status.RouteStatus }),
 	}
 }
 
