@@ -72,6 +72,7 @@ func (e express) HandOver(handed loop.HandedOver) {
 	c := newConnection(e.socket, a)
 	if handed.Session != nil {
 		c.identifySecure()
+		c.client.ServerName = handed.ServerName
 		c.conn = newSecureConn(conn, handed.Session, handed.Sealed)
 	}
 	if handed.HTTP2 != nil {
@@ -104,11 +105,12 @@ func (c *connection) moveToLoop(h *handshaken) bool {
 	}
 	a := arrival{conn: c.wire, client: c.arrived}
 	return s.toLoop(&a, loop.Incoming{
-		Session:  h.session,
-		HTTP2:    multiplexed,
-		AltSvc:   c.client.AltSvc,
-		Unread:   h.unread,
-		Draining: c.draining.Load(),
+		Session:    h.session,
+		HTTP2:      multiplexed,
+		AltSvc:     c.client.AltSvc,
+		ServerName: h.name,
+		Unread:     h.unread,
+		Draining:   c.draining.Load(),
 	})
 }
 

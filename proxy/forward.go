@@ -58,7 +58,7 @@ func (f *flight) connect(again *router.Endpoint, cause exchange.Cause) exchange.
 		}
 		endpoint := again
 		if endpoint == nil {
-			endpoint = f.Chosen.Backend.Pick(f.tried...)
+			endpoint = f.PickEndpoint(f.tried)
 		}
 		if endpoint == nil {
 			return cause

@@ -26,6 +26,7 @@ type h3Connection struct {
 	server *Server
 	socket *socket
 	conn   *quic.Conn
+	name   string // that of the server, by SNI
 	http   http3.Server
 
 	draining atomic.Bool
@@ -36,7 +37,8 @@ type h3Connection struct {
 }
 
 func newH3Connection(s *socket, conn *quic.Conn) *h3Connection {
-	c := &h3Connection{server: s.server, socket: s, conn: conn}
+	state := conn.ConnectionState().TLS
+	c := &h3Connection{server: s.server, socket: s, conn: conn, name: serverName(&state)}
 	limits := s.server.settings.Limits
 	c.http.Handler = c
 	c.http.Logger = s.server.settings.Log
@@ -142,6 +144,7 @@ func (c *h3Connection) client() exchange.Client {
 		Trusted:  c.server.settings.Trusts(peer.Addr()),
 		Protocol: "HTTP/3.0",
 
-		Source: peer, Destination: local,
+		ServerName: c.name,
+		Source:     peer, Destination: local,
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lintel-dev/lintel/proxy/tls13"
+	"github.com/lintel-dev/lintel/router"
 )
 
 // outcome is what became of a connection when its goroutine ends.
@@ -24,6 +25,7 @@ type handshaken struct {
 	unread   []byte // records
 	conn     *tls.Conn
 	protocol string // by ALPN; "" when the client named none
+	name     string // that of the server, by SNI, as NormalizeHost gives it
 }
 
 // handshake does that of TLS.
@@ -34,7 +36,8 @@ func (c *connection) handshake() (*handshaken, error) {
 		conn := tls.Server(c.conn, c.socket.tls)
 		err := conn.HandshakeContext(context.Background())
 		c.refusePlain(err)
-		return &handshaken{conn: conn, protocol: conn.ConnectionState().NegotiatedProtocol}, err
+		state := conn.ConnectionState()
+		return &handshaken{conn: conn, protocol: state.NegotiatedProtocol, name: serverName(&state)}, err
 	}
 	h, err := c.socket.handshakes.Handshake(context.Background(), c.conn)
 	if err != nil {
@@ -44,12 +47,20 @@ func (c *connection) handshake() (*handshaken, error) {
 	if b, ok := c.conn.(*behind); ok && h.Session != nil {
 		h.Unread = append(h.Unread, b.unread...)
 	}
-	return &handshaken{session: h.Session, unread: h.Unread, conn: h.Conn, protocol: h.State.NegotiatedProtocol}, nil
+	return &handshaken{
+		session: h.Session, unread: h.Unread, conn: h.Conn, protocol: h.State.NegotiatedProtocol, name: serverName(&h.State),
+	}, nil
+}
+
+// serverName is what the client has named, in the form of hosts; "" for nothing.
+func serverName(state *tls.ConnectionState) string {
+	name, _ := router.NormalizeHost(state.ServerName)
+	return name
 }
 
 // settle goes on in the full lane after a handshake.
 func (c *connection) settle(h *handshaken) {
-	c.alpn = h.protocol
+	c.alpn, c.client.ServerName = h.protocol, h.name
 	if h.session == nil {
 		c.conn = h.conn
 		return

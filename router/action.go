@@ -30,15 +30,37 @@ func (a *Action) at(point int) *WeightedBackend {
 }
 
 // Plain reports whether the action asks for nothing but an answer of its own, or
-// header filters, a rewrite, weights, timeouts and HTTP/1.1 in the clear, without a PROXY
-// protocol header, to all of its Backends: what can be done without waiting for anything
-// but the sockets of the exchange.
+// header filters, a rewrite, CORS, a session, weights, timeouts and HTTP/1.1 in the clear,
+// without a PROXY protocol header, to all of its Backends: what can be done without waiting
+// for anything but the sockets of the exchange.
 func (a *Action) Plain() bool {
+	if a.Retry != nil || len(a.Mirrors) > 0 {
+		return false
+	}
 	for i := range a.Backends {
 		b := a.Backends[i].Backend
 		if b != nil && (b.settings.Protocol != HTTP1 || b.settings.ProxyProtocol != NoProxyProtocol) {
 			return false
 		}
+		if len(a.Backends[i].Mirrors) > 0 {
+			return false
+		}
 	}
 	return true
+}
+
+// RewriteOf returns how a request to one of the Backends is rewritten, or nil.
+func (a *Action) RewriteOf(b *WeightedBackend) *Rewrite {
+	if b.Rewrite != nil {
+		return b.Rewrite
+	}
+	return a.Rewrite
+}
+
+// SessionOf returns how a client is kept with an endpoint of one of the Backends, or nil.
+func (a *Action) SessionOf(b *WeightedBackend) *Session {
+	if b.Session != nil {
+		return b.Session
+	}
+	return a.Session
 }

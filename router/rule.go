@@ -40,8 +40,9 @@ const (
 	PathRegex
 )
 
-// PathMatch compares a request's path. Regexp is set for PathRegex alone and is
-// anchored at both ends.
+// PathMatch compares a request's path. Regexp is set for PathRegex, and is anchored at
+// both ends. A PathPrefix may have one too, which must hold as well: it comes before the
+// same prefix without one, and after longer prefixes.
 type PathMatch struct {
 	Kind   PathKind
 	Value  string
@@ -104,6 +105,8 @@ type WeightedBackend struct {
 	// Rewrite takes the place of the Action's; nil leaves that.
 	Rewrite *Rewrite
 	Mirrors []Mirror
+	// Session takes the place of the Action's; nil leaves that.
+	Session *Session
 }
 
 // HeaderFilter changes fields: Set replaces, then Add appends, then Remove

@@ -24,6 +24,8 @@ func (cause Cause) status() int {
 		return http.StatusBadRequest
 	case CauseNoRoute:
 		return http.StatusNotFound
+	case CauseMisdirected:
+		return http.StatusMisdirectedRequest
 	case CauseNoBackend:
 		return http.StatusInternalServerError
 	case CauseNoEndpoint, CauseOverload, CauseCircuit:
@@ -65,6 +67,12 @@ func (x *Exchange) Answered(a Answer, now time.Time) (fields []router.Field, bod
 	}
 	if a.Cause == CauseOverload || a.Cause == CauseCircuit {
 		fields = append(fields, router.Field{Name: "Retry-After", Value: retryAfter})
+	}
+	if c := x.cors(); c != nil {
+		fields = x.appendCORS(fields, c)
+		if a.preflight {
+			fields = x.appendPreflight(fields, c)
+		}
 	}
 	fields = x.appendAltSvc(fields)
 	x.scratch = x.scratch[:0]

@@ -35,6 +35,9 @@ type Client struct {
 	Protocol string
 	// AltSvc tells the client that the port it came to serves HTTP/3 as well.
 	AltSvc bool
+	// ServerName is what the client has named in the handshake of TLS, as
+	// [router.NormalizeHost] gives it; "" for nothing.
+	ServerName string
 }
 
 // Exchange is one request and its response, used again for the next. One goroutine
@@ -59,6 +62,7 @@ type Exchange struct {
 	admitted bool             // counted at the Backend
 	weighs   bool             // counted at Pressure
 	endpoint *router.Endpoint // of the last attempt, nil before
+	session  session
 
 	fields  []router.Field // of the head that is being written
 	target  []byte         // of the request line that goes upstream
@@ -71,6 +75,7 @@ type Exchange struct {
 // Forget readies x for a request whose head is not there yet.
 func (x *Exchange) Forget() {
 	x.Rule, x.Chosen, x.Keep, x.endpoint, x.web = nil, nil, false, nil, NoGRPCWeb
+	x.session.settings, x.session.found = nil, false
 	x.Report = Report{Socket: x.Client.Socket, Client: x.Client.Addr, Scheme: x.Client.Scheme}
 }
 
@@ -94,6 +99,8 @@ type Answer struct {
 	Status   int
 	Cause    Cause
 	Location string // "" for none
+
+	preflight bool // to one of CORS
 }
 
 // Decide finds the Rule in table, and returns the Answer that the request gets at
@@ -109,7 +116,14 @@ func (x *Exchange) Decide(table *router.Table) Answer {
 	if x.Pressure.high() {
 		return CauseOverload.Answer()
 	}
+	if x.misdirected(table) {
+		return CauseMisdirected.Answer()
+	}
 	x.Rule = table.Match(x.Client.Socket, &x.Match)
+	preflights := x.preflights()
+	if preflights {
+		x.matchPreflight(table)
+	}
 	if x.Rule == nil {
 		return CauseNoRoute.Answer()
 	}
@@ -121,6 +135,8 @@ func (x *Exchange) Decide(table *router.Table) Answer {
 		return CauseBodyTooLarge.Answer()
 	case action.Status != 0:
 		return Answer{Status: action.Status}
+	case preflights && action.CORS != nil:
+		return Answer{Status: http.StatusNoContent, preflight: true}
 	case action.Redirect != nil:
 		return Answer{Status: action.Redirect.Status, Location: action.Redirect.Location(&x.Match, x.Rule.Match.Path)}
 	}
@@ -130,8 +146,19 @@ func (x *Exchange) Decide(table *router.Table) Answer {
 	}
 	x.Chosen = chosen
 	x.Report.Backend = chosen.Backend.Name
+	if s := action.SessionOf(chosen); s != nil {
+		x.continueSession(s)
+	}
 	x.gather()
 	return Answer{}
+}
+
+// misdirected reports whether the request came by a TLS connection for another Listener, as
+// clients do that use a connection for all names that its certificate has (RFC 9113
+// §9.1.1). Nearly all requests are for the name that the handshake had.
+func (x *Exchange) misdirected(table *router.Table) bool {
+	c := x.Client
+	return x.Match.Host != c.ServerName && c.Scheme == "https" && table.Misdirected(c.Socket, c.ServerName, x.Match.Host)
 }
 
 // normalise fills what the Table matches.

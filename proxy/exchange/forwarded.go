@@ -145,7 +145,7 @@ func unproven(field router.Field) bool {
 func (x *Exchange) gather() {
 	r := x.Request
 	host := r.Host
-	if w := x.Rule.Action.Rewrite; w != nil && w.Hostname != "" {
+	if w := x.Rule.Action.RewriteOf(x.Chosen); w != nil && w.Hostname != "" {
 		host = w.Hostname
 	}
 	fields := append(x.fields[:0], router.Field{Name: "Host", Value: host})

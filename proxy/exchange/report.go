@@ -53,6 +53,7 @@ const (
 	CauseNone            Cause = ""
 	CauseBadRequest      Cause = "bad request"
 	CauseNoRoute         Cause = "no route"
+	CauseMisdirected     Cause = "misdirected" // the connection is for another Listener
 	CauseNoBackend       Cause = "no backend"
 	CauseNoEndpoint      Cause = "no endpoint"
 	CauseBodyTooLarge    Cause = "body too large"
@@ -64,6 +65,8 @@ const (
 	CauseUpstreamReset   Cause = "upstream reset"
 	CauseUpstreamInvalid Cause = "upstream invalid"
 	CauseTimeout         Cause = "timeout"
+	CauseIdle            Cause = "idle"         // of a stream that was silent for too long
+	CauseDrained         Cause = "drained"      // its socket was removed, or Lintel stopped
 	CauseOverload        Cause = "overload"     // memory is short
 	CauseCircuit         Cause = "circuit open" // a limit of the Backend
 )
@@ -75,4 +78,6 @@ type Stats struct {
 	UpstreamIdle atomic.Int64 // upstream connections that wait for a request
 	Upgraded     atomic.Int64 // connections being relayed after an upgrade
 	Refused      atomic.Int64 // client connections beyond a limit, ever
+	Mirroring    atomic.Int64 // copies of requests under way to mirrors
+	MirrorsCut   atomic.Int64 // copies that were not sent, or not to their end, since a mirror was slow or failed, ever
 }

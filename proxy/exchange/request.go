@@ -121,7 +121,7 @@ func (x *Exchange) TargetUpstream() string {
 		return "*"
 	}
 	path := x.Match.Path
-	if w := x.Rule.Action.Rewrite; w != nil {
+	if w := x.Rule.Action.RewriteOf(x.Chosen); w != nil {
 		path = w.Path.Apply(path, x.Rule.Match.Path)
 	}
 	if path == r.Path && strings.HasPrefix(r.Target, "/") {

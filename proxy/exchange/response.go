@@ -56,6 +56,7 @@ func (x *Exchange) ResponseFields(res *h1.Response, now time.Time) []router.Fiel
 			fields = append(fields, router.Field{Name: "Content-Length", Value: size})
 		}
 	}
+	fields = x.appendSession(fields, now)
 	fields = x.appendAltSvc(fields)
 	x.fields = fields
 	return fields
@@ -74,6 +75,9 @@ func (x *Exchange) filtered(res *h1.Response) []router.Field {
 		if !res.HopByHop(field.Name) && classify(field.Name) != isFraming {
 			fields = append(fields, *field)
 		}
+	}
+	if c := x.Rule.Action.CORS; c != nil {
+		fields = x.replaceCORS(fields, c)
 	}
 	inner, outer := x.Chosen.ResponseHeaders, x.Rule.Action.ResponseHeaders
 	if inner == nil && outer == nil {
@@ -101,7 +105,8 @@ func (x *Exchange) AppendSwitch(dst []byte, res *h1.Response) []byte {
 // changed by the filters. They are valid until the next call of a method.
 func (x *Exchange) SwitchFields(res *h1.Response) []router.Field {
 	fields := x.filtered(res)
-	x.fields = slices.DeleteFunc(fields, func(field router.Field) bool { return !forwardable(&field) })
+	fields = slices.DeleteFunc(fields, func(field router.Field) bool { return !forwardable(&field) })
+	x.fields = x.appendSession(fields, x.Report.Start)
 	return x.fields
 }
 

@@ -55,6 +55,9 @@ type Incoming struct {
 	// Session protects the connection by TLS 1.3, and Unread is records; nil when it is
 	// in the clear.
 	Session *tls13.Session
+	// ServerName is what the client has named in the handshake, as [router.NormalizeHost]
+	// gives it; "" for nothing.
+	ServerName string
 	// AltSvc says that the client may be told that the Socket serves HTTP/3.
 	AltSvc bool
 	// HTTP2 says that the client speaks HTTP/2. All Rules of the Socket should be plain,
@@ -85,12 +88,13 @@ type HandedOver struct {
 	Draining bool
 	// Session protects the connection, nil in the clear. Unread was protected by it, and
 	// Sealed, which the receiver owns too, are the records that follow.
-	Session *tls13.Session
-	Sealed  []byte
+	Session    *tls13.Session
+	Sealed     []byte
+	ServerName string
 }
 
-// Pair is an upgraded connection to be relayed. The Group owns it from the call of
-// [Group.Relay] on.
+// Pair is a connection to be relayed, one that was upgraded or never was read as HTTP. The
+// Group owns it from the call of [Group.Relay] on.
 type Pair struct {
 	Client, Upstream int // descriptors of connected TCP sockets that do not block
 	// Pending goes to the upstream and Early to the client before anything else: they were
@@ -99,4 +103,9 @@ type Pair struct {
 	// WriteLimit bounds the time in which a side takes nothing of what waits for it, and
 	// HalfClosedLimit the silence of one after the other has ended. Both are positive.
 	WriteLimit, HalfClosedLimit time.Duration
+	// IdleLimit bounds the silence of both sides; 0 means no limit.
+	IdleLimit time.Duration
+	// Resets makes the relay reset one side when the other was reset. Otherwise that is
+	// closed, which looks like the end of what was sent.
+	Resets bool
 }

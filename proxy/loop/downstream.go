@@ -70,7 +70,7 @@ func newDownstream(l *loop, in *Incoming) *downstream {
 		in: input{from: &l.heads},
 	}
 	if in.Session != nil {
-		d.client.Scheme, d.client.AltSvc = "https", in.AltSvc
+		d.client.Scheme, d.client.AltSvc, d.client.ServerName = "https", in.AltSvc, in.ServerName
 		d.secure = &secure{session: in.Session}
 	}
 	d.drained = in.drained
@@ -268,7 +268,7 @@ func (d *downstream) part(out HandedOver) {
 	l := d.loop
 	out.FD, out.Peer, out.Local, out.Draining = d.fd, d.peer, d.local, d.drains()
 	if s := d.secure; s != nil {
-		out.Session = s.session
+		out.Session, out.ServerName = s.session, d.client.ServerName
 		out.Unread = append(out.Unread, s.opened[s.taken:]...)
 		out.Sealed = slices.Clone(s.sealed)
 		s.discard(l)

@@ -25,7 +25,7 @@ func (f *flight) connect(again *router.Endpoint, cause exchange.Cause) {
 		}
 		endpoint := again
 		if endpoint == nil {
-			endpoint = f.Chosen.Backend.Pick(f.tried...)
+			endpoint = f.PickEndpoint(f.tried)
 		}
 		if endpoint == nil {
 			f.fail(cause)
