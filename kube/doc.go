@@ -12,6 +12,7 @@
 //	status.go      which statuses are written, when, and again
 //	statuskind.go  how the status of each kind is written
 //	merge.go       our part of a status put into the whole
+//	lease.go       which of several replicas writes
 //
 // Objects that informers hold are read-only everywhere.
 package kube

@@ -91,8 +91,8 @@ func NewStatusWriter(o StatusWriterOptions) (*StatusWriter, error) {
 // read-only. A Status that is the same pointer as before is known to be unchanged.
 func (w *StatusWriter) Apply(statuses []*gateway.Status) { w.newest.Put(statuses) }
 
-// Run writes the newest wanted statuses until ctx ends. Writes that fail are tried
-// again; the error is always nil.
+// Run writes the newest wanted statuses until ctx ends, those of a Run before included.
+// Writes that fail are tried again; the error is always nil.
 func (w *StatusWriter) Run(ctx context.Context) error {
 	queue := workqueue.NewTypedRateLimitingQueue(
 		workqueue.NewTypedItemExponentialFailureRateLimiter[gateway.ObjectRef](retryFirst, retryLast))
@@ -117,8 +117,15 @@ func (w *StatusWriter) Run(ctx context.Context) error {
 func (w *StatusWriter) distribute(ctx context.Context, queue workqueue.TypedInterface[gateway.ObjectRef]) {
 	drift := time.NewTicker(driftInterval)
 	defer drift.Stop()
-	for {
-		var refs []gateway.ObjectRef
+	select {
+	case <-w.newest.Full():
+		w.replace(w.newest.Take())
+	default:
+	}
+	for refs := w.all(); ; {
+		for _, ref := range refs {
+			queue.Add(ref)
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -126,9 +133,6 @@ func (w *StatusWriter) distribute(ctx context.Context, queue workqueue.TypedInte
 			refs = w.replace(w.newest.Take())
 		case <-drift.C:
 			refs = w.all()
-		}
-		for _, ref := range refs {
-			queue.Add(ref)
 		}
 	}
 }
