@@ -83,7 +83,7 @@ func naiveHolds(m *Match, r *Request) bool {
 			return false
 		}
 	case PathPrefix:
-		if !strings.HasPrefix(r.Path+"/", naivePrefix(m.Path.Value)+"/") {
+		if !strings.HasPrefix(r.Path+"/", naivePrefix(m.Path.Value)+"/") || m.Path.Regexp != nil && !m.Path.Regexp.MatchString(r.Path) {
 			return false
 		}
 	}
@@ -140,14 +140,17 @@ func naivePrecedes(xHost *HostRules, x *Rule, yHost *HostRules, y *Rule) bool {
 		if r.Match.Path.Kind == PathPrefix {
 			length = len(naivePrefix(r.Match.Path.Value))
 		}
-		method := 0
+		method, narrowing := 0, 0
+		if r.Match.Path.Kind == PathPrefix && r.Match.Path.Regexp != nil {
+			narrowing = len(r.Match.Path.Regexp.String())
+		}
 		if r.Match.Method != "" {
 			method = 1
 		}
 		if r.Match.Path.Kind == PathExact {
 			length = 0 // exact paths that both match are the same path
 		}
-		return []int{naiveSpecificity(h.Host, h.OneLabel), kind, length, method, len(r.Match.Headers), len(r.Match.Query)}
+		return []int{naiveSpecificity(h.Host, h.OneLabel), kind, length, narrowing, method, len(r.Match.Headers), len(r.Match.Query)}
 	}
 	if c := slices.Compare(measures(xHost, x), measures(yHost, y)); c != 0 {
 		return c > 0
@@ -204,9 +207,11 @@ func anchored(expression string) *regexp.Regexp {
 }
 
 func (d *draw) pathMatch() PathMatch {
-	switch d.n(5) {
+	switch d.n(6) {
 	case 0:
 		return PathMatch{}
+	case 3:
+		return PathMatch{Kind: PathPrefix, Value: d.path(), Regexp: anchored(d.of("/.*b", "/[ab]+/b", ".*", "/[^/]+/a"))}
 	case 1:
 		e := d.of("/a.*", "/.*b", "/[ab]", "/.*/b", "/a", ".*", "/a/?(b)?")
 		return PathMatch{Kind: PathRegex, Value: e, Regexp: anchored(e)}

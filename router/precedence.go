@@ -41,15 +41,17 @@ func sortPaths(rules []*Rule) []compiledPath {
 }
 
 // compare orders by the precedence of HTTPRouteRule's matches: exact paths, then
-// expressions, then prefixes; longer ones first; then those with a method, with
-// more headers, with more query parameters; then by Order. The names of Route and
-// Listener come last, so that the order never depends on how Rules were given.
+// expressions, then prefixes; longer ones first, and a prefix with an expression before
+// the same without; then those with a method, with more headers, with more query
+// parameters; then by Order. The names of Route and Listener come last, so that the order
+// never depends on how Rules were given.
 func (p compiledPath) compare(o compiledPath) int {
 	a, b := &p.rule.Match, &o.rule.Match
 	if c := cmp.Or(
 		cmp.Compare(p.kind.rank(), o.kind.rank()),
 		cmp.Compare(len(o.path), len(p.path)),
 		p.compareText(o),
+		cmp.Compare(b.Path.narrowing(), a.Path.narrowing()),
 		cmp.Compare(min(len(b.Method), 1), min(len(a.Method), 1)),
 		cmp.Compare(len(b.Headers), len(a.Headers)),
 		cmp.Compare(len(b.Query), len(a.Query)),
@@ -89,4 +91,12 @@ func (k PathKind) rank() int {
 	default:
 		return 2
 	}
+}
+
+// narrowing is the length of the expression that a prefix has, 0 for none.
+func (m *PathMatch) narrowing() int {
+	if m.Kind != PathPrefix || m.Regexp == nil {
+		return 0
+	}
+	return len(m.Regexp.String())
 }

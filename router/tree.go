@@ -222,10 +222,11 @@ func (t *pathTree) match(r *Request) *Rule {
 	return nil
 }
 
-// firstHolding returns the first of rules that r meets apart from its path.
+// firstHolding returns the first of rules that r meets, given that it meets the exact
+// path or the prefix.
 func firstHolding(rules []*Rule, r *Request) *Rule {
 	for _, rule := range rules {
-		if rule.Match.holds(r) {
+		if rule.Match.holds(r) && (rule.Match.Path.Regexp == nil || rule.Match.Path.Regexp.MatchString(r.Path)) {
 			return rule
 		}
 	}
