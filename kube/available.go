@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -17,10 +18,10 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// Which CRDs are installed is asked from discovery: soon after a CRD changed, a few
-// times more (it is served a moment after it was created), then every lookSlowly in
-// any case. So the watch of CRDs makes it prompt, and without it (a cluster may not
-// permit it) it still works.
+// Which of the kinds that an API server may lack are there is asked from discovery: soon
+// after a CRD changed, a few times more (it is served a moment after it was created),
+// then every lookSlowly in any case. So the watch of CRDs makes it prompt, and without
+// it (a cluster may not permit it) it still works.
 const (
 	lookSoon   = 100 * time.Millisecond
 	lookSlowly = 30 * time.Second
@@ -32,7 +33,7 @@ const (
 	goneAfter = 5 * time.Second
 )
 
-// availability is what is known of one kind of a CRD.
+// availability is what is known of one kind that may be missing.
 type availability struct {
 	*kind
 	missing time.Time // since when; zero if it is there
@@ -53,7 +54,7 @@ func (s *Store) lookAgain() {
 func (s *Store) followCRDs(ctx context.Context, g *errgroup.Group) error {
 	var available []*availability
 	for _, k := range s.kinds {
-		if k.crd != "" {
+		if !k.resource.Empty() {
 			available = append(available, &availability{kind: k})
 		}
 	}
@@ -81,10 +82,10 @@ func (s *Store) followCRDs(ctx context.Context, g *errgroup.Group) error {
 }
 
 // followAll acts on an answer of discovery.
-func (s *Store) followAll(ctx context.Context, g *errgroup.Group, available []*availability, served map[string][]string) error {
+func (s *Store) followAll(ctx context.Context, g *errgroup.Group, available []*availability, served map[schema.GroupResource][]string) error {
 	s.outage.end(s.log)
 	for _, a := range available {
-		if err := s.follow(ctx, g, a, served[a.crd]); err != nil {
+		if err := s.follow(ctx, g, a, served[a.resource]); err != nil {
 			return err
 		}
 	}
@@ -96,28 +97,31 @@ func (s *Store) followAll(ctx context.Context, g *errgroup.Group, available []*a
 // follow acts on the versions in which one kind is served. It is called by one
 // goroutine alone, so that a feed that is not open now is not opened in between.
 func (s *Store) follow(ctx context.Context, g *errgroup.Group, a *availability, versions []string) error {
-	opened := s.isOpen(a.kind)
-	if slices.Contains(versions, gatewayv1.GroupVersion.Version) {
+	opened := s.openVersion(a.kind)
+	if slices.Contains(versions, opened) {
 		a.missing = time.Time{}
-		if opened {
-			return nil
-		}
-		if a.said != "" {
-			s.log.Info("kind enabled", "kind", a.name)
-			a.said = ""
-		}
-		return s.start(ctx, g, a.kind)
+		return nil
 	}
 	if a.missing.IsZero() {
 		a.missing = time.Now()
 	}
-	if opened && time.Since(a.missing) < goneAfter {
+	if opened != "" && time.Since(a.missing) < goneAfter {
 		return nil // the looks soon after a change reach beyond
 	}
-	if opened {
+	if opened != "" {
 		s.end(a.kind)
 	}
-	a.sayDisabled(s.log, versions)
+	if i := slices.IndexFunc(a.versions, func(v string) bool { return slices.Contains(versions, v) }); i >= 0 {
+		a.missing = time.Time{}
+		if a.said != "" {
+			s.log.Info("kind enabled", "kind", a.name)
+			a.said = ""
+		}
+		return s.start(ctx, g, a.kind, a.versions[i])
+	}
+	if a.resource.Group == gatewayv1.GroupName {
+		a.sayDisabled(s.log, versions)
+	}
 	return nil
 }
 
@@ -137,35 +141,46 @@ func (a *availability) sayDisabled(log *slog.Logger, versions []string) {
 	}
 }
 
-// servedVersions returns the versions of the Gateway API in which each plural name
-// is served.
-func (s *Store) servedVersions(ctx context.Context) (map[string][]string, error) {
+// servedVersions returns the versions in which each resource is served, of the groups
+// that have some which may be missing.
+func (s *Store) servedVersions(ctx context.Context) (map[schema.GroupResource][]string, error) {
+	served := make(map[schema.GroupResource][]string)
+	for _, group := range []string{gatewayv1.GroupName, certificatesv1.GroupName} {
+		if err := s.discover(ctx, group, served); err != nil {
+			return nil, err
+		}
+	}
+	return served, nil
+}
+
+// discover adds what is served of one group.
+func (s *Store) discover(ctx context.Context, name string, served map[schema.GroupResource][]string) error {
 	client := s.clients.kubernetes.Discovery().RESTClient()
 	group := &metav1.APIGroup{}
-	err := client.Get().AbsPath("/apis", gatewayv1.GroupName).Do(ctx).Into(group)
+	err := client.Get().AbsPath("/apis", name).Do(ctx).Into(group)
 	if apierrors.IsNotFound(err) {
-		return nil, nil
+		return nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("discover versions of %s: %w", gatewayv1.GroupName, err)
+		return fmt.Errorf("discover versions of %s: %w", name, err)
 	}
-	served := make(map[string][]string)
 	for _, v := range group.Versions {
 		resources := &metav1.APIResourceList{}
-		err := client.Get().AbsPath("/apis", gatewayv1.GroupName, v.Version).Do(ctx).Into(resources)
+		err := client.Get().AbsPath("/apis", name, v.Version).Do(ctx).Into(resources)
 		if apierrors.IsNotFound(err) {
 			continue // removed in between
 		}
 		if err != nil {
-			return nil, fmt.Errorf("discover kinds of %s: %w", v.GroupVersion, err)
+			return fmt.Errorf("discover kinds of %s: %w", v.GroupVersion, err)
 		}
 		for _, r := range resources.APIResources {
 			if !strings.Contains(r.Name, "/") { // not a subresource
-				served[r.Name] = append(served[r.Name], v.Version)
+				resource := schema.GroupResource{Group: name, Resource: r.Name}
+				served[resource] = append(served[resource], v.Version)
 			}
 		}
 	}
-	return served, nil
+	return nil
 }
 
 // watchCRDs looks again whenever a CRD of the Gateway API changed, until ctx ends.

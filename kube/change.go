@@ -3,6 +3,7 @@ package kube
 import (
 	"maps"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -11,7 +12,7 @@ import (
 )
 
 // caBundleKey is the key of a ConfigMap that the Gateway API reads certificates
-// from (BackendTLSPolicy, caCertificateRefs).
+// from (caCertificateRefs of a BackendTLSPolicy or a Gateway).
 const caBundleKey = "ca.crt"
 
 // metadataDiffers reports whether the metadata that every kind is read for differs.
@@ -51,6 +52,10 @@ func trimConfigMap(c *corev1.ConfigMap) {
 
 func configMapDiffers(was, is *corev1.ConfigMap) bool {
 	return !maps.Equal(was.Data, is.Data) || !equality.Semantic.DeepEqual(was.BinaryData, is.BinaryData)
+}
+
+func clusterTrustBundleDiffers(was, is *certificatesv1.ClusterTrustBundle) bool {
+	return was.Spec != is.Spec
 }
 
 // trimNode keeps the addresses. The rest is long (every image on the node) or

@@ -10,12 +10,18 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
+// source is where the objects of a feed come from.
+type source struct {
+	namespace string // "" is all
+	version   string
+}
+
 // feed is one informer: one kind, in one namespace or in all.
 type feed struct {
 	*kind
-	namespace string // "" is all
-	informer  cache.SharedIndexInformer
-	handled   cache.DoneChecker
+	source
+	informer cache.SharedIndexInformer
+	handled  cache.DoneChecker
 
 	// synced: the first list is complete; from then on its objects are in Snapshots.
 	synced atomic.Bool
@@ -26,9 +32,9 @@ type feed struct {
 }
 
 // newFeed returns a feed that reports to s. It never writes to the API server.
-func newFeed(s *Store, k *kind, namespace string) (*feed, error) {
-	f := &feed{kind: k, namespace: namespace}
-	f.informer = cache.NewSharedIndexInformerWithOptions(k.listWatch(s.clients, namespace), k.example,
+func newFeed(s *Store, k *kind, from source) (*feed, error) {
+	f := &feed{kind: k, source: from}
+	f.informer = cache.NewSharedIndexInformerWithOptions(k.listWatch(s.clients, from.namespace, from.version), k.example,
 		cache.SharedIndexInformerOptions{Indexers: k.indexers, ObjectDescription: k.name})
 	if err := f.informer.SetTransform(k.transform); err != nil {
 		return nil, fmt.Errorf("watch %s: %w", k.name, err)
@@ -88,7 +94,7 @@ func (s *Store) failed(f *feed, err error) {
 			s.log.Warn("kind not readable: grant get, list and watch", "kind", f.name, "namespace", f.namespace, "err", err)
 			s.settle()
 		}
-	case apierrors.IsNotFound(err) && f.crd != "":
+	case apierrors.IsNotFound(err) && !f.resource.Empty():
 		s.lookAgain()
 	case isOutage(err):
 		s.outage.begin(s.log, err)

@@ -3,12 +3,14 @@ package kube
 import (
 	"context"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -38,12 +40,16 @@ const (
 
 // kind is one kind of object that is watched.
 type kind struct {
-	name  string // "HTTPRoute"
-	crd   string // plural name of its CRD; "" for what Kubernetes itself has
-	scope scope
+	name string // "HTTPRoute"
+	// resource is set for a kind that an API server may lack: of a CRD, or of a feature
+	// that is not enabled everywhere.
+	resource schema.GroupResource
+	// versions are those that can be read, the first preferred.
+	versions []string
+	scope    scope
 
 	example   runtime.Object
-	listWatch func(c clients, namespace string) *cache.ListWatch
+	listWatch func(c clients, namespace, version string) *cache.ListWatch
 	// trim drops what Lintel never reads from a fresh object; nil drops nothing.
 	trim func(any)
 	// matters reports whether a change from one version to the next does.
@@ -55,11 +61,15 @@ type kind struct {
 
 // typed is a kind whose Go type is known.
 type typed[T object, L runtime.Object] struct {
-	name, crd string
-	scope     scope
-	example   T
+	name    string
+	crd     string // plural name of its CRD of the Gateway API
+	feature schema.GroupResource
+	scope   scope
+	example T
 	// client returns the API of a namespace; "" is all.
 	client func(c clients, namespace string) lister[L]
+	// beta is the API of version v1beta1, for a kind that may be served in that alone.
+	beta func(c clients, namespace string) lister[L]
 	// fields and labels select on the server what is sent at all.
 	fields, labels string
 	trim           func(T)
@@ -70,7 +80,16 @@ type typed[T object, L runtime.Object] struct {
 }
 
 func (t typed[T, L]) kind() *kind {
-	k := &kind{name: t.name, crd: t.crd, scope: t.scope, example: t.example, listWatch: t.listWatch, indexers: t.indexers}
+	k := &kind{
+		name: t.name, resource: t.feature, versions: []string{v1}, scope: t.scope,
+		example: t.example, listWatch: t.listWatch, indexers: t.indexers,
+	}
+	if t.crd != "" {
+		k.resource = gatewayv1.Resource(t.crd)
+	}
+	if t.beta != nil {
+		k.versions = append(k.versions, v1beta1)
+	}
 	if t.trim != nil {
 		k.trim = func(o any) { t.trim(o.(T)) }
 	}
@@ -88,8 +107,17 @@ func (t typed[T, L]) kind() *kind {
 	return k
 }
 
-func (t typed[T, L]) listWatch(c clients, namespace string) *cache.ListWatch {
-	api := t.client(c, namespace)
+const (
+	v1      = "v1"
+	v1beta1 = "v1beta1"
+)
+
+func (t typed[T, L]) listWatch(c clients, namespace, version string) *cache.ListWatch {
+	client := t.client
+	if version == v1beta1 {
+		client = t.beta
+	}
+	api := client(c, namespace)
 	return &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			o.FieldSelector, o.LabelSelector = t.fields, t.labels
@@ -166,7 +194,7 @@ func gatewayKinds() []*kind {
 	}
 }
 
-// kubernetesKinds are those that every API server has.
+// kubernetesKinds are those of Kubernetes itself.
 func kubernetesKinds() []*kind {
 	type (
 		snapshot = gateway.Snapshot
@@ -210,6 +238,17 @@ func kubernetesKinds() []*kind {
 			name: "ConfigMap", example: &corev1.ConfigMap{}, trim: trimConfigMap, matters: configMapDiffers,
 			client: func(c in, ns string) lister[*corev1.ConfigMapList] { return c.kubernetes.CoreV1().ConfigMaps(ns) },
 			list:   func(s *snapshot) *[]*corev1.ConfigMap { return &s.ConfigMaps },
+		}.kind(),
+		typed[*certificatesv1.ClusterTrustBundle, *certificatesv1.ClusterTrustBundleList]{
+			name: "ClusterTrustBundle", feature: certificatesv1.Resource("clustertrustbundles"), scope: clusterWide,
+			example: &certificatesv1.ClusterTrustBundle{}, matters: clusterTrustBundleDiffers,
+			client: func(c in, _ string) lister[*certificatesv1.ClusterTrustBundleList] {
+				return c.kubernetes.CertificatesV1().ClusterTrustBundles()
+			},
+			beta: func(c in, _ string) lister[*certificatesv1.ClusterTrustBundleList] {
+				return betaTrustBundles{c.kubernetes.CertificatesV1beta1().ClusterTrustBundles()}
+			},
+			list: func(s *snapshot) *[]*certificatesv1.ClusterTrustBundle { return &s.ClusterTrustBundles },
 		}.kind(),
 		typed[*corev1.Namespace, *corev1.NamespaceList]{
 			name: "Namespace", scope: clusterWide, example: &corev1.Namespace{},

@@ -1,6 +1,14 @@
 package kube
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+
+	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -64,5 +72,16 @@ func backendRefs() []gatewayv1.BackendRef {
 func udpRoute(name string) *gatewayv1.UDPRoute {
 	return &gatewayv1.UDPRoute{ObjectMeta: meta(name), Spec: gatewayv1.UDPRouteSpec{
 		CommonRouteSpec: parents("g"), Rules: []gatewayv1.UDPRouteRule{{BackendRefs: backendRefs()}},
+	}}
+}
+
+// trustBundle holds an authority of its own, as the API server wants one.
+func trustBundle(f *fixture, name string) *certificatesv1beta1.ClusterTrustBundle {
+	f.Helper()
+	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(f)
+	authority := &x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true}
+	der := must(x509.CreateCertificate(rand.Reader, authority, authority, key.Public(), key))(f)
+	return &certificatesv1beta1.ClusterTrustBundle{ObjectMeta: meta(name), Spec: certificatesv1beta1.ClusterTrustBundleSpec{
+		TrustBundle: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
 	}}
 }

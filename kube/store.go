@@ -48,8 +48,9 @@ type Store struct {
 
 // openKind is a kind that is being watched.
 type openKind struct {
-	feeds []*feed // one, or one a namespace
-	stop  context.CancelFunc
+	version string
+	feeds   []*feed // one, or one a namespace
+	stop    context.CancelFunc
 }
 
 // NewStore returns a Store that is empty until Run.
@@ -82,10 +83,10 @@ func NewStore(o StoreOptions) (*Store, error) {
 func (s *Store) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, k := range s.kinds {
-		if k.crd != "" {
+		if !k.resource.Empty() {
 			continue
 		}
-		if err := s.start(ctx, g, k); err != nil {
+		if err := s.start(ctx, g, k, k.versions[0]); err != nil {
 			return err
 		}
 	}
@@ -94,16 +95,16 @@ func (s *Store) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// start opens the feeds of a kind as goroutines of g.
-func (s *Store) start(ctx context.Context, g *errgroup.Group, k *kind) error {
+// start opens the feeds of a kind, in one of its versions, as goroutines of g.
+func (s *Store) start(ctx context.Context, g *errgroup.Group, k *kind, version string) error {
 	namespaces := s.namespaces
 	if k.scope == clusterWide {
 		namespaces = []string{metav1.NamespaceAll}
 	}
 	ctx, stop := context.WithCancel(ctx)
-	opened := openKind{stop: stop}
+	opened := openKind{version: version, stop: stop}
 	for _, namespace := range namespaces {
-		f, err := newFeed(s, k, namespace)
+		f, err := newFeed(s, k, source{namespace, version})
 		if err != nil {
 			stop()
 			return err
@@ -143,11 +144,11 @@ func (s *Store) end(k *kind) {
 	s.changes.objects()
 }
 
-func (s *Store) isOpen(k *kind) bool {
+// openVersion is that in which a kind is being watched, "" if it is not.
+func (s *Store) openVersion(k *kind) string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	_, ok := s.open[k.name]
-	return ok
+	return s.open[k.name].version
 }
 
 // settle makes the Store ready when every kind that can be read was read once.

@@ -53,6 +53,7 @@ func TestStoreReadsEveryKind(t *testing.T) {
 		{"TCPRoute", names(ns, got.TCPRoutes)}, {"UDPRoute", names(ns, got.UDPRoutes)}, {"ReferenceGrant", names(ns, got.ReferenceGrants)},
 		{"BackendTLSPolicy", names(ns, got.BackendTLSPolicies)}, {"Ingress", names(ns, got.Ingresses)}, {"IngressClass", names("", got.IngressClasses)},
 		{"Service", names(ns, got.Services)}, {"Secret", names(ns, got.Secrets)}, {"Node", names("", got.Nodes)},
+		{"ClusterTrustBundle", names("", got.ClusterTrustBundles)},
 		{"EndpointSlice", names(ns, s.EndpointSlices(types.NamespacedName{Namespace: ns, Name: "a"}))},
 	} {
 		want := "a"
@@ -77,6 +78,11 @@ func TestStoreReadsEveryKind(t *testing.T) {
 	for _, c := range got.ConfigMaps {
 		if c.Namespace == ns && c.Name == "a" && (c.Data["ca.crt"] != "bundle" || len(c.Data) != 1) {
 			t.Errorf("ConfigMap data %v, want the CA bundle alone", c.Data)
+		}
+	}
+	for _, b := range got.ClusterTrustBundles {
+		if b.Name == "a" && !strings.Contains(b.Spec.TrustBundle, "CERTIFICATE") {
+			t.Errorf("ClusterTrustBundle holds %q, want a certificate", b.Spec.TrustBundle)
 		}
 	}
 	for _, r := range got.HTTPRoutes {
@@ -130,6 +136,7 @@ func createAll(f *fixture) {
 	created(core.Secrets(f.namespace).Create(ctx, tlsSecret("a"), o))
 	created(core.Secrets(f.namespace).Create(ctx, &corev1.Secret{ObjectMeta: meta("opaque"), Data: map[string][]byte{"password": []byte("x")}}, o))
 	created(core.ConfigMaps(f.namespace).Create(ctx, &corev1.ConfigMap{ObjectMeta: meta("a"), Data: map[string]string{"ca.crt": "bundle", "other": "long"}}, o))
+	created(f.clients.kubernetes.CertificatesV1beta1().ClusterTrustBundles().Create(ctx, trustBundle(f, "a"), o))
 	created(core.Nodes().Create(ctx, &corev1.Node{ObjectMeta: meta("a"), Status: corev1.NodeStatus{
 		Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}},
 		Images:    []corev1.ContainerImage{{Names: []string{"image"}}},

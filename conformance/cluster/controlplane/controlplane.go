@@ -137,6 +137,7 @@ func (c *ControlPlane) start(ctx context.Context, p programs, attach attachment)
 		"--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none",
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-cluster-ip-range=10.96.0.0/16",
 		"--authorization-mode=RBAC", "--allow-privileged=true", "--profiling=false",
+		"--feature-gates=ClusterTrustBundle=true", "--runtime-config=certificates.k8s.io/v1beta1=true", // of which BackendTLSPolicies can speak
 	)...); err != nil {
 		return err
 	}
