@@ -3,6 +3,7 @@ package gateway
 import (
 	"net/netip"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -29,9 +30,11 @@ type Snapshot struct {
 	Ingresses      []*networkingv1.Ingress
 	IngressClasses []*networkingv1.IngressClass
 
-	Services   []*corev1.Service
-	Secrets    []*corev1.Secret
-	ConfigMaps []*corev1.ConfigMap
+	Services            []*corev1.Service
+	Secrets             []*corev1.Secret
+	ConfigMaps          []*corev1.ConfigMap
+	ClusterTrustBundles []*certificatesv1.ClusterTrustBundle
+
 	Namespaces []*corev1.Namespace
 	Nodes      []*corev1.Node
 
