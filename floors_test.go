@@ -37,7 +37,7 @@ func mayImport() map[string][]string {
 		"externaldns":     append([]string{"externaldns"}, leaf...),
 		"bpf":             append([]string{"bpf"}, leaf...),
 		"observe":         leaf,
-		"conformance":     {"conformance"},
+		"conformance":     {"conformance", "deploy/oci"},
 		"bench":           {},
 		"examples":        {},
 		"internal/latest": {},

@@ -4,8 +4,8 @@
 // Each program is a tool of a small Go module of its own (conformance/cluster/kube,
 // conformance/cluster/etcd), because k8s.io/kubernetes can only be built with
 // replace directives, and because nothing of it may enter Lintel's own go.mod. The
-// cache key is made from that module's go.mod and go.sum, the Go version and the
-// build flags, so that a changed version is a changed file name.
+// cache key is made from that module's files, the Go version and the build flags, so
+// that a changed version is a changed file name.
 package binary
 
 import (
@@ -24,35 +24,6 @@ import (
 	"strings"
 	"time"
 )
-
-// Program names something to build.
-type Program struct {
-	Name    string   // of the file
-	Module  string   // folder under conformance/cluster that holds its go.mod
-	Package string   // import path of its main package
-	LDFlags []string // beyond -s -w
-}
-
-// KubeAPIServer is kube-apiserver.
-func KubeAPIServer() Program {
-	const version = "k8s.io/component-base/version"
-	return Program{
-		Name: "kube-apiserver", Module: "kube", Package: "k8s.io/kubernetes/cmd/kube-apiserver",
-		// Without these it would call itself v0.0.0.
-		LDFlags: []string{
-			"-X", version + ".gitVersion=" + kubeVersion, "-X", version + ".gitMajor=1", "-X", version + ".gitMinor=36",
-			"-X", version + ".gitTreeState=clean",
-		},
-	}
-}
-
-// kubeVersion is that of k8s.io/kubernetes in conformance/cluster/kube/go.mod.
-const kubeVersion = "v1.36.3"
-
-// Etcd is etcd.
-func Etcd() Program {
-	return Program{Name: "etcd", Module: "etcd", Package: "go.etcd.io/etcd/server/v3"}
-}
 
 // Builder builds Programs. Several, in as many processes, may share a cache.
 type Builder struct {
@@ -125,7 +96,7 @@ func (b *Builder) compile(ctx context.Context, p Program, path string) error {
 	}
 	defer log.Close()
 	aside := path + ".building"
-	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-o", aside}, append(flags(p), p.Package)...)...)
+	cmd := exec.CommandContext(ctx, "go", append(append(verb(p), "-o", aside), append(flags(p), p.Package)...)...)
 	cmd.Dir, cmd.Env = filepath.Join(b.source, p.Module), environment()
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Run(); err != nil {
@@ -138,8 +109,19 @@ func (b *Builder) compile(ctx context.Context, p Program, path string) error {
 	return nil
 }
 
+func verb(p Program) []string {
+	if p.Test {
+		return []string{"test", "-c"}
+	}
+	return []string{"build"}
+}
+
 func flags(p Program) []string {
-	return []string{"-trimpath", "-ldflags", strings.Join(append([]string{"-s", "-w"}, p.LDFlags...), " ")}
+	flags := []string{"-trimpath", "-ldflags", strings.Join(append([]string{"-s", "-w"}, p.LDFlags...), " ")}
+	if len(p.Tags) > 0 {
+		flags = append(flags, "-tags", strings.Join(p.Tags, ","))
+	}
+	return flags
 }
 
 // environment keeps settings meant for the project's own build, such as -race or a
@@ -158,9 +140,13 @@ func (b *Builder) key(ctx context.Context, p Program) (string, error) {
 	}
 	h := sha256.New()
 	fmt.Fprintln(h, goVersion, runtime.GOOS, runtime.GOARCH, p.Package, flags(p))
-	for _, name := range []string{"go.mod", "go.sum"} {
-		content, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
+	source, err := filepath.Glob(filepath.Join(dir, "*.go")) // most modules have none
+	if err != nil {
+		return "", fmt.Errorf("list module: %w", err)
+	}
+	for _, path := range append([]string{filepath.Join(dir, "go.mod"), filepath.Join(dir, "go.sum")}, source...) {
+		content, err := os.ReadFile(path)
+		if err != nil && !(errors.Is(err, fs.ErrNotExist) && filepath.Base(path) == "go.sum") {
 			return "", fmt.Errorf("read module: %w", err)
 		}
 		h.Write(content)

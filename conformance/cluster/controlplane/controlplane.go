@@ -1,5 +1,5 @@
 // Package controlplane runs a real Kubernetes API server for tests: etcd and
-// kube-apiserver on loopback addresses, without nodes or controllers.
+// kube-apiserver, by default on loopback addresses, without nodes or controllers.
 package controlplane
 
 import (
@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,7 +16,6 @@ import (
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/lintel-dev/lintel/conformance/cluster/binary"
 )
@@ -34,6 +34,10 @@ type Options struct {
 	// outlive this one: end them with StopDir. "" makes a temporary folder, and the
 	// processes end with this one.
 	Dir string
+	// Address is where the API server listens, and where Pods and nodes find it: the
+	// Service "kubernetes" leads there. The zero value is a free port of 127.0.0.1,
+	// and a Service that leads nowhere.
+	Address netip.AddrPort
 	// Log hears about builds that take long; nil discards.
 	Log *slog.Logger
 }
@@ -46,6 +50,9 @@ type ControlPlane struct {
 	Kubeconfig string
 
 	dir       string
+	attach    attachment
+	ca        *authority
+	server    string     // URL
 	processes []*process // in the order in which they were started
 }
 
@@ -108,72 +115,77 @@ func startOnce(ctx context.Context, o Options, p programs) (*ControlPlane, error
 	} else if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make folder: %w", err)
 	}
-	c := &ControlPlane{dir: dir, Kubeconfig: filepath.Join(dir, "kubeconfig")}
-	if err := c.start(ctx, p, attach); err != nil {
+	c := &ControlPlane{dir: dir, attach: attach, Kubeconfig: filepath.Join(dir, "kubeconfig")}
+	if err := c.start(ctx, p, o.Address); err != nil {
 		return nil, errors.Join(err, c.Stop())
 	}
 	return c, nil
 }
 
-func (c *ControlPlane) start(ctx context.Context, p programs, attach attachment) error {
+func (c *ControlPlane) start(ctx context.Context, p programs, address netip.AddrPort) error {
 	ports, err := freePorts(ctx, 3)
 	if err != nil {
 		return err
 	}
-	credentials, err := writeCredentials(c.dir)
+	reconciler := "lease"
+	if !address.IsValid() {
+		address = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), ports[2])
+		reconciler = "none" // an Endpoint may not have a loopback address
+	}
+	c.server = "https://" + address.String()
+	flags, err := c.writeCredentials(address.Addr())
 	if err != nil {
 		return err
 	}
-	client, peer := "http://127.0.0.1:"+ports[0], "http://127.0.0.1:"+ports[1]
-	if err := c.run("etcd", p.etcd, attach,
+	client, peer := fmt.Sprintf("http://127.0.0.1:%d", ports[0]), fmt.Sprintf("http://127.0.0.1:%d", ports[1])
+	if err := c.Run("etcd", p.etcd,
 		"--data-dir="+filepath.Join(c.dir, "etcd"), "--unsafe-no-fsync", "--log-level=warn", // the data is thrown away
 		"--listen-client-urls="+client, "--advertise-client-urls="+client,
 		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=default="+peer,
 	); err != nil {
 		return err
 	}
-	if err := c.run("kube-apiserver", p.apiServer, attach, append(credentials.flags,
-		"--etcd-servers="+client, "--bind-address=127.0.0.1", "--secure-port="+ports[2],
-		"--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none",
-		"--service-account-issuer=https://kubernetes.default.svc", "--service-cluster-ip-range=10.96.0.0/16",
-		"--authorization-mode=RBAC", "--allow-privileged=true", "--profiling=false",
+	if err := c.Run("kube-apiserver", p.apiServer, append(flags,
+		"--etcd-servers="+client, "--bind-address="+address.Addr().String(), "--secure-port="+strconv.Itoa(int(address.Port())),
+		"--advertise-address="+address.Addr().String(), "--endpoint-reconciler-type="+reconciler,
+		"--service-account-issuer=https://kubernetes.default.svc", "--service-cluster-ip-range="+ServiceNetwork,
+		"--kubelet-preferred-address-types=InternalIP",
+		"--authorization-mode=Node,RBAC", "--allow-privileged=true", "--profiling=false",
 		"--feature-gates=ClusterTrustBundle=true", "--runtime-config=certificates.k8s.io/v1beta1=true", // of which BackendTLSPolicies can speak
 	)...); err != nil {
 		return err
 	}
-	if attach == detached {
-		if err := writePids(c.dir, c.processes); err != nil {
-			return err
-		}
-	}
-	if err := c.configure("https://127.0.0.1:"+ports[2], credentials); err != nil {
+	if err := c.configure(); err != nil {
 		return err
 	}
 	return c.waitReady(ctx)
 }
 
-func (c *ControlPlane) run(name, path string, attach attachment, args ...string) error {
-	p, err := start(name, path, filepath.Join(c.dir, name+".log"), attach, args...)
+// ServiceNetwork is where Services get their addresses.
+const ServiceNetwork = "10.96.0.0/16"
+
+// Run starts a program that ends with the others. Its output goes to NAME.log.
+func (c *ControlPlane) Run(name, path string, args ...string) error {
+	p, err := start(name, path, filepath.Join(c.dir, name+".log"), c.attach, args...)
 	if err != nil {
 		return err
 	}
 	c.processes = append(c.processes, p)
+	if c.attach == detached {
+		return writePids(c.dir, c.processes)
+	}
 	return nil
 }
 
-// configure writes the kubeconfig and reads it back as Config.
-func (c *ControlPlane) configure(server string, cr *credentials) error {
-	const name = "lintel-test"
-	config := clientcmdapi.Config{
-		Clusters:       map[string]*clientcmdapi.Cluster{name: {Server: server, CertificateAuthorityData: cr.ca}},
-		AuthInfos:      map[string]*clientcmdapi.AuthInfo{name: {ClientCertificateData: cr.admin.certificate, ClientKeyData: cr.admin.key}},
-		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: name}},
-		CurrentContext: name,
+// configure gives the administrator's kubeconfig, and reads it back as Config.
+func (c *ControlPlane) configure() error {
+	admin, err := c.ca.client("admin", "system:masters")
+	if err != nil {
+		return err
 	}
-	if err := clientcmd.WriteToFile(config, c.Kubeconfig); err != nil {
-		return fmt.Errorf("write kubeconfig: %w", err)
+	if err := c.writeKubeconfig(c.Kubeconfig, admin); err != nil {
+		return err
 	}
-	var err error
 	if c.Config, err = clientcmd.BuildConfigFromFlags("", c.Kubeconfig); err != nil {
 		return fmt.Errorf("read kubeconfig: %w", err)
 	}
@@ -194,8 +206,8 @@ func (c *ControlPlane) Stop() error {
 }
 
 // freePorts returns n different ports that nobody listens on now.
-func freePorts(ctx context.Context, n int) ([]string, error) {
-	var ports []string
+func freePorts(ctx context.Context, n int) ([]uint16, error) {
+	var ports []uint16
 	var config net.ListenConfig
 	for range n {
 		l, err := config.Listen(ctx, "tcp4", "127.0.0.1:0")
@@ -203,7 +215,7 @@ func freePorts(ctx context.Context, n int) ([]string, error) {
 			return nil, fmt.Errorf("find free port: %w", err)
 		}
 		defer l.Close() // after the last, so that they differ
-		ports = append(ports, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+		ports = append(ports, l.Addr().(*net.TCPAddr).AddrPort().Port())
 	}
 	return ports, nil
 }

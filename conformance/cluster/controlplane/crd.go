@@ -70,7 +70,7 @@ func (c *ControlPlane) InstallCRDs(ctx context.Context, plurals ...string) error
 		}
 	}
 	for _, crd := range crds {
-		if err := c.poll(ctx, "wait for CRD "+crd.Name, func() error { return served(ctx, client, crd) }); err != nil {
+		if err := c.Poll(ctx, "wait for CRD "+crd.Name, func() error { return served(ctx, client, crd) }); err != nil {
 			return err
 		}
 	}

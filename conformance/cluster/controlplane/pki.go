@@ -10,8 +10,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
-	"os"
-	"path/filepath"
+	"net/netip"
 	"time"
 )
 
@@ -47,21 +46,27 @@ func newAuthority() (*authority, error) {
 	return &authority{certificate, key, encode("CERTIFICATE", der)}, nil
 }
 
-// server issues a certificate for the API server's addresses.
-func (a *authority) server() (keyPair, error) {
+// server issues a certificate for the API server at an address.
+func (a *authority) server(address netip.Addr) (keyPair, error) {
 	t := template("kube-apiserver")
 	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	t.DNSNames = []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"}
-	t.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv4(10, 96, 0, 1)}
+	t.IPAddresses = []net.IP{net.IPv4(10, 96, 0, 1), address.AsSlice()}
 	return a.issue(t)
 }
 
 // client issues a certificate that is a user of a group (Kubernetes' X.509 client
-// certificates: the common name is the user, each organization a group).
-func (a *authority) client(user, group string) (keyPair, error) {
+// certificates: the common name is the user, each organization a group), and that
+// the user may serve with at the addresses.
+func (a *authority) client(user, group string, addresses ...netip.Addr) (keyPair, error) {
 	t := template(user)
-	t.Subject.Organization = []string{group}
-	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	if group != "" {
+		t.Subject.Organization = []string{group}
+	}
+	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}
+	for _, address := range addresses {
+		t.IPAddresses = append(t.IPAddresses, address.AsSlice())
+	}
 	return a.issue(t)
 }
 
@@ -101,55 +106,4 @@ func encodeKey(key *ecdsa.PrivateKey) ([]byte, error) {
 
 func encode(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
-}
-
-// credentials are the files that the API server is started with, by flag.
-type credentials struct {
-	admin keyPair
-	ca    []byte
-	flags []string
-}
-
-// writeCredentials makes a fresh authority and everything that it signs in dir.
-func writeCredentials(dir string) (*credentials, error) {
-	ca, err := newAuthority()
-	if err != nil {
-		return nil, err
-	}
-	server, err := ca.server()
-	if err != nil {
-		return nil, err
-	}
-	admin, err := ca.client("admin", "system:masters")
-	if err != nil {
-		return nil, err
-	}
-	tokens, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("generate key: %w", err)
-	}
-	tokenKey, err := encodeKey(tokens)
-	if err != nil {
-		return nil, err
-	}
-	c := &credentials{admin: admin, ca: ca.pem}
-	for _, f := range []struct {
-		name    string
-		content []byte
-		flags   []string
-	}{
-		{"ca.crt", ca.pem, []string{"--client-ca-file"}},
-		{"apiserver.crt", server.certificate, []string{"--tls-cert-file"}},
-		{"apiserver.key", server.key, []string{"--tls-private-key-file"}},
-		{"tokens.key", tokenKey, []string{"--service-account-key-file", "--service-account-signing-key-file"}},
-	} {
-		path := filepath.Join(dir, f.name)
-		if err := os.WriteFile(path, f.content, 0o600); err != nil {
-			return nil, fmt.Errorf("write credentials: %w", err)
-		}
-		for _, flag := range f.flags {
-			c.flags = append(c.flags, flag+"="+path)
-		}
-	}
-	return c, nil
 }

@@ -18,7 +18,7 @@ func (c *ControlPlane) waitReady(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make client: %w", err)
 	}
-	return c.poll(ctx, "wait until the API server is ready", func() error {
+	return c.Poll(ctx, "wait until the API server is ready", func() error {
 		if _, err := client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx); err != nil {
 			return err
 		}
@@ -27,8 +27,8 @@ func (c *ControlPlane) waitReady(ctx context.Context) error {
 	})
 }
 
-// poll repeats try until it returns nil. It gives up when ctx ends or a process did.
-func (c *ControlPlane) poll(ctx context.Context, doing string, try func() error) error {
+// Poll repeats try until it returns nil. It gives up when ctx ends or a process did.
+func (c *ControlPlane) Poll(ctx context.Context, doing string, try func() error) error {
 	tick := time.NewTicker(readyPoll)
 	defer tick.Stop()
 	for {
