@@ -116,6 +116,10 @@ func (c *cluster) createPermissions(path string) {
 			_, err = c.core.CoreV1().Namespaces().Create(ctx, o, create)
 		case *corev1.ServiceAccount:
 			_, err = c.core.CoreV1().ServiceAccounts(o.Namespace).Create(ctx, o, create)
+		case *rbacv1.Role:
+			_, err = rbac.Roles(o.Namespace).Create(ctx, o, create)
+		case *rbacv1.RoleBinding:
+			_, err = rbac.RoleBindings(o.Namespace).Create(ctx, o, create)
 		case *rbacv1.ClusterRole:
 			_, err = rbac.ClusterRoles().Create(ctx, o, create)
 		case *rbacv1.ClusterRoleBinding:
@@ -239,7 +243,7 @@ func (c *cluster) certificate() *corev1.Secret {
 func (c *cluster) startLintel() (stop func()) {
 	reader := newSettingsReader()
 	c.must(reader.Flags().Parse([]string{
-		"--kubeconfig=" + c.kubeconfig(), "--admin-address=", "--access-log=off", "--publish-address=192.0.2.7", "--drain-timeout=5s",
+		"--kubeconfig=" + c.kubeconfig(), "--admin-address=", "--access-log=off", "--publish-address=192.0.2.7", "--drain-timeout=5s", "--lease-namespace=lintel",
 	}))
 	settings, err := reader.Read(nil)
 	c.must(err)

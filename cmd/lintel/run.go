@@ -139,10 +139,10 @@ func (p *process) useCluster() error {
 	if err != nil {
 		return err
 	}
-	p.early = append(p.early, store.Run, writer.Run)
+	p.early = append(p.early, store.Run)
 	p.loop.source, p.loop.writeStatus = store, writer.Apply
 	p.log.Info("reading objects from the API server", "host", config.Host)
-	return nil
+	return p.writers(config, writer.Run)
 }
 
 // run starts every part and waits for all. A part that fails stops the others.

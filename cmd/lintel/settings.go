@@ -21,6 +21,9 @@ type Settings struct {
 	GatewayClasses        []string // names; none means every class with our controller's name
 	IngressClasses        []string // likewise
 	WatchNamespaces       []string // none means all
+	LeaderElection        bool     // of the replica that writes to the API server
+	LeaseName             string
+	LeaseNamespace        string // "" means the one that Lintel runs in
 
 	HTTPPort         int // of Ingress; 0 turns it off
 	HTTPSPort        int // likewise

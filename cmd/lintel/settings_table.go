@@ -65,6 +65,12 @@ func objectSettings(s *Settings) []setting {
 			usage: "of our IngressClasses serve only those with these `names`"},
 		{name: "watch-namespaces", value: list(&s.WatchNamespaces, objectName),
 			usage: "watch only these `namespaces`; cluster-scoped objects are watched in any case"},
+		{name: "leader-election", value: onOff(&s.LeaderElection, true),
+			usage: "of several replicas let one write statuses, elected by a Lease: `on|off`; all of them serve; off suits a single replica"},
+		{name: "lease-name", value: named(&s.LeaseName, "lintel"),
+			usage: "`name` of this Lease; replicas that serve the same classes share it, and others in the same namespace need another"},
+		{name: "lease-namespace", value: named(&s.LeaseNamespace, ""),
+			usage: "`namespace` of this Lease; without it the Pod's own, or else the kubeconfig's"},
 	}
 }
 

@@ -98,6 +98,18 @@ func controllerName(place *string, preset string) *value[string] {
 	return v
 }
 
+// named is the name of an object; it may be empty where the preset is.
+func named(place *string, preset string) *value[string] {
+	v := text(place, preset)
+	v.parse = func(s string) (string, error) {
+		if s == "" && preset == "" {
+			return s, nil
+		}
+		return objectName(s)
+	}
+	return v
+}
+
 func choice(place *string, preset string, choices ...string) *value[string] {
 	v := text(place, preset)
 	v.parse = func(s string) (string, error) {
