@@ -99,11 +99,7 @@ func (b *build) attachTo(r *boundRoute, i int, parent *listenerOwner) (condition
 		// Its Rules still stand, and answer 500 (docs/adr/0003).
 		return fault(gatewayv1.RouteConditionAccepted, p.invalid[0]), matched
 	}
-	message := attachedTo(matched)
-	if ignored := r.memo.parsed.ignored; len(ignored) > 0 {
-		message += "; without effect in this version: " + strings.Join(ignored, ", ")
-	}
-	return truth(gatewayv1.RouteConditionAccepted, gatewayv1.RouteReasonAccepted, message), matched
+	return truth(gatewayv1.RouteConditionAccepted, gatewayv1.RouteReasonAccepted, attachedTo(matched)), matched
 }
 
 // intersects reports whether there is a host that both hostnames match. Each is ""

@@ -118,15 +118,50 @@ func renderAction(a *router.Action) string {
 	if a.RequestTimeout+a.BackendTimeout > 0 {
 		parts = append(parts, fmt.Sprintf("timeouts %s %s", a.RequestTimeout, a.BackendTimeout))
 	}
+	parts = append(parts, renderPolicies(a)...)
+	parts = append(parts, renderMirrors(a.Mirrors)...)
 	for _, w := range a.Backends {
 		name := "invalid"
 		if w.Backend != nil {
 			name = renderBackend(w.Backend)
 		}
 		parts = append(parts, fmt.Sprintf("%s*%d", name, w.Weight))
+		if r := w.Rewrite; r != nil {
+			parts = append(parts, fmt.Sprintf("rewrite host %q path %d %q", r.Hostname, r.Path.Kind, r.Path.Value))
+		}
 		parts = append(parts, renderHeaders("request", w.RequestHeaders)...)
+		parts = append(parts, renderHeaders("response", w.ResponseHeaders)...)
+		parts = append(parts, renderMirrors(w.Mirrors)...)
 	}
 	return strings.Join(parts, ", ")
+}
+
+// renderPolicies writes what an action does beyond one request to one Backend.
+func renderPolicies(a *router.Action) []string {
+	var parts []string
+	if c := a.CORS; c != nil {
+		parts = append(parts, fmt.Sprintf("cors origins %v methods %v headers %v expose %v credentials %t age %s",
+			c.AllowOrigins, c.AllowMethods, c.AllowHeaders, c.ExposeHeaders, c.AllowCredentials, c.MaxAge))
+	}
+	if r := a.Retry; r != nil {
+		parts = append(parts, fmt.Sprintf("retry %d times on %v after %s", r.Attempts, r.Codes, r.Backoff))
+	}
+	if s := a.Session; s != nil {
+		kind := "cookie"
+		if s.Header {
+			kind = "header"
+		}
+		parts = append(parts, fmt.Sprintf("session %s %s path %q for %s permanent %t", kind, s.Name, s.Path, s.Absolute, s.Permanent))
+	}
+	return parts
+}
+
+func renderMirrors(mirrors []router.Mirror) []string {
+	var parts []string
+	for _, m := range mirrors {
+		parts = append(parts, fmt.Sprintf("mirror %d/%d %s", m.Numerator, m.Denominator, renderBackend(m.Backend)))
+	}
+	return parts
 }
 
 // renderBackend names a Backend, and what it speaks unless that is HTTP/1.1.

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -12,13 +11,54 @@ import (
 	"github.com/lintel-dev/lintel/router"
 )
 
-// filter adds one filter of a rule or a BackendRef to an action.
-func (p *routeParser) filter(field string, f *gatewayv1.HTTPRouteFilter, action *router.Action) {
+// parsedFilters is what the filters of a rule or of a backendRef come to.
+type parsedFilters struct {
+	action  router.Action // without Mirrors
+	mirrors []parsedMirror
+}
+
+func filterField(field string, i int) string { return fmt.Sprintf("%s.filters[%d]", field, i) }
+
+// filters parses the filters of the rule or backendRef that field names.
+func (p *routeParser) filters(field string, filters []gatewayv1.HTTPRouteFilter) parsedFilters {
+	var parsed parsedFilters
+	for i := range filters {
+		if before := incompatibleFilter(filters[:i], filters[i].Type); before >= 0 {
+			p.incompatible(filterField(field, i)+".type", fmt.Sprintf("%q cannot stand beside the %q of %s; remove one", filters[i].Type, filters[before].Type, filterField(field, before)))
+			continue
+		}
+		p.filter(filterField(field, i), &filters[i], &parsed)
+	}
+	return parsed
+}
+
+// incompatibleFilter returns the index of an earlier filter that rules out one of type t,
+// or -1: only mirrors may be repeated, and a redirect leaves nothing to be rewritten.
+func incompatibleFilter(earlier []gatewayv1.HTTPRouteFilter, t gatewayv1.HTTPRouteFilterType) int {
+	return slices.IndexFunc(earlier, func(e gatewayv1.HTTPRouteFilter) bool {
+		switch t {
+		case gatewayv1.HTTPRouteFilterRequestMirror, gatewayv1.HTTPRouteFilterExtensionRef:
+			return false
+		case gatewayv1.HTTPRouteFilterRequestRedirect:
+			return e.Type == t || e.Type == gatewayv1.HTTPRouteFilterURLRewrite
+		case gatewayv1.HTTPRouteFilterURLRewrite:
+			return e.Type == t || e.Type == gatewayv1.HTTPRouteFilterRequestRedirect
+		default:
+			return e.Type == t
+		}
+	})
+}
+
+// filter adds one filter.
+func (p *routeParser) filter(field string, f *gatewayv1.HTTPRouteFilter, parsed *parsedFilters) {
+	action := &parsed.action
 	switch {
 	case f.Type == gatewayv1.HTTPRouteFilterRequestHeaderModifier && f.RequestHeaderModifier != nil:
 		action.RequestHeaders = p.headerFilter(field+".requestHeaderModifier", f.RequestHeaderModifier)
 	case f.Type == gatewayv1.HTTPRouteFilterResponseHeaderModifier && f.ResponseHeaderModifier != nil:
 		action.ResponseHeaders = p.headerFilter(field+".responseHeaderModifier", f.ResponseHeaderModifier)
+	case f.Type == gatewayv1.HTTPRouteFilterRequestMirror && f.RequestMirror != nil:
+		parsed.mirrors = p.mirror(field+".requestMirror", f.RequestMirror, parsed.mirrors)
 	case f.Type == gatewayv1.HTTPRouteFilterRequestRedirect && f.RequestRedirect != nil:
 		action.Redirect = p.redirect(field+".requestRedirect", f.RequestRedirect)
 	case f.Type == gatewayv1.HTTPRouteFilterURLRewrite && f.URLRewrite != nil:
@@ -26,9 +66,36 @@ func (p *routeParser) filter(field string, f *gatewayv1.HTTPRouteFilter, action 
 			Hostname: valueOr(f.URLRewrite.Hostname, ""),
 			Path:     p.pathModifier(field+".urlRewrite.path", f.URLRewrite.Path),
 		}
+	case f.Type == gatewayv1.HTTPRouteFilterCORS && f.CORS != nil:
+		action.CORS = p.cors(field+".cors", f.CORS)
+	case f.Type == gatewayv1.HTTPRouteFilterExtensionRef && f.ExtensionRef != nil:
+		p.invalid(field+".extensionRef", fmt.Sprintf("%s %q of group %q is not a filter of this controller; remove it", f.ExtensionRef.Kind, f.ExtensionRef.Name, f.ExtensionRef.Group))
 	default:
 		p.invalid(field+".type", fmt.Sprintf("%q is not supported by this version", f.Type))
 	}
+}
+
+// mirror adds a RequestMirror to those of its rule or backendRef, unless it mirrors nothing.
+func (p *routeParser) mirror(field string, f *gatewayv1.HTTPRequestMirrorFilter, mirrors []parsedMirror) []parsedMirror {
+	m := parsedMirror{ref: p.ref(field+".backendRef", &f.BackendRef), numerator: 1, denominator: 1}
+	switch {
+	case f.Percent != nil && f.Fraction != nil:
+		p.invalid(field, "percent and fraction cannot both be given; remove one")
+	case f.Percent != nil:
+		m.numerator, m.denominator = int(*f.Percent), 100
+	case f.Fraction != nil:
+		m.numerator, m.denominator = int(f.Fraction.Numerator), 100
+		if d := f.Fraction.Denominator; d != nil {
+			m.denominator = int(*d)
+		}
+	}
+	if m.numerator < 0 || m.denominator < 1 || m.numerator > m.denominator {
+		p.invalid(field, fmt.Sprintf("%d of %d requests cannot be mirrored; give a share between none and all of them", m.numerator, m.denominator))
+	}
+	if m.numerator == 0 {
+		return mirrors
+	}
+	return append(mirrors, m)
 }
 
 func (p *routeParser) headerFilter(field string, f *gatewayv1.HTTPHeaderFilter) *router.HeaderFilter {
@@ -62,90 +129,4 @@ func (p *routeParser) headerFields(field string, headers []gatewayv1.HTTPHeader)
 // case: of equivalent names only the first counts (HTTPHeader.name).
 func repeatsName[T any](earlier []T, name gatewayv1.HTTPHeaderName, nameOf func(T) gatewayv1.HTTPHeaderName) bool {
 	return slices.ContainsFunc(earlier, func(e T) bool { return strings.EqualFold(string(nameOf(e)), string(name)) })
-}
-
-// redirect parses a RequestRedirect; what it leaves to the Listener is completed
-// by redirectOn.
-func (p *routeParser) redirect(field string, f *gatewayv1.HTTPRequestRedirectFilter) *router.Redirect {
-	r := &router.Redirect{
-		Scheme:   valueOr(f.Scheme, ""),
-		Hostname: valueOr(f.Hostname, ""),
-		Path:     p.pathModifier(field+".path", f.Path),
-		Status:   http.StatusFound,
-	}
-	if f.Port != nil {
-		r.Port = int(*f.Port)
-	}
-	if f.StatusCode != nil {
-		r.Status = *f.StatusCode
-	}
-	if r.Scheme != "" && r.Scheme != schemeHTTP && r.Scheme != schemeHTTPS {
-		p.invalid(field+".scheme", fmt.Sprintf("%q is not supported; use http or https", r.Scheme))
-	}
-	switch r.Status {
-	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-	default:
-		p.invalid(field+".statusCode", fmt.Sprintf("%d is not supported; use 301, 302, 303, 307 or 308", r.Status))
-	}
-	return r
-}
-
-func (p *routeParser) pathModifier(field string, m *gatewayv1.HTTPPathModifier) router.PathModifier {
-	switch {
-	case m == nil:
-		return router.PathModifier{}
-	case m.Type == gatewayv1.FullPathHTTPPathModifier && m.ReplaceFullPath != nil:
-		return router.PathModifier{Kind: router.ReplaceFullPath, Value: p.pathText(field+".replaceFullPath", *m.ReplaceFullPath)}
-	case m.Type == gatewayv1.PrefixMatchHTTPPathModifier && m.ReplacePrefixMatch != nil:
-		return router.PathModifier{Kind: router.ReplacePrefix, Value: p.pathText(field+".replacePrefixMatch", *m.ReplacePrefixMatch)}
-	default:
-		p.invalid(field+".type", fmt.Sprintf("%q is not supported; use ReplaceFullPath or ReplacePrefixMatch", m.Type))
-		return router.PathModifier{}
-	}
-}
-
-// pathText returns a path as it may stand in a request line or a Location: it is held
-// to what requests are held to.
-func (p *routeParser) pathText(field, path string) string {
-	if strings.ContainsFunc(path, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '?' || r == '#' }) {
-		p.invalid(field, fmt.Sprintf("%q has characters that a path cannot have; write them percent-encoded", path))
-		return path
-	}
-	trimmed := strings.TrimPrefix(path, "/")
-	normal, ok := router.NormalizePath("/" + trimmed)
-	if !ok {
-		p.invalid(field, fmt.Sprintf("%q has a percent sign that two hexadecimal digits do not follow", path))
-	}
-	if trimmed == path { // a prefix may be replaced by nothing, or without a slash
-		return strings.TrimPrefix(normal, "/")
-	}
-	return normal
-}
-
-const (
-	schemeHTTP  = "http"
-	schemeHTTPS = "https"
-)
-
-// entry is where requests come in that a Rule is made for.
-type entry struct {
-	label  string // router.Rule.Listener
-	scheme string
-	port   int
-}
-
-// redirectOn completes a redirect for requests that come in by an entry, by the
-// rules of HTTPRequestRedirectFilter.port: without a scheme, the Listener's scheme
-// and port; with one, its well-known port; and a well-known port is left out.
-func redirectOn(r router.Redirect, e entry) *router.Redirect {
-	if r.Port == 0 && r.Scheme == "" {
-		r.Port = e.port
-	}
-	if r.Scheme == "" {
-		r.Scheme = e.scheme
-	}
-	if (r.Scheme == schemeHTTP && r.Port == 80) || (r.Scheme == schemeHTTPS && r.Port == 443) {
-		r.Port = 0
-	}
-	return &r
 }

@@ -117,6 +117,7 @@ const (
 	kindGateway      = "Gateway"
 	kindGatewayClass = "GatewayClass"
 	kindHTTPRoute    = "HTTPRoute"
+	kindGRPCRoute    = "GRPCRoute"
 	kindIngress      = "Ingress"
 	kindService      = "Service"
 	kindSecret       = "Secret"

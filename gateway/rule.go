@@ -9,6 +9,13 @@ import (
 	"github.com/lintel-dev/lintel/router"
 )
 
+// entry is where requests come in that a Rule is made for.
+type entry struct {
+	label  string // router.Rule.Listener
+	scheme string
+	port   int
+}
+
 // placeRules resolves the Route's BackendRefs, and puts its Rules under every
 // host of every Listener that it is attached to.
 func (b *build) placeRules(r *boundRoute) {
@@ -41,24 +48,22 @@ func (l *listener) entry() entry {
 	return e
 }
 
-// resolveRefs finds the Backends of every BackendRef, in order, and the
-// ResolvedRefs condition: the first fault decides its reason.
+// resolveRefs finds the Backends of all references, in order, and the ResolvedRefs
+// condition: the first fault decides its reason.
 func (b *build) resolveRefs(r *boundRoute) []*router.Backend {
 	r.resolved = truth(gatewayv1.RouteConditionResolvedRefs, gatewayv1.RouteReasonResolvedRefs, "every reference resolves")
-	var backends []*router.Backend
-	for i := range r.memo.parsed.rules {
-		refs := r.memo.parsed.rules[i].refs
-		for j := range refs {
-			backend, why := b.resolveRef(&refs[j], r.ref)
-			backends = append(backends, backend)
-			if backend != nil {
-				continue
-			}
-			p := Problem{r.ref, refs[j].field, string(why.reason), why.message}
-			b.report(p)
-			if r.resolved.reason == string(gatewayv1.RouteReasonResolvedRefs) {
-				r.resolved = fault(gatewayv1.RouteConditionResolvedRefs, p)
-			}
+	refs := r.memo.parsed.refs
+	backends := make([]*router.Backend, len(refs))
+	for i := range refs {
+		backend, why := b.resolveRef(&refs[i], r.ref)
+		backends[i] = backend
+		if backend != nil {
+			continue
+		}
+		p := Problem{r.ref, refs[i].field, string(why.reason), why.message}
+		b.report(p)
+		if r.resolved.reason == string(gatewayv1.RouteReasonResolvedRefs) {
+			r.resolved = fault(gatewayv1.RouteConditionResolvedRefs, p)
 		}
 	}
 	return backends
@@ -73,11 +78,9 @@ func (r *boundRoute) rulesFor(e entry) []*router.Rule {
 	}
 	var rules []*router.Rule
 	order := router.Order{Created: r.GetCreationTimestamp().UnixNano(), Name: r.ref.Namespace + "/" + r.ref.Name}
-	backends := r.memo.backends
 	for i := range r.memo.parsed.rules {
 		p := &r.memo.parsed.rules[i]
-		action := p.actionOn(e, backends[:len(p.refs)])
-		backends = backends[len(p.refs):]
+		action := p.actionOn(e, r.memo.backends)
 		for _, m := range p.matches {
 			rules = append(rules, &router.Rule{Listener: e.label, Route: r.memo.label, Match: m, Order: order, Action: action})
 			order.Index++
@@ -96,10 +99,25 @@ func (p *parsedRule) actionOn(e entry, backends []*router.Backend) router.Action
 	if action.Redirect != nil {
 		action.Redirect = redirectOn(*action.Redirect, e)
 	}
-	for i, ref := range p.refs {
+	action.Mirrors = mirrorsTo(backends, p.mirrors)
+	for i := range p.backends {
+		b := &p.backends[i]
 		action.Backends = append(action.Backends, router.WeightedBackend{
-			Backend: backends[i], Weight: ref.weight, RequestHeaders: ref.requestHeaders, ResponseHeaders: ref.responseHeaders,
+			Backend: backends[b.ref], Weight: b.weight, RequestHeaders: b.requestHeaders, ResponseHeaders: b.responseHeaders,
+			Rewrite: b.rewrite, Mirrors: mirrorsTo(backends, b.mirrors),
 		})
 	}
 	return action
+}
+
+// mirrorsTo completes mirrors with their Backends, and leaves out those without one:
+// HTTPRequestMirrorFilter wants these dropped, and the request served all the same.
+func mirrorsTo(backends []*router.Backend, mirrors []parsedMirror) []router.Mirror {
+	var all []router.Mirror
+	for _, m := range mirrors {
+		if backends[m.ref] != nil {
+			all = append(all, router.Mirror{Backend: backends[m.ref], Numerator: m.numerator, Denominator: m.denominator})
+		}
+	}
+	return all
 }

@@ -86,6 +86,9 @@ func matchKey(m *router.Match) string {
 		path = strings.TrimSuffix(path, "/")
 	}
 	fmt.Fprintf(&s, "%d %q %s", m.Path.Kind, path, m.Method)
+	if m.Path.Kind == router.PathPrefix && m.Path.Regexp != nil {
+		fmt.Fprintf(&s, " %q", m.Path.Regexp)
+	}
 	for _, h := range valueKeys(m.Headers, strings.ToLower) {
 		s.WriteString(" header " + h)
 	}
