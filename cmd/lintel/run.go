@@ -50,6 +50,9 @@ func run(ctx context.Context, s Settings, log *slog.Logger) error {
 	// An event loop on every core, each with a processor of the scheduler that it keeps
 	// while it waits, and as many for everything else.
 	runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0))
+	if err := raiseCapabilities(); err != nil {
+		log.Warn("going on without the capabilities of the program's file", "error", err)
+	}
 	p := newProcess(s, log)
 	if err := p.chooseSource(); err != nil {
 		return err
@@ -183,6 +186,7 @@ func gatewaySettings(s *Settings) gateway.Settings {
 		HTTPPort:              s.HTTPPort,
 		HTTPSPort:             s.HTTPSPort,
 		Addresses:             s.PublishAddresses,
+		AddressPools:          s.AddressPools,
 		NodeName:              s.NodeName,
 		Backends: router.BackendSettings{
 			Outlier:   router.Outlier{Errors: s.OutlierErrors},

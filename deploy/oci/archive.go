@@ -153,7 +153,9 @@ func (w *writer) blob(mediaType string, content []byte) descriptor {
 	return d
 }
 
-func (w *writer) json(mediaType string, value any) descriptor { return w.blob(mediaType, encode(value)) }
+func (w *writer) json(mediaType string, value any) descriptor {
+	return w.blob(mediaType, encode(value))
+}
 
 func (w *writer) close() error {
 	if w.err != nil {

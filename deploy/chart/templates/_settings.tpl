@@ -1,0 +1,48 @@
+{{- /* Lintel's configuration file. Helm reads every number as a float: whole ones are written as such. */ -}}
+{{- define "lintel.settings" -}}
+{{- range $key, $value := .Values.settings }}
+{{- if kindIs "float64" $value }}
+{{ $key }}: {{ int64 $value }}
+{{- else }}
+{{ $key }}: {{ toJson $value }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- /* Whether Lintel puts addresses of a pool on the node and announces them. */ -}}
+{{- define "lintel.announces" -}}
+{{- if .Values.settings.addressPools }}true{{ end -}}
+{{- end -}}
+
+{{- /* Seconds of the setting drainTimeout, such as 25s, 1m30s or 1h, rounded up. */ -}}
+{{- define "lintel.drainSeconds" -}}
+{{- $text := default "25s" .Values.settings.drainTimeout | toString -}}
+{{- $seconds := 0.0 -}}
+{{- range regexFindAll "[0-9.]+(ns|us|µs|ms|h|m|s)" $text -1 -}}
+{{- $number := regexFind "[0-9.]+" . | float64 -}}
+{{- $unit := regexFind "[^0-9.]+" . -}}
+{{- $seconds = addf $seconds (mulf $number (get (dict "h" 3600.0 "m" 60.0 "s" 1.0 "ms" 0.001) $unit | default 0.0)) -}}
+{{- end -}}
+{{ ceil $seconds | int64 }}
+{{- end -}}
+
+{{- define "lintel.shutdownDelay" -}}
+{{- if kindIs "invalid" .Values.shutdownDelaySeconds -}}
+{{ ternary 10 0 (eq .Values.exposure "LoadBalancer") }}
+{{- else -}}
+{{ int .Values.shutdownDelaySeconds }}
+{{- end -}}
+{{- end -}}
+
+{{- /* Mistakes that a schema can't find. */ -}}
+{{- define "lintel.check" -}}
+{{- if and (include "lintel.announces" .) (ne .Values.exposure "HostNetwork") -}}
+{{- fail "settings.addressPools needs exposure: HostNetwork, because addresses are put on the node's own interfaces" -}}
+{{- end -}}
+{{- if and .Values.gatewayClass.create .Values.settings.gatewayClass (not (has .Values.gatewayClass.name .Values.settings.gatewayClass)) -}}
+{{- fail (printf "settings.gatewayClass does not have %q, which gatewayClass.create makes: add it, or set gatewayClass.create to false" .Values.gatewayClass.name) -}}
+{{- end -}}
+{{- if and .Values.ingressClass.create .Values.settings.ingressClass (not (has .Values.ingressClass.name .Values.settings.ingressClass)) -}}
+{{- fail (printf "settings.ingressClass does not have %q, which ingressClass.create makes: add it, or set ingressClass.create to false" .Values.ingressClass.name) -}}
+{{- end -}}
+{{- end -}}
