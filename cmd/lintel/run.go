@@ -186,7 +186,6 @@ func gatewaySettings(s *Settings) gateway.Settings {
 		HTTPPort:              s.HTTPPort,
 		HTTPSPort:             s.HTTPSPort,
 		Addresses:             s.PublishAddresses,
-		AddressPools:          s.AddressPools,
 		NodeName:              s.NodeName,
 		Backends: router.BackendSettings{
 			Outlier:   router.Outlier{Errors: s.OutlierErrors},
