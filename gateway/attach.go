@@ -43,22 +43,23 @@ func (b *build) parent(r *boundRoute, i int) *listenerOwner {
 		return nil // a mesh's, or another extension's
 	}
 	name := ObjectRef{Kind: valueOr(ref.Kind, kindGateway), Namespace: valueOr(ref.Namespace, r.ref.Namespace), Name: string(ref.Name)}
-	if name.Kind != kindGateway {
-		b.report(Problem{r.ref, parentField(i) + ".kind", ReasonUnclaimed, fmt.Sprintf("a parent of kind %q is not served by this version; refer to a Gateway", name.Kind)})
+	if name.Kind != kindGateway && name.Kind != kindListenerSet {
+		b.report(Problem{r.ref, parentField(i) + ".kind", ReasonUnclaimed, fmt.Sprintf("a parent of kind %q is not served; refer to a Gateway or a ListenerSet", name.Kind)})
 		return nil
 	}
 	owner := b.owners[name]
 	if owner == nil && !b.exists(name) {
-		b.report(Problem{r.ref, parentField(i), ReasonUnclaimed, fmt.Sprintf("Gateway %s/%s not found", name.Namespace, name.Name)})
+		b.report(Problem{r.ref, parentField(i), ReasonUnclaimed, name.String() + " not found"})
 	}
 	return owner
 }
 
-// exists reports whether the Snapshot has a Gateway.
-func (b *build) exists(gateway ObjectRef) bool {
-	return slices.ContainsFunc(b.Gateways, func(g *gatewayv1.Gateway) bool {
-		return g.Namespace == gateway.Namespace && g.Name == gateway.Name
-	})
+// exists reports whether the Snapshot has a Gateway or a ListenerSet.
+func (b *build) exists(ref ObjectRef) bool {
+	if ref.Kind == kindListenerSet {
+		return slices.ContainsFunc(b.ListenerSets, func(s *gatewayv1.ListenerSet) bool { return s.Namespace == ref.Namespace && s.Name == ref.Name })
+	}
+	return slices.ContainsFunc(b.Gateways, func(g *gatewayv1.Gateway) bool { return g.Namespace == ref.Namespace && g.Name == ref.Name })
 }
 
 // attachTo finds the Listeners of the parent that take the Route by its parentRef i.
@@ -138,15 +139,6 @@ func (b *build) reportUnserved() {
 	}
 	for _, r := range b.GRPCRoutes {
 		check("GRPCRoute", nameOf(r), r.Spec.ParentRefs)
-	}
-	for _, r := range b.TLSRoutes {
-		check("TLSRoute", nameOf(r), r.Spec.ParentRefs)
-	}
-	for _, r := range b.TCPRoutes {
-		check("TCPRoute", nameOf(r), r.Spec.ParentRefs)
-	}
-	for _, r := range b.UDPRoutes {
-		check("UDPRoute", nameOf(r), r.Spec.ParentRefs)
 	}
 }
 

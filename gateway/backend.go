@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -18,8 +19,21 @@ type refFault struct {
 	message string
 }
 
-// resolveRef finds the Backend of a BackendRef of a Route.
+// What Backends of one Service port are used for that cannot share one: BackendKey.Use.
+const (
+	useHTTP        = ""
+	useStream      = "stream"      // what a TCPRoute, or a TLSRoute after its Listener ended TLS, forwards
+	usePassthrough = "passthrough" // TLS that does not end here
+	useUDP         = "udp"
+)
+
+// resolveRef finds the Backend of a reference in a Route whose traffic is requests.
 func (b *build) resolveRef(r *parsedRef, route ObjectRef) (*router.Backend, refFault) {
+	return b.resolveRefFor(useHTTP, r, route)
+}
+
+// resolveRefFor finds the Backend of a reference in a Route, for one use.
+func (b *build) resolveRefFor(use string, r *parsedRef, route ObjectRef) (*router.Backend, refFault) {
 	if r.group != groupCore || r.kind != kindService {
 		return nil, refFault{gatewayv1.RouteReasonInvalidKind, fmt.Sprintf("kind %q of group %q is not supported; refer to a Service", r.kind, r.group)}
 	}
@@ -29,11 +43,39 @@ func (b *build) resolveRef(r *parsedRef, route ObjectRef) (*router.Backend, refF
 			fmt.Sprintf("no ReferenceGrant in namespace %q lets %s of namespace %q refer to Service %q", r.name.Namespace, article(route.Kind), route.Namespace, r.name.Name),
 		}
 	}
-	return b.resolveService(r.name, func(p *corev1.ServicePort) bool { return p.Port == r.port }, strconv.Itoa(int(r.port)))
+	match := func(p *corev1.ServicePort) bool { return p.Port == r.port }
+	return b.resolveService(r.name, portRef{use, match, strconv.Itoa(int(r.port))})
 }
 
-// resolveService finds the Backend of one port of a Service; wanted describes the port.
-func (b *build) resolveService(name types.NamespacedName, match func(*corev1.ServicePort) bool, wanted string) (*router.Backend, refFault) {
+// portRef is which port of a Service is meant, and what it is used for.
+type portRef struct {
+	use    string
+	match  func(*corev1.ServicePort) bool
+	wanted string // the port, as messages call it
+}
+
+// transport is the protocol that the port of a Service must have.
+func (r *portRef) transport() corev1.Protocol {
+	if r.use == useUDP {
+		return corev1.ProtocolUDP
+	}
+	return corev1.ProtocolTCP
+}
+
+// needs says in a message what the port must have.
+func (r *portRef) needs() string {
+	switch r.use {
+	case useUDP:
+		return "a UDPRoute needs UDP"
+	case useStream, usePassthrough:
+		return "TCPRoutes and TLSRoutes need TCP"
+	default:
+		return "HTTP needs TCP"
+	}
+}
+
+// resolveService finds the Backend of one port of a Service.
+func (b *build) resolveService(name types.NamespacedName, r portRef) (*router.Backend, refFault) {
 	service := b.services[name]
 	if service == nil {
 		return nil, refFault{gatewayv1.RouteReasonBackendNotFound, fmt.Sprintf("Service %s not found", name)}
@@ -41,24 +83,33 @@ func (b *build) resolveService(name types.NamespacedName, match func(*corev1.Ser
 	if service.Spec.Type == corev1.ServiceTypeExternalName {
 		return nil, refFault{gatewayv1.RouteReasonUnsupportedProtocol, fmt.Sprintf("Service %s has type ExternalName, which is not supported; give it EndpointSlices instead", name)}
 	}
+	var other *corev1.ServicePort // of this number or name, for another transport
 	for i := range service.Spec.Ports {
-		if p := &service.Spec.Ports[i]; match(p) {
-			return b.resolvePort(service, p)
+		p := &service.Spec.Ports[i]
+		switch {
+		case !r.match(p):
+		case cmp.Or(p.Protocol, corev1.ProtocolTCP) != r.transport():
+			other = p
+		default:
+			return b.resolvePort(service, p, r.use)
 		}
 	}
-	return nil, refFault{gatewayv1.RouteReasonBackendNotFound, fmt.Sprintf("Service %s has no port %s; it has %s", name, wanted, portList(service))}
+	if other != nil {
+		return nil, unsupported("port %d of Service %s has protocol %s; %s", other.Port, name, cmp.Or(other.Protocol, corev1.ProtocolTCP), r.needs())
+	}
+	return nil, refFault{gatewayv1.RouteReasonBackendNotFound, fmt.Sprintf("Service %s has no port %s; it has %s", name, r.wanted, portList(service))}
 }
 
-func (b *build) resolvePort(service *corev1.Service, p *corev1.ServicePort) (*router.Backend, refFault) {
+func (b *build) resolvePort(service *corev1.Service, p *corev1.ServicePort, use string) (*router.Backend, refFault) {
 	name := nameOf(service)
-	if p.Protocol != "" && p.Protocol != corev1.ProtocolTCP {
-		return nil, unsupported("port %d of Service %s has protocol %s; HTTP needs TCP", p.Port, name, p.Protocol)
+	protocol, why := router.HTTP1, ""
+	if use == useHTTP {
+		protocol, why = appProtocol(p)
 	}
-	protocol, why := appProtocol(p)
 	switch {
 	case why != "":
 		return nil, unsupported("port %d of Service %s has appProtocol %q, %s", p.Port, name, *p.AppProtocol, why)
-	case b.tlsPolicies[name]:
+	case b.tlsPolicies[name] && use != usePassthrough && use != useUDP:
 		return nil, unsupported("a BackendTLSPolicy asks for TLS to Service %s, which is not supported by this version", name)
 	}
 	settings := b.Settings.Backends
@@ -66,7 +117,7 @@ func (b *build) resolvePort(service *corev1.Service, p *corev1.ServicePort) (*ro
 	if settings.ProxyProtocol, why = proxyProtocol(service, protocol); why != "" {
 		return nil, unsupported("Service %s has the annotation %s: %q, %s", name, annotationProxyProtocol, service.Annotations[annotationProxyProtocol], why)
 	}
-	return b.backend(BackendKey{ServicePort: ServicePort{Service: name, Port: p.Port}}, p.Name, &settings).Backend, refFault{}
+	return b.backend(BackendKey{ServicePort: ServicePort{Service: name, Port: p.Port}, Use: use}, p.Name, &settings).Backend, refFault{}
 }
 
 func unsupported(format string, args ...any) refFault {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -10,11 +11,12 @@ import (
 )
 
 // Memo carries what Build may keep from one call to the next: results that are
-// known to be unchanged, never a dependency. The zero Memo is cold. A Memo belongs
-// to one goroutine.
+// known to be unchanged, never a dependency, and the addresses that were given to
+// Gateways. The zero Memo is cold. A Memo belongs to one goroutine.
 type Memo struct {
 	table        *router.Table
 	backends     map[BackendKey]*Backend
+	addresses    map[ObjectRef][]netip.Addr // of pools, by Gateway: these stay
 	routes       map[ObjectRef]*routeMemo
 	ingresses    map[types.NamespacedName]*ingressMemo
 	certificates map[secretVersion]*keyPair
@@ -32,8 +34,10 @@ type build struct {
 	gateways  []*boundGateway              // of our classes, oldest first
 	listeners []*listener                  // of all gateways, in their order
 	hosts     map[hostKey]*router.HostRules
+	streams   []router.StreamRules
 	sockets   map[string]*Socket
 	shadows   map[ObjectRef][]Problem
+	streamOf  map[hostKey]ObjectRef // the Route that has a host of a Listener for streams
 }
 
 // hostKey identifies one router.HostRules.
@@ -43,7 +47,8 @@ type hostKey struct {
 }
 
 // Build translates a Snapshot into a Plan. memo is that of the Build before, or a
-// cold one; the Plan is the same either way.
+// cold one; the Plan is the same either way, but for free addresses of pools: a
+// Gateway keeps the one that it got, whether its status says so already or not.
 func Build(s *Snapshot, memo *Memo) *Plan {
 	b := newBuild(s, memo)
 	b.run()
@@ -57,16 +62,18 @@ func newBuild(s *Snapshot, memo *Memo) *build {
 		was:   memo,
 		memo: Memo{
 			backends:     make(map[BackendKey]*Backend, len(memo.backends)),
+			addresses:    make(map[ObjectRef][]netip.Addr, len(memo.addresses)),
 			routes:       make(map[ObjectRef]*routeMemo, len(s.HTTPRoutes)),
 			ingresses:    make(map[types.NamespacedName]*ingressMemo, len(s.Ingresses)),
 			certificates: make(map[secretVersion]*keyPair, len(memo.certificates)),
 			statuses:     make(map[ObjectRef]*Status, len(memo.statuses)),
 		},
-		plan:    &Plan{},
-		owners:  make(map[ObjectRef]*listenerOwner),
-		hosts:   make(map[hostKey]*router.HostRules, len(s.HTTPRoutes)),
-		sockets: make(map[string]*Socket),
-		shadows: make(map[ObjectRef][]Problem),
+		plan:     &Plan{},
+		owners:   make(map[ObjectRef]*listenerOwner),
+		hosts:    make(map[hostKey]*router.HostRules, len(s.HTTPRoutes)),
+		sockets:  make(map[string]*Socket),
+		shadows:  make(map[ObjectRef][]Problem),
+		streamOf: make(map[hostKey]ObjectRef),
 	}
 }
 
@@ -89,7 +96,7 @@ func (b *build) compile() {
 	for _, h := range b.hosts {
 		hosts = append(hosts, *h)
 	}
-	b.plan.Table = router.Compile(hosts, b.was.table)
+	b.plan.Table = router.Compile(hosts, b.was.table).WithStreams(b.streams)
 	b.memo.table = b.plan.Table
 }
 
@@ -108,6 +115,7 @@ func (b *build) finish() {
 	for _, s := range b.sockets {
 		b.plan.Sockets = append(b.plan.Sockets, *s)
 	}
+	slices.SortFunc(b.plan.Addresses, netip.Addr.Compare)
 	slices.SortFunc(b.plan.Sockets, func(x, y Socket) int { return cmp.Compare(x.Name, y.Name) })
 	b.plan.Backends = b.memo.backends
 	slices.SortFunc(b.plan.Statuses, func(x, y *Status) int { return x.Object.compare(y.Object) })

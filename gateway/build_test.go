@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/lintel-dev/lintel/router"
 )
@@ -79,8 +80,31 @@ func renderTable(b *build) string {
 			lines = append(lines, fmt.Sprintf("%s [%s] %q %s => %s  (%s)\n", h.Socket, h.ListenerHost, host, renderMatch(&r.Match), renderAction(&r.Action), r.Route))
 		}
 	}
+	for i := range b.streams {
+		lines = append(lines, renderStream(&b.streams[i]))
+	}
 	slices.Sort(lines)
 	return strings.Join(lines, "")
+}
+
+func renderStream(r *router.StreamRules) string {
+	mode := "passed on"
+	if r.Terminate {
+		mode = "after TLS"
+	}
+	s := fmt.Sprintf("%s [%s] %q %s => ", r.Socket, r.ListenerHost, r.Host, mode)
+	if r.Stream == nil {
+		return s + "no route\n"
+	}
+	var backends []string
+	for _, w := range r.Stream.Backends {
+		name := "invalid"
+		if w.Backend != nil {
+			name = renderBackend(w.Backend)
+		}
+		backends = append(backends, fmt.Sprintf("%s*%d", name, w.Weight))
+	}
+	return s + strings.Join(backends, ", ") + "  (" + r.Stream.Route + ")\n"
 }
 
 func renderMatch(m *router.Match) string {
@@ -185,7 +209,11 @@ func renderHeaders(side string, f *router.HeaderFilter) []string {
 func renderSockets(sockets []Socket) string {
 	var s strings.Builder
 	for _, socket := range sockets {
-		fmt.Fprintf(&s, "%s %s\n", socket.Name, socket.Protocol)
+		fmt.Fprintf(&s, "%s %s", socket.Name, socket.Protocol)
+		if socket.FreeBind {
+			s.WriteString(" free bind")
+		}
+		s.WriteString("\n")
 		for _, c := range socket.Certificates {
 			leaf, err := x509.ParseCertificate(c.Certificate.Certificate[0])
 			fmt.Fprintf(&s, "\t%q %v %v\n", c.ServerName, leaf.DNSNames, err)
@@ -201,6 +229,14 @@ func renderStatuses(statuses []*Status) string {
 			fmt.Fprintf(&s, "%s%s=%s %s: %s\n", indent, c.Type, c.Status, c.Reason, c.Message)
 		}
 	}
+	listener := func(l gatewayv1.ListenerStatus) {
+		var kinds []string
+		for _, k := range l.SupportedKinds {
+			kinds = append(kinds, string(k.Kind))
+		}
+		fmt.Fprintf(&s, "\tlistener %s: %d routes, kinds %v\n", l.Name, l.AttachedRoutes, kinds)
+		conditions("\t\t", l.Conditions)
+	}
 	for _, status := range statuses {
 		fmt.Fprintln(&s, status.Object)
 		switch {
@@ -212,12 +248,15 @@ func renderStatuses(statuses []*Status) string {
 			}
 			conditions("\t", status.Gateway.Conditions)
 			for _, l := range status.Gateway.Listeners {
-				var kinds []string
-				for _, k := range l.SupportedKinds {
-					kinds = append(kinds, string(k.Kind))
-				}
-				fmt.Fprintf(&s, "\tlistener %s: %d routes, kinds %v\n", l.Name, l.AttachedRoutes, kinds)
-				conditions("\t\t", l.Conditions)
+				listener(l)
+			}
+			if n := status.Gateway.AttachedListenerSets; n != nil {
+				fmt.Fprintf(&s, "\t%d ListenerSets\n", *n)
+			}
+		case status.ListenerSet != nil:
+			conditions("\t", status.ListenerSet.Conditions)
+			for _, l := range status.ListenerSet.Listeners {
+				listener(gatewayv1.ListenerStatus(l))
 			}
 		case status.Route != nil:
 			for _, p := range status.Route.Parents {

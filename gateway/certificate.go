@@ -51,7 +51,7 @@ func parseKeyPair(s *corev1.Secret) *keyPair {
 // resolveCertificates reads the certificateRefs of an HTTPS Listener.
 func (b *build) resolveCertificates(l *listener) {
 	if l.TLS == nil || len(l.TLS.CertificateRefs) == 0 {
-		b.unresolve(l, l.problem(".tls.certificateRefs", string(gatewayv1.ListenerReasonInvalidCertificateRef), "an HTTPS Listener needs at least one certificateRef"))
+		b.unresolve(l, l.problem(".tls.certificateRefs", string(gatewayv1.ListenerReasonInvalidCertificateRef), "a Listener that ends TLS needs at least one certificateRef"))
 		return
 	}
 	for i := range l.TLS.CertificateRefs {

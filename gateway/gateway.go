@@ -23,11 +23,14 @@ type listenerOwner struct {
 type boundGateway struct {
 	*gatewayv1.Gateway
 	listenerOwner
-	addresses []string // to listen on; "" for every address of the node
+	requests  []*addressRequest
+	addresses []boundAddress // one for each request
+	listening []boundAddress // those that the Listeners listen on
+	sets      []*boundListenerSet
 }
 
-// bindGateways finds the Gateways of our classes and their Listeners. Older
-// Gateways come first: what they listen on is not taken away by newer ones.
+// bindGateways finds the Gateways of our classes, their addresses and their Listeners.
+// Older Gateways come first: what they listen on is not taken away by newer ones.
 func (b *build) bindGateways() {
 	gateways := slices.Clone(b.Gateways)
 	slices.SortFunc(gateways, func(x, y *gatewayv1.Gateway) int { return byAge(x, y) })
@@ -42,10 +45,19 @@ func (b *build) bindGateways() {
 		b.acceptGateway(bound, accepted)
 		b.gateways = append(b.gateways, bound)
 		b.owners[ref] = &bound.listenerOwner
+	}
+	b.assignAddresses()
+	for _, g := range b.gateways {
 		for i := range g.Spec.Listeners {
-			bound.listeners = append(bound.listeners, b.newListener(bound, &bound.listenerOwner, &g.Spec.Listeners[i]))
+			g.listeners = append(g.listeners, b.newListener(g, &g.listenerOwner, &g.Spec.Listeners[i]))
 		}
-		b.listeners = append(b.listeners, bound.listeners...)
+	}
+	b.bindListenerSets()
+	for _, g := range b.gateways {
+		b.listeners = append(b.listeners, g.listeners...)
+		for _, s := range g.sets {
+			b.listeners = append(b.listeners, s.listeners...)
+		}
 	}
 	b.findConflicts()
 	for _, l := range b.listeners {
@@ -55,34 +67,21 @@ func (b *build) bindGateways() {
 
 // acceptGateway checks the fields of the Gateway as a whole.
 func (b *build) acceptGateway(g *boundGateway, classAccepted bool) {
-	refuse := func(field string, reason gatewayv1.GatewayConditionReason, message string) {
-		if g.refused == nil {
-			g.refused = &Problem{Object: g.ref, Field: field, Reason: string(reason), Message: message}
-			b.report(*g.refused)
-		}
-	}
 	if !classAccepted {
-		refuse("spec.gatewayClassName", gatewayv1.GatewayReasonPending, fmt.Sprintf("GatewayClass %q is not accepted", g.Spec.GatewayClassName))
+		b.refuseGateway(g, "spec.gatewayClassName", gatewayv1.GatewayReasonPending, fmt.Sprintf("GatewayClass %q is not accepted", g.Spec.GatewayClassName))
 	}
 	if i := g.Spec.Infrastructure; i != nil && i.ParametersRef != nil {
-		refuse("spec.infrastructure.parametersRef", gatewayv1.GatewayReasonInvalidParameters,
+		b.refuseGateway(g, "spec.infrastructure.parametersRef", gatewayv1.GatewayReasonInvalidParameters,
 			fmt.Sprintf("%s %q is not a kind of parameters that this controller reads; remove the field", i.ParametersRef.Kind, i.ParametersRef.Name))
 	}
-	for i, a := range g.Spec.Addresses {
-		address, err := netip.ParseAddr(a.Value)
-		if (a.Type != nil && *a.Type != gatewayv1.IPAddressType) || err != nil {
-			refuse(fmt.Sprintf("spec.addresses[%d]", i), gatewayv1.GatewayReasonUnsupportedAddress,
-				fmt.Sprintf("%q is not supported; give an IP address of the node, with type IPAddress", a.Value))
-			continue
-		}
-		if address = address.Unmap(); address.IsUnspecified() {
-			g.addresses = append(g.addresses, "")
-			continue
-		}
-		g.addresses = append(g.addresses, address.String())
-	}
-	if len(g.addresses) == 0 || slices.Contains(g.addresses, "") {
-		g.addresses = []string{""}
+	b.requestAddresses(g)
+}
+
+// refuseGateway records and reports why the Gateway as a whole is not accepted, once.
+func (b *build) refuseGateway(g *boundGateway, field string, reason gatewayv1.GatewayConditionReason, message string) {
+	if g.refused == nil {
+		g.refused = &Problem{Object: g.ref, Field: field, Reason: string(reason), Message: message}
+		b.report(*g.refused)
 	}
 }
 
@@ -95,10 +94,11 @@ func byAge(x, y metav1.Object) int {
 	)
 }
 
-// socketName is the key of a listening socket, in the form that net.Listen takes.
-func socketName(address string, port int32) string {
-	if address == "" {
+// socketName is the key of a listening socket, in the form that net.Listen takes. An
+// address that is not valid stands for every address of the node.
+func socketName(address netip.Addr, port int32) string {
+	if !address.IsValid() {
 		return ":" + strconv.Itoa(int(port))
 	}
-	return netip.AddrPortFrom(netip.MustParseAddr(address), uint16(port)).String()
+	return netip.AddrPortFrom(address, uint16(port)).String()
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -74,9 +75,9 @@ func (b *build) openIngressSockets(ingresses []*networkingv1.Ingress) (secured m
 			certificates = append(certificates, b.ingressCertificates(i, j, secured)...)
 		}
 	}
-	b.openIngressSocket(ingresses[0], Socket{Name: socketName("", int32(b.Settings.HTTPPort))})
+	b.openIngressSocket(ingresses[0], Socket{Name: socketName(netip.Addr{}, int32(b.Settings.HTTPPort))})
 	if len(certificates) > 0 {
-		b.openIngressSocket(ingresses[0], Socket{Name: socketName("", int32(b.Settings.HTTPSPort)), Protocol: router.SocketTLS, Certificates: certificates})
+		b.openIngressSocket(ingresses[0], Socket{Name: socketName(netip.Addr{}, int32(b.Settings.HTTPSPort)), Protocol: router.SocketTLS, Certificates: certificates})
 	}
 	return secured
 }
@@ -161,7 +162,7 @@ func (b *build) placeIngress(i *networkingv1.Ingress, secured map[string]bool) {
 // placeIngressOn puts the Rules of an Ingress on one socket; if only is not nil,
 // those of its hosts alone.
 func (b *build) placeIngressOn(i *networkingv1.Ingress, m *ingressMemo, e entry, only map[string]bool) {
-	socket := socketName("", int32(e.port))
+	socket := socketName(netip.Addr{}, int32(e.port))
 	s := b.sockets[socket]
 	if e.port == 0 || s == nil || (s.Protocol == router.SocketTLS) != (e.scheme == schemeHTTPS) {
 		return
@@ -276,7 +277,7 @@ func (b *build) resolveIngressBackend(i *networkingv1.Ingress, field string, r *
 	match := func(p *corev1.ServicePort) bool {
 		return (port.Name != "" && p.Name == port.Name) || (port.Name == "" && p.Port == port.Number)
 	}
-	backend, why := b.resolveService(types.NamespacedName{Namespace: i.Namespace, Name: r.Service.Name}, match, wanted)
+	backend, why := b.resolveService(types.NamespacedName{Namespace: i.Namespace, Name: r.Service.Name}, portRef{useHTTP, match, wanted})
 	if backend == nil {
 		b.report(Problem{ingressRef(i), field, string(why.reason), why.message})
 	}

@@ -47,33 +47,66 @@ func (b *build) newListener(g *boundGateway, owner *listenerOwner, spec *gateway
 
 		attachedMessage: "attached to Listener " + string(spec.Name),
 	}
-	if spec.Hostname != nil {
+	if spec.Hostname != nil && (l.isHTTP() || l.isTLS()) {
 		l.hostname = strings.ToLower(string(*spec.Hostname))
 	}
-	for _, a := range g.addresses {
-		l.sockets = append(l.sockets, socketName(a, spec.Port))
+	for _, a := range g.listening {
+		l.sockets = append(l.sockets, socketName(a.ip, spec.Port)+l.socketSuffix())
 	}
 	b.acceptListener(l)
 	b.allowKinds(l)
 	b.allowNamespaces(l)
-	if l.refused == nil && l.isTLS() {
+	if l.refused == nil && l.terminates() {
 		b.resolveCertificates(l)
 	}
 	return l
 }
 
-func (l *listener) isTLS() bool { return l.Protocol == gatewayv1.HTTPSProtocolType }
-
+// socketProtocol is what is spoken on the Listener's sockets.
 func (l *listener) socketProtocol() router.SocketProtocol {
-	if l.isTLS() {
+	switch l.Protocol {
+	case gatewayv1.HTTPSProtocolType, gatewayv1.TLSProtocolType:
 		return router.SocketTLS
+	case gatewayv1.TCPProtocolType:
+		return router.SocketTCP
+	case gatewayv1.UDPProtocolType:
+		return router.SocketUDP
+	default:
+		return router.SocketHTTP
 	}
-	return router.SocketHTTP
+}
+
+// socketSuffix tells UDP sockets from those of TCP.
+func (l *listener) socketSuffix() string {
+	if l.Protocol == gatewayv1.UDPProtocolType {
+		return "/udp"
+	}
+	return ""
+}
+
+func (l *listener) isTLS() bool { return l.socketProtocol() == router.SocketTLS }
+
+// isHTTP reports whether the Listener's traffic is requests, and not streams.
+func (l *listener) isHTTP() bool {
+	return l.Protocol == gatewayv1.HTTPProtocolType || l.Protocol == gatewayv1.HTTPSProtocolType
+}
+
+// tlsMode is what the Listener does with TLS; Terminate is the default.
+func (l *listener) tlsMode() gatewayv1.TLSModeType {
+	if l.TLS == nil || l.TLS.Mode == nil {
+		return gatewayv1.TLSModeTerminate
+	}
+	return *l.TLS.Mode
+}
+
+// terminates reports whether TLS ends at the Listener, which needs a certificate then.
+func (l *listener) terminates() bool {
+	return l.isTLS() && l.tlsMode() == gatewayv1.TLSModeTerminate
 }
 
 // usable reports whether traffic may reach the Listener at all.
 func (l *listener) usable() bool {
-	return l.gateway.refused == nil && l.owner.refused == nil && l.refused == nil && l.conflict == nil && (!l.isTLS() || len(l.certificates) > 0)
+	return l.gateway.refused == nil && l.owner.refused == nil && l.refused == nil && l.conflict == nil && (!l.terminates() || len(l.certificates) > 0)
 }
 
 // problem makes a Problem of the Listener; field is relative to it.
@@ -100,17 +133,20 @@ func (b *build) unresolve(l *listener, p *Problem) {
 
 // acceptListener refuses what this version cannot serve as it was meant.
 func (b *build) acceptListener(l *listener) {
-	switch l.Protocol {
-	case gatewayv1.HTTPProtocolType, gatewayv1.HTTPSProtocolType:
-	default:
+	if len(routeKinds(l.Protocol)) == 0 {
 		b.refuse(l, l.problem(".protocol", string(gatewayv1.ListenerReasonUnsupportedProtocol),
-			fmt.Sprintf("%q is not supported; this version serves HTTP and HTTPS", l.Protocol)))
+			fmt.Sprintf("%q is not supported; use HTTP, HTTPS, TLS, TCP or UDP", l.Protocol)))
 	}
-	if l.TLS != nil && l.TLS.Mode != nil && *l.TLS.Mode != gatewayv1.TLSModeTerminate {
+	switch mode := l.tlsMode(); {
+	case mode == gatewayv1.TLSModeTerminate:
+	case mode != gatewayv1.TLSModePassthrough:
 		b.refuse(l, l.problem(".tls.mode", string(gatewayv1.ListenerReasonUnsupportedValue),
-			fmt.Sprintf("%q is not supported; this version serves Terminate", *l.TLS.Mode)))
+			fmt.Sprintf("%q is not supported; use Terminate or Passthrough", mode)))
+	case l.Protocol != gatewayv1.TLSProtocolType:
+		b.refuse(l, l.problem(".tls.mode", string(gatewayv1.ListenerReasonUnsupportedValue),
+			fmt.Sprintf("TLS of a Listener with protocol %s cannot be passed through; use protocol TLS and TLSRoutes", l.Protocol)))
 	}
-	if tls := l.gateway.Spec.TLS; l.isTLS() && tls != nil && tls.Frontend != nil {
+	if tls := l.gateway.Spec.TLS; l.terminates() && tls != nil && tls.Frontend != nil {
 		// To serve it without asking for client certificates would open what the user closed.
 		b.refuse(l, &Problem{
 			Object: l.gateway.ref, Field: "spec.tls.frontend", Reason: string(gatewayv1.ListenerReasonUnsupportedValue),
@@ -122,28 +158,46 @@ func (b *build) acceptListener(l *listener) {
 	}
 }
 
+// routeKinds are the kinds of Routes that may attach to a Listener with a protocol.
+func routeKinds(protocol gatewayv1.ProtocolType) []string {
+	switch protocol {
+	case gatewayv1.HTTPProtocolType, gatewayv1.HTTPSProtocolType:
+		return []string{kindHTTPRoute}
+	case gatewayv1.TLSProtocolType:
+		return []string{kindTLSRoute}
+	case gatewayv1.TCPProtocolType:
+		return []string{kindTCPRoute}
+	case gatewayv1.UDPProtocolType:
+		return []string{kindUDPRoute}
+	default:
+		return nil
+	}
+}
+
 // allowKinds fills the kinds of Routes that may attach.
 func (b *build) allowKinds(l *listener) {
-	group := gatewayv1.Group(groupGateway)
-	var supported []gatewayv1.RouteGroupKind
-	if l.Protocol == gatewayv1.HTTPProtocolType || l.Protocol == gatewayv1.HTTPSProtocolType {
-		supported = []gatewayv1.RouteGroupKind{{Group: &group, Kind: kindHTTPRoute}}
+	l.kinds = []gatewayv1.RouteGroupKind{}
+	allow := func(kind string) {
+		group := gatewayv1.Group(groupGateway)
+		l.kinds = append(l.kinds, gatewayv1.RouteGroupKind{Group: &group, Kind: gatewayv1.Kind(kind)})
 	}
+	supported := routeKinds(l.Protocol)
 	if l.AllowedRoutes == nil || len(l.AllowedRoutes.Kinds) == 0 {
-		l.kinds = supported
+		for _, kind := range supported {
+			allow(kind)
+		}
 		return
 	}
-	l.kinds = []gatewayv1.RouteGroupKind{}
 	for i, k := range l.AllowedRoutes.Kinds {
-		known := slices.ContainsFunc(supported, func(s gatewayv1.RouteGroupKind) bool {
-			return s.Kind == k.Kind && (k.Group == nil || *k.Group == *s.Group)
-		})
-		if known {
-			l.kinds = append(l.kinds, gatewayv1.RouteGroupKind{Group: &group, Kind: k.Kind})
+		if slices.Contains(supported, string(k.Kind)) && valueOr(k.Group, groupGateway) == groupGateway {
+			allow(string(k.Kind))
 			continue
 		}
-		b.unresolve(l, l.problem(fmt.Sprintf(".allowedRoutes.kinds[%d]", i), string(gatewayv1.ListenerReasonInvalidRouteKinds),
-			fmt.Sprintf("Routes of kind %q cannot attach to a Listener with protocol %s; this version serves HTTPRoute", k.Kind, l.Protocol)))
+		message := fmt.Sprintf("Routes of kind %q cannot attach to a Listener with protocol %s", k.Kind, l.Protocol)
+		if len(supported) > 0 {
+			message += "; it takes " + strings.Join(supported, ", ")
+		}
+		b.unresolve(l, l.problem(fmt.Sprintf(".allowedRoutes.kinds[%d]", i), string(gatewayv1.ListenerReasonInvalidRouteKinds), message))
 	}
 }
 
@@ -189,10 +243,14 @@ func (b *build) openListener(l *listener) {
 	if !l.usable() {
 		return
 	}
-	for _, name := range l.sockets {
-		b.openSocket(Socket{Name: name, Protocol: l.socketProtocol(), Certificates: l.certificates})
-		// Without any Route the Listener still takes the requests of its hostname (GEP-1713).
-		b.addRules(hostKey{socket: name, listenerHost: l.hostname, host: l.hostname}, nil)
+	for i, name := range l.sockets {
+		b.openSocket(Socket{Name: name, Protocol: l.socketProtocol(), Certificates: l.certificates, FreeBind: l.gateway.listening[i].pool})
+		// Without any Route the Listener still takes the traffic of its hostname (GEP-1713).
+		if l.isHTTP() {
+			b.addRules(hostKey{socket: name, listenerHost: l.hostname, host: l.hostname}, nil)
+		} else {
+			b.streams = append(b.streams, router.StreamRules{Socket: name, ListenerHost: l.hostname, Terminate: l.terminates(), Host: l.hostname})
+		}
 	}
 }
 
@@ -200,22 +258,41 @@ func (b *build) openListener(l *listener) {
 func (b *build) openSocket(want Socket) {
 	s := b.sockets[want.Name]
 	if s == nil {
-		s = &Socket{Name: want.Name, Protocol: want.Protocol}
+		s = &Socket{Name: want.Name, Protocol: want.Protocol, FreeBind: want.FreeBind}
 		b.sockets[want.Name] = s
 	}
 	s.Certificates = append(s.Certificates, want.Certificates...)
 }
 
 // bindError returns why a socket of the Listener could not be opened, "" if all
-// are open, and whether all have been tried.
+// are open, and whether all have been tried, and their addresses announced. Addresses
+// that the Gateway cannot use are its own fault, and not the Listener's.
 func (l *listener) bindError(o Observed) (message string, tried bool) {
 	tried = true
-	for _, name := range l.sockets {
+	for i, name := range l.sockets {
+		a := &l.gateway.listening[i]
+		if a.fault != nil {
+			continue
+		}
 		m, ok := o.Sockets[name]
+		if _, announced := o.Addresses[a.ip]; a.pool && !announced {
+			ok = false
+		}
 		tried = tried && ok
 		if m != "" && message == "" {
 			message = m
 		}
 	}
 	return message, tried
+}
+
+// serving names the sockets of the Listener that have an address.
+func (l *listener) serving() []string {
+	var names []string
+	for i, name := range l.sockets {
+		if l.gateway.listening[i].fault == nil {
+			names = append(names, name)
+		}
+	}
+	return names
 }

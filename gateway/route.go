@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -42,8 +43,9 @@ type routeMemo struct {
 	generation int64
 	label      string // of its Rules
 	parsed     *parsedRoute
-	backends   []*router.Backend // of every BackendRef in order, nil where it does not resolve
+	backends   []*router.Backend // of every reference in order, nil where it does not resolve
 	rules      map[entry][]*router.Rule
+	streams    map[string]*router.Stream // by the Listener's label, of Routes whose traffic is not requests
 	outcome    routeOutcome // what its Status was made from
 }
 
@@ -54,7 +56,16 @@ func (b *build) routes() []route {
 	for _, r := range b.HTTPRoutes {
 		all = append(all, newRoute(kindHTTPRoute, r, r.Spec.ParentRefs, r.Status.Parents))
 	}
-	slices.SortFunc(all, func(x, y route) int { return byAge(x, y) })
+	for _, r := range b.TLSRoutes {
+		all = append(all, newRoute(kindTLSRoute, r, r.Spec.ParentRefs, r.Status.Parents))
+	}
+	for _, r := range b.TCPRoutes {
+		all = append(all, newRoute(kindTCPRoute, r, r.Spec.ParentRefs, r.Status.Parents))
+	}
+	for _, r := range b.UDPRoutes {
+		all = append(all, newRoute(kindUDPRoute, r, r.Spec.ParentRefs, r.Status.Parents))
+	}
+	slices.SortFunc(all, func(x, y route) int { return cmp.Or(byAge(x, y), cmp.Compare(x.ref.Kind, y.ref.Kind)) })
 	return all
 }
 
@@ -78,6 +89,12 @@ func (r *route) parse() *parsedRoute {
 	switch object := r.Object.(type) {
 	case *gatewayv1.HTTPRoute:
 		return parseHTTPRoute(object)
+	case *gatewayv1.TLSRoute:
+		return parseTLSRoute(object)
+	case *gatewayv1.TCPRoute:
+		return parseTCPRoute(object)
+	case *gatewayv1.UDPRoute:
+		return parseUDPRoute(object)
 	default:
 		panic(fmt.Sprintf("a Route of type %T cannot be parsed", r.Object))
 	}
@@ -111,7 +128,11 @@ func (b *build) bindRoutes() []*boundRoute {
 		for _, p := range r.memo.parsed.invalid {
 			b.report(p)
 		}
-		b.placeRules(r)
+		if r.isStream() {
+			b.placeStreams(r)
+		} else {
+			b.placeRules(r)
+		}
 		bound = append(bound, r)
 	}
 	return bound

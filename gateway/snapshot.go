@@ -61,6 +61,9 @@ type Settings struct {
 	Addresses []string
 	// NodeName limits the published node addresses to one node; "" takes all.
 	NodeName string
+	// AddressPools are given to Gateways in this order. A Gateway that none of them serves
+	// shares the addresses of the node.
+	AddressPools []AddressPool
 	// Backends say how every Backend is used; the Protocol there is each Service's own.
 	Backends router.BackendSettings
 }
@@ -72,7 +75,8 @@ type Observed struct {
 	Sockets map[string]string
 	// Addresses holds, by address of an address pool, "" for one that is announced, or is
 	// another instance's to announce, or else the reason why it cannot be used. An address
-	// that is missing was not tried yet.
+	// that is missing was not tried yet. Of addresses outside of pools it holds those that
+	// the node turned out not to have.
 	Addresses map[netip.Addr]string
 }
 

@@ -58,6 +58,14 @@ func addObject(t testing.TB, s *Snapshot, doc []byte) {
 		s.HTTPRoutes = append(s.HTTPRoutes, decode[gatewayv1.HTTPRoute](t, doc))
 	case "GRPCRoute":
 		s.GRPCRoutes = append(s.GRPCRoutes, decode[gatewayv1.GRPCRoute](t, doc))
+	case "TLSRoute":
+		s.TLSRoutes = append(s.TLSRoutes, decode[gatewayv1.TLSRoute](t, doc))
+	case "TCPRoute":
+		s.TCPRoutes = append(s.TCPRoutes, decode[gatewayv1.TCPRoute](t, doc))
+	case "UDPRoute":
+		s.UDPRoutes = append(s.UDPRoutes, decode[gatewayv1.UDPRoute](t, doc))
+	case "ListenerSet":
+		s.ListenerSets = append(s.ListenerSets, decode[gatewayv1.ListenerSet](t, doc))
 	case "ReferenceGrant":
 		s.ReferenceGrants = append(s.ReferenceGrants, decode[gatewayv1.ReferenceGrant](t, doc))
 	case "BackendTLSPolicy":
@@ -75,11 +83,13 @@ func addObject(t testing.TB, s *Snapshot, doc []byte) {
 	case "Node":
 		s.Nodes = append(s.Nodes, decode[corev1.Node](t, doc))
 	case "Observed":
-		var o struct{ Sockets map[string]string }
-		if err := sigsyaml.Unmarshal(doc, &o); err != nil {
+		if err := sigsyaml.Unmarshal(doc, &s.Observed); err != nil {
 			t.Fatal(err)
 		}
-		s.Observed.Sockets = o.Sockets
+	case "Settings":
+		if err := sigsyaml.Unmarshal(doc, &s.Settings); err != nil {
+			t.Fatal(err)
+		}
 	default:
 		t.Fatalf("unknown kind %q", meta.Kind)
 	}

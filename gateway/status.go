@@ -45,10 +45,16 @@ func (b *build) gatewayStatus(g *boundGateway, nodes []string) {
 		status.Listeners = append(status.Listeners, b.listenerStatus(l, &summary))
 	}
 	status.Conditions = conditionsAt(g.Generation, g.accepted(&summary), g.programmed(&summary))
-	if g.refused == nil && g.addresses[0] != "" {
-		nodes = g.addresses
+	sets := int32(0)
+	for _, s := range g.sets {
+		if b.listenerSetStatus(s) {
+			sets++
+		}
 	}
-	for _, a := range nodes {
+	if len(b.ListenerSets) > 0 || g.Status.AttachedListenerSets != nil { // only if the API server knows the field
+		status.AttachedListenerSets = &sets
+	}
+	for _, a := range g.statusAddresses(nodes) {
 		status.Addresses = append(status.Addresses, gatewayv1.GatewayStatusAddress{Type: addressType(a), Value: a})
 	}
 	b.addStatus(&Status{Object: g.ref, UID: g.UID, Generation: g.Generation, Gateway: status})
@@ -58,6 +64,7 @@ func (b *build) gatewayStatus(g *boundGateway, nodes []string) {
 type listenerSummary struct {
 	programmed, pending int
 	invalid             []string // names of those that are not accepted or conflicted
+	unusable            []string // likewise, and of those whose certificates do not resolve
 	fault               string   // the first reason why one is not programmed
 }
 
@@ -66,7 +73,7 @@ func (b *build) listenerStatus(l *listener, summary *listenerSummary) gatewayv1.
 	accepted := truth(gatewayv1.ListenerConditionAccepted, gatewayv1.ListenerReasonAccepted, "valid and supported")
 	conflicted := falsity(gatewayv1.ListenerConditionConflicted, gatewayv1.ListenerReasonNoConflicts, "no other Listener wants the same traffic")
 	resolved := truth(gatewayv1.ListenerConditionResolvedRefs, gatewayv1.ListenerReasonResolvedRefs, "every reference resolves")
-	programmed := truth(gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerReasonProgrammed, "serving on "+strings.Join(l.sockets, ", "))
+	programmed := truth(gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerReasonProgrammed, "serving on "+strings.Join(l.serving(), ", "))
 	bindError, tried := l.bindError(b.Observed)
 	if l.unresolved != nil {
 		resolved = fault(gatewayv1.ListenerConditionResolvedRefs, *l.unresolved)
@@ -82,14 +89,25 @@ func (b *build) listenerStatus(l *listener, summary *listenerSummary) gatewayv1.
 		accepted = falsity(gatewayv1.ListenerConditionAccepted, gatewayv1.ListenerReasonPortUnavailable, bindError)
 		b.report(*l.problem(".port", accepted.reason, bindError))
 	}
+	if accepted.status != metav1.ConditionTrue {
+		summary.invalid = append(summary.invalid, string(l.Name))
+	}
+	if accepted.status != metav1.ConditionTrue || !l.usable() {
+		summary.unusable = append(summary.unusable, string(l.Name))
+	}
 	switch {
+	case l.conflict != nil:
+		programmed = falsity(gatewayv1.ListenerConditionProgrammed, l.conflict.Reason, accepted.message)
 	case accepted.status != metav1.ConditionTrue:
 		programmed = falsity(gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerReasonInvalid, accepted.message)
-		summary.invalid = append(summary.invalid, string(l.Name))
 	case l.gateway.refused != nil:
 		programmed = falsity(gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerReasonInvalid, l.gateway.refused.text())
+	case l.owner.refused != nil:
+		programmed = falsity(gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerReasonInvalid, l.owner.refused.text())
 	case !l.usable():
 		programmed = falsity(gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerReasonInvalid, resolved.message)
+	case len(l.serving()) == 0:
+		programmed = falsity(gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerReasonInvalid, "the Gateway has no address to listen on")
 	case !tried:
 		programmed = falsity(gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerReasonPending, "the port is being opened")
 		summary.pending++
@@ -109,16 +127,15 @@ func (b *build) listenerStatus(l *listener, summary *listenerSummary) gatewayv1.
 	}
 }
 
-// overlappingTLS is the condition of an HTTPS Listener whose hostnames are partly
+// overlappingTLS is the condition of a Listener with certificates whose hostnames are partly
 // another's too: a client that reuses a connection for both sees one's certificate
 // for the other. There is no condition where there is no overlap.
 func (b *build) overlappingTLS(l *listener) (condition, bool) {
-	if !l.isTLS() || !l.usable() {
+	if !l.terminates() || !l.usable() {
 		return condition{}, false
 	}
 	for _, other := range b.listeners {
-		sharesSocket := slices.ContainsFunc(l.sockets, func(s string) bool { return slices.Contains(other.sockets, s) })
-		if other != l && other.isTLS() && other.usable() && sharesSocket && intersects(l.hostname, other.hostname) {
+		if other != l && other.terminates() && other.usable() && l.sharesSocket(other) && intersects(l.hostname, other.hostname) {
 			return truth(gatewayv1.ListenerConditionOverlappingTLSConfig, gatewayv1.ListenerReasonOverlappingHostnames,
 				fmt.Sprintf("hostnames overlap with those of Listener %q of %s", other.Name, other.owner.ref)), true
 		}
@@ -133,16 +150,20 @@ func (g *boundGateway) accepted(s *listenerSummary) condition {
 	case len(s.invalid) == len(g.listeners):
 		return falsity(gatewayv1.GatewayConditionAccepted, gatewayv1.GatewayReasonListenersNotValid, s.fault)
 	case len(s.invalid) > 0:
-		return truth(gatewayv1.GatewayConditionAccepted, gatewayv1.GatewayReasonListenersNotValid, "not served: Listeners "+strings.Join(s.invalid, ", "))
+		return truth(gatewayv1.GatewayConditionAccepted, gatewayv1.GatewayReasonListenersNotValid, notServed(s.invalid))
 	default:
 		return truth(gatewayv1.GatewayConditionAccepted, gatewayv1.GatewayReasonAccepted, "valid and supported")
 	}
 }
 
+func notServed(listeners []string) string { return "not served: Listeners " + strings.Join(listeners, ", ") }
+
 func (g *boundGateway) programmed(s *listenerSummary) condition {
-	switch {
+	switch fault := g.addressFault(); {
 	case g.refused != nil:
 		return falsity(gatewayv1.GatewayConditionProgrammed, gatewayv1.GatewayReasonInvalid, g.refused.text())
+	case fault != nil:
+		return falsity(gatewayv1.GatewayConditionProgrammed, fault.Reason, fault.text())
 	case s.programmed > 0:
 		return truth(gatewayv1.GatewayConditionProgrammed, gatewayv1.GatewayReasonProgrammed, fmt.Sprintf("%d of %d Listeners are serving", s.programmed, len(g.listeners)))
 	case s.pending > 0:
