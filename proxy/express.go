@@ -135,26 +135,13 @@ func (s *socket) toLoop(a *arrival, in loop.Incoming) bool {
 // relayExpress lets a loop relay an upgraded connection, and waits until it has ended. It
 // reports false when no loop can: something is not plain TCP.
 func (f *flight) relayExpress(r *relay, pending, early []byte) bool {
-	client, plainClient := r.client.(*net.TCPConn)
-	upstream, plainUpstream := r.upstream.(*net.TCPConn)
-	if f.server.loops == nil || !plainClient || !plainUpstream {
-		return false
-	}
-	pair := loop.Pair{
+	going := f.server.relayPair(r.client, r.upstream, loop.Pair{
 		Pending: pending, Early: early,
 		WriteLimit: f.Settings.BodyTimeout, HalfClosedLimit: exchange.HalfClosedTimeout,
-	}
-	var ok bool
-	if pair.Client, ok = duplicate(client); !ok {
+	})
+	if going == nil {
 		return false
 	}
-	if pair.Upstream, ok = duplicate(upstream); !ok {
-		os.NewFile(uintptr(pair.Client), "").Close()
-		return false
-	}
-	_ = client.Close() // the duplicates go on, unknown to the runtime's poller
-	_ = upstream.Close()
-	going := f.server.loops.Relay(pair)
 	f.use(relayed{f.up, going})
 	toUpstream, toClient := going.Wait()
 	f.body.received.Add(toUpstream)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/quic-go/quic-go/http3"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
+	"github.com/lintel-dev/lintel/router"
 )
 
 // HTTP/3 (RFC 9114) is served on the UDP port of the same number beside each TCP socket
@@ -65,22 +68,25 @@ type quicPort struct {
 type quicPorts struct {
 	mu   sync.Mutex // guards what follows, and is held while a port opens or closes
 	open map[netip.AddrPort]*quicPort
+
+	taken []netip.AddrPort // by UDPRoutes; guarded by the Server's mu
 }
 
-// use returns the port with an address, open, until release.
-func (q *quicPorts) use(address netip.AddrPort) (*quicPort, error) {
+// use returns the port with an address, open, until release. control prepares its socket.
+func (q *quicPorts) use(address netip.AddrPort, control socketControl) (*quicPort, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if p := q.open[address]; p != nil {
 		p.users++
 		return p, nil
 	}
-	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(address))
+	config := net.ListenConfig{Control: control}
+	conn, err := config.ListenPacket(context.Background(), "udp", address.String())
 	if err != nil {
 		return nil, err
 	}
-	p := &quicPort{ports: q, address: address, conn: conn, users: 1}
-	p.transport.Conn = conn
+	p := &quicPort{ports: q, address: address, conn: conn.(*net.UDPConn), users: 1}
+	p.transport.Conn = p.conn
 	p.transport.ConnContext = p.admit
 	p.transport.VerifySourceAddress = func(net.Addr) bool { return p.handshakes.Load() >= retryAbove }
 	if q.open == nil {
@@ -160,7 +166,9 @@ type h3Listener struct {
 // followHTTP3 opens or closes the HTTP/3 side of the socket as its settings want it. The
 // caller holds the Server's mu.
 func (s *socket) followHTTP3() {
-	wanted := !s.server.settings.NoHTTP3 && s.certificates.Load() != nil
+	table := s.table()
+	wanted := !s.server.settings.NoHTTP3 && s.certificates.Load() != nil &&
+		(table.HTTP(s.name) || !table.Streams(s.name)) && !s.yieldsUDP()
 	switch open := s.h3.Load() != nil; {
 	case wanted && !open:
 		s.openHTTP3()
@@ -176,7 +184,7 @@ func (s *socket) openHTTP3() {
 	if !ok {
 		return
 	}
-	port, err := s.server.quic.use(tcp.AddrPort())
+	port, err := s.server.quic.use(tcp.AddrPort(), s.control)
 	if err != nil {
 		s.warnHTTP3(fmt.Errorf("open UDP socket: %w", err))
 		return
@@ -184,11 +192,63 @@ func (s *socket) openHTTP3() {
 	config := s.tls.Clone()
 	config.MinVersion = tls.VersionTLS13
 	config.NextProtos = []string{http3.NextProtoH3}
-	config.GetConfigForClient = s.askClients(config)
+	config.GetConfigForClient = s.refuseStreams(s.askClients(config))
 	s.h3.Store(&h3Listener{socket: s, port: port, config: config})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.h3Fault = ""
+}
+
+// refuseStreams is choose, but for those who name a server whose connections are streams:
+// to them it is unknown.
+func (s *socket) refuseStreams(choose func(*tls.ClientHelloInfo) (*tls.Config, error)) func(*tls.ClientHelloInfo) (*tls.Config, error) {
+	return func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		table := s.table()
+		if table.Streams(s.name) && !table.MatchStream(s.name, hostOfServer(hello.ServerName)).HTTP {
+			return &tls.Config{MinVersion: tls.VersionTLS13}, nil // without a certificate: unrecognized_name
+		}
+		return choose(hello)
+	}
+}
+
+// yield notes which UDP ports belong to UDPRoutes, and takes HTTP/3 off them. Its
+// connections end at once: their clients go on over TCP. The caller holds the Server's mu.
+func (q *quicPorts) yield(sockets map[string]*socket, listeners []Listener) {
+	q.taken = q.taken[:0]
+	for _, l := range listeners {
+		if l.Protocol != router.SocketUDP {
+			continue
+		}
+		if address, err := net.ResolveUDPAddr("udp", strings.TrimSuffix(l.Name, udpSuffix)); err == nil {
+			q.taken = append(q.taken, unspecifiedAs(address.AddrPort()))
+		}
+	}
+	for _, s := range sockets {
+		if s.h3.Load() == nil || !s.yieldsUDP() {
+			continue
+		}
+		s.closeHTTP3()
+		s.mu.Lock()
+		for c := range s.h3Connections {
+			c.abort()
+		}
+		s.mu.Unlock()
+	}
+}
+
+// unspecifiedAs is an address, with that of ":80" as the one that listens to all.
+func unspecifiedAs(a netip.AddrPort) netip.AddrPort {
+	if a.Addr().IsValid() {
+		return a
+	}
+	return netip.AddrPortFrom(netip.IPv6Unspecified(), a.Port())
+}
+
+// yieldsUDP reports whether the UDP port beside the socket belongs to a UDPRoute. The
+// caller holds the Server's mu.
+func (s *socket) yieldsUDP() bool {
+	tcp, ok := s.listener.Addr().(*net.TCPAddr)
+	return ok && slices.ContainsFunc(s.server.quic.taken, func(a netip.AddrPort) bool { return overlaps(a, tcp.AddrPort()) })
 }
 
 // warnHTTP3 logs why there is no HTTP/3, once.

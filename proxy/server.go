@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"iter"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -60,14 +61,16 @@ type Server struct {
 	quic     quicPorts
 	loops    *loop.Group // the express lane, or nil
 
-	heads    *buffers  // headSize
-	bodies   *buffers  // bodySize
-	outputs  *buffers  // outputSize
-	streams  sync.Pool // of *h2Stream
-	attempts sync.Pool // of *h2Attempt
+	heads     *buffers  // headSize
+	bodies    *buffers  // bodySize
+	outputs   *buffers  // outputSize
+	datagrams *buffers  // maxDatagram
+	streams   sync.Pool // of *h2Stream
+	attempts  sync.Pool // of *h2Attempt
 
 	mu      sync.Mutex // guards what follows
 	sockets map[string]*socket
+	udp     map[string]*datagramSocket
 	phase   phase
 	running sync.WaitGroup // the sockets' goroutines, once Run runs
 }
@@ -84,11 +87,13 @@ const (
 func New(settings Settings) *Server {
 	dials := settings.Dial != nil
 	s := &Server{
-		settings: settings.WithDefaults(),
-		heads:    newBuffers(headSize),
-		bodies:   newBuffers(bodySize),
-		outputs:  newBuffers(outputSize),
-		sockets:  map[string]*socket{},
+		settings:  settings.WithDefaults(),
+		heads:     newBuffers(headSize),
+		bodies:    newBuffers(bodySize),
+		outputs:   newBuffers(outputSize),
+		datagrams: newBuffers(maxDatagram),
+		sockets:   map[string]*socket{},
+		udp:       map[string]*datagramSocket{},
 	}
 	s.pool = newPool(s)
 	if s.settings.MemoryLimit > 0 {
@@ -126,53 +131,108 @@ func (s *Server) Apply(table *router.Table, listeners []Listener) map[string]err
 		}
 		return result
 	}
-	var opened []*socket
-	for _, l := range listeners {
-		if s.sockets[l.Name] != nil {
+	s.quic.yield(s.sockets, listeners)
+	opened := map[string]port{}
+	wanted := make(map[string]bool, len(listeners))
+	for i := range listeners {
+		l := &listeners[i]
+		wanted[l.Name] = true
+		if s.portOf(l.Name) != nil {
 			continue
 		}
-		sock, err := s.open(l)
+		p, err := s.openPort(l)
 		result[l.Name] = err
 		if err == nil {
-			s.sockets[l.Name] = sock
-			opened = append(opened, sock)
+			opened[l.Name] = p
 		}
 	}
-	wanted := make(map[string]bool, len(listeners))
-	for _, l := range listeners {
-		wanted[l.Name] = true
-	}
-	for name, sock := range s.sockets {
+	removed := map[string]port{}
+	for name, p := range s.ports() {
 		if !wanted[name] {
-			sock.last.Store(s.table.Load())
+			p.retire(s.table.Load())
+			removed[name] = p
 		}
 	}
 	s.table.Store(table)
-	for _, l := range listeners {
-		if sock := s.sockets[l.Name]; sock != nil {
-			result[l.Name] = nil
-			sock.secure(&l)
-			if s.phase == serving {
-				sock.startHTTP3()
-			}
+	for i := range listeners {
+		if p := s.portOf(listeners[i].Name); p != nil {
+			result[listeners[i].Name] = nil
+			p.follow(&listeners[i])
 		}
 	}
-	for _, sock := range opened {
-		s.start(sock)
+	for _, p := range opened {
+		s.start(p)
 	}
-	for name, sock := range s.sockets {
-		if !wanted[name] {
-			sock.close()
-			delete(s.sockets, name)
-		}
+	for name, p := range removed {
+		p.close()
+		delete(s.sockets, name)
+		delete(s.udp, name)
 	}
 	return result
 }
 
-// start lets a socket accept, if Run runs. The caller holds s.mu.
-func (s *Server) start(sock *socket) {
+// port is an open socket, of TCP or UDP. Its methods are called holding the Server's mu.
+type port interface {
+	// retire says that the socket is about to be closed, and goes on with a Table.
+	retire(t *router.Table)
+	// follow takes over what may change while the socket is open. The Server's Table is
+	// the new one.
+	follow(l *Listener)
+	// start makes the socket serve, on goroutines of group.
+	start(group *sync.WaitGroup)
+	// close makes the socket drain.
+	close()
+}
+
+// ports yields the open sockets and their names. The caller holds s.mu.
+func (s *Server) ports() iter.Seq2[string, port] {
+	return func(yield func(string, port) bool) {
+		for name, sock := range s.sockets {
+			if !yield(name, sock) {
+				return
+			}
+		}
+		for name, d := range s.udp {
+			if !yield(name, d) {
+				return
+			}
+		}
+	}
+}
+
+// portOf returns the open socket of a name, or nil. The caller holds s.mu.
+func (s *Server) portOf(name string) port {
+	if sock := s.sockets[name]; sock != nil {
+		return sock
+	}
+	if d := s.udp[name]; d != nil {
+		return d
+	}
+	return nil
+}
+
+// openPort opens the socket of l. The caller holds s.mu.
+func (s *Server) openPort(l *Listener) (port, error) {
+	if l.Protocol == router.SocketUDP {
+		d, err := s.openDatagrams(*l)
+		if err != nil {
+			return nil, err
+		}
+		s.udp[l.Name] = d
+		return d, nil
+	}
+	sock, err := s.open(*l)
+	if err != nil {
+		return nil, err
+	}
+	s.sockets[l.Name] = sock
+	return sock, nil
+}
+
+// start lets a socket serve, if Run runs. The caller holds s.mu.
+func (s *Server) start(p port) {
 	if s.phase == serving {
-		sock.start(&s.running)
+		p.start(&s.running)
 	}
 }
 
@@ -187,8 +247,8 @@ func (s *Server) Run(ctx context.Context) error {
 		return errors.New("server runs already")
 	}
 	s.phase = serving
-	for _, sock := range s.sockets {
-		s.start(sock)
+	for _, p := range s.ports() {
+		s.start(p)
 	}
 	s.mu.Unlock()
 
@@ -203,10 +263,11 @@ func (s *Server) Run(ctx context.Context) error {
 	<-ctx.Done()
 	s.mu.Lock()
 	s.phase = stopped
-	for _, sock := range s.sockets {
-		sock.close()
+	for _, p := range s.ports() {
+		p.close()
 	}
 	clear(s.sockets)
+	clear(s.udp)
 	s.mu.Unlock()
 
 	s.running.Wait()

@@ -8,6 +8,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
@@ -25,6 +26,9 @@ const (
 // connection the kernel has taken already would be reset otherwise.
 const sweepTime = 10 * time.Millisecond
 
+// socketControl prepares a socket before it is bound, as [net.ListenConfig] calls it.
+type socketControl = func(network, address string, c syscall.RawConn) error
+
 type getCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
 // socket is one open listening socket and the connections that came from it.
@@ -32,9 +36,13 @@ type socket struct {
 	name     string
 	server   *Server
 	listener net.Listener
-	tls      *tls.Config // used while certificates is not nil
+	control  socketControl // of its UDP side
+	tls      *tls.Config   // used while certificates is not nil
 
 	handshakes *tls13.Server // with tls, for connections that the loops may take
+	streamTLS  *tls.Config   // of streams whose TLS ends here
+
+	isTCP atomic.Bool // every connection is a stream
 
 	// last is the Table that a removed socket goes on with, as the Server's knows it
 	// no longer; nil before.
@@ -52,7 +60,8 @@ type socket struct {
 	h3Connections map[*h3Connection]struct{}
 	h3Fault       string // why there is no HTTP/3, as it was logged
 	connections   map[*connection]struct{}
-	arriving      map[net.Conn]struct{} // whose preamble is being read
+	streams       map[*stream]struct{}
+	arriving      map[net.Conn]struct{} // whose preamble or ClientHello is being read
 	count         int                   // of open connections in either lane
 	closed        bool
 	served        sync.WaitGroup // the connections' goroutines
@@ -63,7 +72,8 @@ type socket struct {
 // open listens for l. The caller holds s.mu.
 func (s *Server) open(l Listener) (*socket, error) {
 	// Background: Listen resolves nothing, as names are numeric.
-	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", l.Name)
+	config := net.ListenConfig{Control: controlOf(&l)}
+	listener, err := config.Listen(context.Background(), "tcp", l.Name)
 	if err != nil {
 		return nil, fmt.Errorf("open socket: %w", err)
 	}
@@ -75,24 +85,30 @@ func (s *Server) newSocket(l Listener, listener net.Listener) *socket {
 		name:          l.Name,
 		server:        s,
 		listener:      listener,
+		control:       controlOf(&l),
 		connections:   map[*connection]struct{}{},
 		h3Connections: map[*h3Connection]struct{}{},
+		streams:       map[*stream]struct{}{},
 		arriving:      map[net.Conn]struct{}{},
 		closing:       make(chan struct{}),
 	}
+	certificate := func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		get := sock.certificates.Load()
+		if get == nil {
+			return nil, nil
+		}
+		return (*get)(hello)
+	}
+	sock.streamTLS = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate}
+	sock.streamTLS.GetConfigForClient = sock.askClients(sock.streamTLS)
 	sock.tls = &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		NextProtos: []string{"h2", "http/1.1"},
-		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-			get := sock.certificates.Load()
-			if get == nil {
-				return nil, nil
-			}
-			return (*get)(hello)
-		},
+		MinVersion:     tls.VersionTLS12,
+		NextProtos:     []string{"h2", "http/1.1"},
+		GetCertificate: certificate,
 	}
 	sock.tls.GetConfigForClient = sock.askClients(sock.tls)
 	sock.handshakes = tls13.NewServer(sock.tls)
+	sock.isTCP.Store(l.Protocol == router.SocketTCP)
 	if l.GetCertificate != nil {
 		sock.certificates.Store(&l.GetCertificate)
 		sock.clientAuth.Store(clientAuthOf(&l))
@@ -109,6 +125,17 @@ func (s *socket) table() *router.Table {
 	return current
 }
 
+// retire makes t what the removed socket goes on with.
+func (s *socket) retire(t *router.Table) { s.last.Store(t) }
+
+// follow takes over what may change while the socket is open.
+func (s *socket) follow(l *Listener) {
+	s.secure(l)
+	if s.server.phase == serving {
+		s.startHTTP3()
+	}
+}
+
 // secure changes how handshakes are answered from now on. When the socket turns from
 // plain to TLS or back, or asks something else of clients, the connections that it has
 // drain.
@@ -117,7 +144,8 @@ func (s *socket) secure(l *Listener) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	get, asked := l.GetCertificate, clientAuthOf(l)
-	changed := (s.certificates.Load() == nil) != (get == nil) || !s.clientAuth.Load().equal(asked)
+	isTCP := l.Protocol == router.SocketTCP
+	changed := s.isTCP.Swap(isTCP) != isTCP || (s.certificates.Load() == nil) != (get == nil) || !s.clientAuth.Load().equal(asked)
 	s.clientAuth.Store(asked)
 	if get == nil {
 		s.certificates.Store(nil)
@@ -202,6 +230,9 @@ func (s *socket) run() {
 	}
 	for c := range s.h3Connections {
 		c.abort()
+	}
+	for t := range s.streams {
+		t.abort()
 	}
 	for conn := range s.arriving {
 		conn.Close()
@@ -288,6 +319,12 @@ func (s *socket) welcome(a arrival) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
+	case s.isTCP.Load():
+		s.beginStream(newStream(s, a, s.table().MatchStream(s.name, "")))
+	case s.certificates.Load() != nil && s.table().Streams(s.name):
+		s.arriving[a.conn] = struct{}{}
+		s.served.Add(1)
+		go s.receiveHello(a)
 	case s.certificates.Load() != nil:
 		s.begin(newSecureConnection(s, a), s.closed)
 	case !s.serveExpress(&a):

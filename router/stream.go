@@ -11,6 +11,16 @@ type Stream struct {
 	Backends []WeightedBackend
 }
 
+// Pick chooses one of the Backends by weight, as [Action.Pick] does; nil when none can
+// take the connection.
+func (s *Stream) Pick() *Backend {
+	chosen := (&Action{Backends: s.Backends}).Pick()
+	if chosen == nil {
+		return nil
+	}
+	return chosen.Backend
+}
+
 // StreamRules are what happens to connections of one server name, at one Listener
 // with protocol TLS, TCP or UDP. Hostnames are in lower case, and in the forms of
 // [HostRules].
@@ -32,7 +42,8 @@ type StreamRules struct {
 // StreamMatch says whose a connection is, by its server name.
 type StreamMatch struct {
 	// HTTP says that the connection belongs to a Listener with HTTPRoutes, or to none
-	// at all: its requests are for [Table.Match]. Then nothing else is set.
+	// at all on a socket that has some: its requests are for [Table.Match]. Then nothing
+	// else is set.
 	HTTP      bool
 	Terminate bool
 	// Stream is nil when no Route wants the connection.
@@ -105,6 +116,9 @@ func (t *Table) listenersForStreams(socket string) *streamListeners {
 // HTTP.
 func (t *Table) Streams(socket string) bool { return t.streams[socket] != nil }
 
+// HTTP reports whether a socket has Listeners with HTTPRoutes.
+func (t *Table) HTTP(socket string) bool { return t.sockets[socket] != nil }
+
 // MatchStream says whose a connection to a socket is. serverName is what its client named
 // (RFC 6066 §3), as [NormalizeHost] returns it, or "" if it named nobody or is not TLS.
 // It neither locks nor allocates.
@@ -116,7 +130,7 @@ func (t *Table) MatchStream(socket, serverName string) StreamMatch {
 	for l := range s.candidates(serverName) {
 		return l.match(serverName) // the first alone: Listeners are isolated
 	}
-	return StreamMatch{HTTP: true}
+	return StreamMatch{HTTP: t.HTTP(socket)}
 }
 
 // match finds the Stream of the most specific hostname. Ingress may have put Rules where a

@@ -43,8 +43,11 @@ func naiveStream(hosts []HostRules, streams []StreamRules, socket, serverName st
 			consider(listener{host: r.ListenerHost, streams: true, terminate: r.Terminate})
 		}
 	}
-	if !any || best == nil {
+	if !any {
 		return StreamMatch{HTTP: true}
+	}
+	if best == nil {
+		return StreamMatch{HTTP: slices.ContainsFunc(hosts, func(h HostRules) bool { return h.Socket == socket })}
 	}
 	var found *StreamRules
 	for i := range streams {

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Report tells of one exchange, as [Settings.Observe] gets it. It belongs to the
+// Report tells of one exchange, or of one stream or session of datagrams that is not read
+// as HTTP, as [Settings.Observe] gets it. It belongs to the
 // connection and is used again for the next exchange: it and its strings are valid
 // during the call alone.
 type Report struct {
@@ -16,16 +17,16 @@ type Report struct {
 	Backend  string // "namespace/name:port", "" when none was chosen
 
 	Client    netip.Addr // the peer, or whom trusted proxies name
-	Protocol  string     // "HTTP/1.0", "HTTP/1.1", "HTTP/2.0", "HTTP/3.0"
-	Scheme    string     // "http", "https"
+	Protocol  string     // "HTTP/1.0", "HTTP/1.1", "HTTP/2.0", "HTTP/3.0"; "tcp", "tls" or "udp" for a stream
+	Scheme    string     // "http", "https"; of a stream the Protocol
 	Method    string     // "" when the head could not be read
-	Host      string     // normalised
+	Host      string     // normalised; of a stream the server name
 	Path      string     // normalised, as the client sent it before any rewrite
 	UserAgent string
 	RequestID string
 
 	// Status is what the client was sent; 0 when it got nothing, because it was
-	// gone before.
+	// gone before, and of a stream.
 	Status int
 	// Received and Sent are bytes of body, without framing; after an upgrade,
 	// bytes relayed.
@@ -38,7 +39,8 @@ type Report struct {
 
 	// Upstream is the endpoint that was tried last, invalid when none was.
 	Upstream netip.AddrPort
-	// UpstreamLatency is the time from Start to the head of the response.
+	// UpstreamLatency is the time from Start to the head of the response, or until a stream
+	// was connected.
 	UpstreamLatency time.Duration
 	// Attempts counts the upstream connections used: more than 1 after a retry.
 	Attempts int
@@ -65,6 +67,7 @@ const (
 	CauseUpstreamReset   Cause = "upstream reset"
 	CauseUpstreamInvalid Cause = "upstream invalid"
 	CauseTimeout         Cause = "timeout"
+	CauseClientTLS       Cause = "client tls"
 	CauseIdle            Cause = "idle"         // of a stream that was silent for too long
 	CauseDrained         Cause = "drained"      // its socket was removed, or Lintel stopped
 	CauseOverload        Cause = "overload"     // memory is short
@@ -78,6 +81,9 @@ type Stats struct {
 	UpstreamIdle atomic.Int64 // upstream connections that wait for a request
 	Upgraded     atomic.Int64 // connections being relayed after an upgrade
 	Refused      atomic.Int64 // client connections beyond a limit, ever
+	Streams      atomic.Int64 // open connections of TCPRoutes and TLSRoutes
+	Sessions     atomic.Int64 // of UDPRoutes
+	Dropped      atomic.Int64 // datagrams that were not forwarded, ever
 	Mirroring    atomic.Int64 // copies of requests under way to mirrors
 	MirrorsCut   atomic.Int64 // copies that were not sent, or not to their end, since a mirror was slow or failed, ever
 }

@@ -41,6 +41,14 @@ const (
 	DefaultMaxConnections = 32 << 10
 	// What browsers expect at least (RFC 9113 §6.5.2 recommends 100).
 	DefaultMaxConcurrentStreams = 128
+	// The idle_timeout of Envoy for TCP. Protocols that are silent for longer use TCP
+	// keep-alive or messages of their own.
+	DefaultStreamIdleTimeout = time.Hour
+	// The idle_timeout of Envoy for UDP: what NATs keep an entry for at least is 30 s
+	// (RFC 4787 §4.3 wants 2 min), while a DNS query is over in one.
+	DefaultSessionIdleTimeout = time.Minute
+	// A session takes a descriptor and about 5 KiB.
+	DefaultMaxSessions = 8 << 10
 	// Pods get 30 s from SIGTERM to SIGKILL by default: this leaves time to exit.
 	DefaultDrainTimeout = 25 * time.Second
 )
@@ -59,6 +67,13 @@ const (
 	// LingerTimeout bounds how long a request body that nobody wants any more is
 	// still read, so that the client gets to see the response and not a reset.
 	LingerTimeout = 2 * time.Second
+	// SessionPatience is the silence after which a UDP session makes room for another
+	// when there are as many as there may be: longer than a client waits before it asks
+	// again.
+	SessionPatience = 5 * time.Second
+	// SessionGrace is the silence after which a UDP session ends when its socket drains:
+	// what was asked for may still be answered.
+	SessionGrace = 2 * time.Second
 	// HalfClosedTimeout bounds the silence of an upgraded connection once one
 	// side has finished sending.
 	HalfClosedTimeout = 60 * time.Second
@@ -91,6 +106,16 @@ type Settings struct {
 	// UpstreamMaxAge is how old an upstream connection may be to be used again: 1 h. The
 	// exchange that it serves when it gets older is finished.
 	UpstreamMaxAge time.Duration
+	// StreamIdleTimeout bounds the silence of a stream, a connection of a TCPRoute or a
+	// TLSRoute, in both directions together: 1 h.
+	StreamIdleTimeout time.Duration
+	// SessionIdleTimeout bounds the silence of a client and an endpoint of a UDPRoute,
+	// after which the client may get another endpoint: 60 s.
+	SessionIdleTimeout time.Duration
+	// MaxSessions bounds the sessions of a UDP socket: 8192. When there are as many, a
+	// new one takes the place of one that was silent for [SessionPatience], or else its
+	// datagrams are dropped.
+	MaxSessions int
 	// MaxIdlePerEndpoint bounds the idle connections kept to one endpoint: 256.
 	// Negative keeps none.
 	MaxIdlePerEndpoint int
@@ -171,6 +196,9 @@ func (s Settings) WithDefaults() Settings {
 	s.BodyTimeout = duration(s.BodyTimeout, DefaultBodyTimeout)
 	s.UpstreamIdleTimeout = duration(s.UpstreamIdleTimeout, DefaultUpstreamIdleTimeout)
 	s.UpstreamMaxAge = duration(s.UpstreamMaxAge, DefaultUpstreamMaxAge)
+	s.StreamIdleTimeout = duration(s.StreamIdleTimeout, DefaultStreamIdleTimeout)
+	s.SessionIdleTimeout = duration(s.SessionIdleTimeout, DefaultSessionIdleTimeout)
+	s.MaxSessions = cmp.Or(s.MaxSessions, DefaultMaxSessions)
 	s.DrainTimeout = duration(s.DrainTimeout, DefaultDrainTimeout)
 	s.MinBodyRate = cmp.Or(s.MinBodyRate, DefaultMinBodyRate)
 	s.MaxConnections = cmp.Or(s.MaxConnections, DefaultMaxConnections)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/router"
 )
 
@@ -38,6 +39,9 @@ type Relay struct{}
 
 // Wait is never called.
 func (*Relay) Wait() (toUpstream, toClient int64) { return 0, 0 }
+
+// Cause is never called.
+func (*Relay) Cause() exchange.Cause { return exchange.CauseNone }
 
 // Cut is never called.
 func (*Relay) Cut() {}

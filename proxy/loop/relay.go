@@ -2,7 +2,13 @@
 
 package loop
 
-// Relay is an upgraded connection: two sockets, and bytes both ways until both of them
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/lintel-dev/lintel/proxy/exchange"
+)
+
+// Relay is a connection that is relayed: two sockets, and bytes both ways until both of them
 // have ended (RFC 9110 §7.8). While something waits to be written to one side, the other
 // is not read; while nothing does, the relay holds no buffer.
 type Relay struct {
@@ -14,7 +20,8 @@ type Relay struct {
 	half     bool  // one side has ended, and the other knows
 	progress int64 // when something was read last, or a side ended, in the loop's time
 	over     bool
-	done     chan struct{} // closed with over
+	cause    exchange.Cause // of over
+	done     chan struct{}  // closed with over
 }
 
 // side is one of the two.
@@ -24,7 +31,13 @@ type side struct {
 	finished bool  // no read brings more, and the other side was told
 	passed   int64 // bytes for it, those that wait too
 	left     int   // how many waited when it was last looked at
+
+	pipe  pipe // for what goes to it while that is much; see splice in this file
+	piped int  // bytes in it
 }
+
+// waits is how many bytes wait for the kernel to take them.
+func (s *side) waits() int { return s.pending() + s.piped }
 
 // Relay relays between two sockets until they end, [Relay.Cut] is called or Run has
 // ended.
@@ -36,6 +49,7 @@ func (g *Group) Relay(p Pair) *Relay {
 	if !l.box.put(r.start) {
 		closeDescriptor(p.Client)
 		closeDescriptor(p.Upstream)
+		r.cause = exchange.CauseDrained
 		close(r.done)
 	}
 	return r
@@ -48,8 +62,14 @@ func (r *Relay) Wait() (toUpstream, toClient int64) {
 	return r.upstream.gone(), r.client.gone()
 }
 
+// Cause says why the relay has ended, [exchange.CauseNone] if both sides have in order. It
+// is called after Wait.
+func (r *Relay) Cause() exchange.Cause { return r.cause }
+
 // Cut closes both sockets. It does not wait; any goroutine may call it.
-func (r *Relay) Cut() { r.loop.box.put(r.end) }
+func (r *Relay) Cut() { r.loop.box.put(r.cut) }
+
+func (r *Relay) cut() { r.end(exchange.CauseDrained) }
 
 // gone is how many bytes the kernel has taken, as far as it is known.
 func (s *side) gone() int64 { return s.passed - int64(s.left) }
@@ -59,17 +79,21 @@ func (r *Relay) start() {
 	r.client.fd, r.upstream.fd = -1, -1
 	opened := r.client.open(r.loop, &r.client, r.pair.Client)
 	if !r.upstream.open(r.loop, &r.upstream, r.pair.Upstream) || !opened {
-		r.end()
+		r.end(exchange.CauseOverload)
 		return
 	}
+	r.progress = r.loop.now
 	r.client.writable, r.upstream.writable = true, true
 	pending, early := r.pair.Pending, r.pair.Early
 	r.pair.Pending, r.pair.Early = nil, nil
-	if !r.upstream.pass(pending) || !r.client.pass(early) {
-		r.end()
-		return
+	switch {
+	case !r.upstream.pass(pending):
+		r.end(exchange.CauseUpstreamReset)
+	case !r.client.pass(early):
+		r.end(exchange.CauseClientGone)
+	default:
+		r.arm()
 	}
-	r.arm()
 }
 
 // pass sends p to the side, or lets it wait. It reports false when the side takes nothing
@@ -86,11 +110,21 @@ func (s *side) pass(p []byte) bool {
 // what waited.
 func (s *side) ready() {
 	r := s.relay
-	if s.failed || !r.move(s, r.other(s)) || !r.move(r.other(s), s) {
-		r.end()
+	if s.failed {
+		r.end(r.faultOf(s))
 		return
 	}
-	r.arm()
+	if r.move(s, r.other(s)) && r.move(r.other(s), s) {
+		r.arm()
+	}
+}
+
+// faultOf is the cause when s was reset.
+func (r *Relay) faultOf(s *side) exchange.Cause {
+	if s == &r.client {
+		return exchange.CauseClientGone
+	}
+	return exchange.CauseUpstreamReset
 }
 
 func (r *Relay) other(s *side) *side {
@@ -102,34 +136,113 @@ func (r *Relay) other(s *side) *side {
 
 // move passes on what one side has sent, as far as the other takes it. It reports false
 // when the relay is over.
-func (r *Relay) move(from, to *side) bool {
+func (r *Relay) move(from, to *side) (goesOn bool) {
 	for range piecesPerTurn {
+		if to.pipe != (pipe{}) {
+			if dry, goesOn := r.splice(from, to); dry || !goesOn {
+				return goesOn
+			}
+			continue
+		}
 		if from.finished || to.pending() > 0 || !from.mayRead() {
 			return true
 		}
 		n, outcome := from.read(r.loop.shared)
-		switch outcome {
-		case dry:
-			return true
-		case some:
-			r.progress = r.loop.now
-			if !to.pass(r.loop.shared[:n]) {
-				return false
-			}
-		case end:
-			return r.finish(from, to)
-		case breach:
+		if outcome != some {
+			return r.stopped(from, to, outcome)
+		}
+		r.progress = r.loop.now
+		if !to.pass(r.loop.shared[:n]) {
+			r.end(r.faultOf(to))
 			return false
+		}
+		if n == len(r.loop.shared) && to.pending() == 0 {
+			to.pipe = r.loop.takePipe() // there is much to be moved; without a pipe as before
 		}
 	}
 	r.loop.resume(&from.conn)
 	return true
 }
 
+// stopped is what follows a read of from that brought nothing. It reports false when the
+// relay is over.
+func (r *Relay) stopped(from, to *side, outcome outcome) (goesOn bool) {
+	switch outcome {
+	case end:
+		return r.finish(from, to)
+	case breach:
+		r.end(r.faultOf(from))
+		return false
+	default:
+		return true
+	}
+}
+
+// splice moves one piece inside the kernel, which costs less than half: while a side sends
+// faster than it is read, what it sends does not pass through our memory. Once it has sent
+// no more for now the pipe goes back. It reports dry when there is nothing to do now.
+func (r *Relay) splice(from, to *side) (dry, goesOn bool) {
+	if to.piped == 0 {
+		if !from.readable {
+			to.dropPipe()
+			return true, true
+		}
+		n, errno := move(from.fd, to.pipe.w, pipeSize)
+		switch {
+		case errno == unix.EINTR:
+			return false, true
+		case errno == unix.EAGAIN:
+			from.readable = false
+			to.dropPipe()
+			return true, true
+		case errno != 0:
+			r.end(r.faultOf(from))
+			return true, false
+		case n == 0:
+			to.dropPipe()
+			return true, r.finish(from, to)
+		}
+		r.progress, to.moved = r.loop.now, r.loop.now
+		to.piped, to.passed = n, to.passed+int64(n)
+	}
+	for to.piped > 0 {
+		if !to.writable {
+			return true, true
+		}
+		n, errno := move(to.pipe.r, to.fd, to.piped)
+		switch {
+		case errno == unix.EINTR:
+		case errno == unix.EAGAIN:
+			to.writable = false
+		case errno != 0:
+			r.end(r.faultOf(to))
+			return true, false
+		default:
+			to.piped -= n
+			to.moved = r.loop.now
+		}
+	}
+	return false, true
+}
+
+// dropPipe gives the pipe back, or closes it when something is left in it.
+func (s *side) dropPipe() {
+	if s.pipe == (pipe{}) {
+		return
+	}
+	s.loop.putPipe(s.pipe, s.piped)
+	s.pipe, s.piped = pipe{}, 0
+}
+
 // finish tells one side that the other has ended. It reports false when both have, or it
 // cannot be told.
-func (r *Relay) finish(from, to *side) bool {
-	if r.half || !shutdownWrite(to.fd) {
+func (r *Relay) finish(from, to *side) (goesOn bool) {
+	if r.half {
+		r.end(exchange.CauseNone)
+		return false
+	}
+	if !shutdownWrite(to.fd) {
+		r.end(r.faultOf(to))
 		return false
 	}
 	from.finished, r.half = true, true
@@ -137,48 +250,75 @@ func (r *Relay) finish(from, to *side) bool {
 	return true
 }
 
-// due returns when the relay ends if nothing happens: a side does not take what waits for
-// it, or is silent after the other has ended. Else silence may last.
-func (r *Relay) due() int64 {
-	at := int64(never)
-	for _, s := range [...]*side{&r.client, &r.upstream} {
-		if s.pending() > 0 {
-			at = min(at, since(s.moved, r.pair.WriteLimit))
+// due returns when the relay ends if nothing happens, and why: a side does not take what
+// waits for it, or is silent for too long.
+func (r *Relay) due() (at int64, cause exchange.Cause) {
+	at = never
+	if r.client.waits() > 0 {
+		at, cause = since(r.client.moved, r.pair.WriteLimit), exchange.CauseClientStalled
+	}
+	if r.upstream.waits() > 0 {
+		if stalled := since(r.upstream.moved, r.pair.WriteLimit); stalled < at {
+			at, cause = stalled, exchange.CauseTimeout
 		}
 	}
-	if at == never && r.half {
-		at = since(max(r.progress, r.client.moved, r.upstream.moved), r.pair.HalfClosedLimit)
+	if at != never {
+		return at, cause
 	}
-	return at
+	last := max(r.progress, r.client.moved, r.upstream.moved)
+	if r.half {
+		at, cause = since(last, r.pair.HalfClosedLimit), exchange.CauseIdle
+	}
+	if r.pair.IdleLimit > 0 {
+		at, cause = min(at, since(last, r.pair.IdleLimit)), exchange.CauseIdle
+	}
+	return at, cause
 }
 
 func (r *Relay) arm() {
-	r.client.left, r.upstream.left = r.client.pending(), r.upstream.pending()
-	r.loop.wheel.set(&r.timer, r.due())
+	r.client.left, r.upstream.left = r.client.waits(), r.upstream.waits()
+	at, _ := r.due()
+	r.loop.wheel.set(&r.timer, at)
 }
 
 func (r *Relay) expire() {
-	if r.due() <= r.loop.now {
-		r.end()
+	if at, cause := r.due(); at <= r.loop.now {
+		r.end(cause)
 		return
 	}
 	r.arm()
 }
 
 // end closes both sockets, once.
-func (r *Relay) end() {
+func (r *Relay) end(cause exchange.Cause) {
 	if r.over {
 		return
 	}
-	r.over = true
+	r.over, r.cause = true, cause
 	r.loop.wheel.stop(&r.timer)
+	if r.pair.Resets {
+		r.spread(cause)
+	}
 	for _, s := range [...]*side{&r.client, &r.upstream} {
 		if !s.failed { // else what waited is lost
-			s.left = s.pending()
+			s.left = s.waits()
+		}
+		if s.loop != nil {
+			s.dropPipe()
 		}
 		s.close()
 	}
 	close(r.done)
+}
+
+// spread resets the side whose other one was reset.
+func (r *Relay) spread(cause exchange.Cause) {
+	switch {
+	case cause == exchange.CauseClientGone && r.upstream.fd >= 0:
+		resetOnClose(r.upstream.fd)
+	case cause == exchange.CauseUpstreamReset && r.client.fd >= 0:
+		resetOnClose(r.client.fd)
+	}
 }
 
 // cutRelays ends all relays of the loop.
@@ -188,7 +328,7 @@ func (l *loop) cutRelays() {
 			continue
 		}
 		if s, ok := c.user.(*side); ok {
-			s.relay.end()
+			s.relay.cut()
 		}
 	}
 }

@@ -40,6 +40,15 @@ func (l *loop) takePipe() pipe {
 	return pipe{fds[0], fds[1]}
 }
 
+// putPipe takes a pipe back, with so many bytes in it.
+func (l *loop) putPipe(p pipe, bytes int) {
+	if bytes == 0 && len(l.pipes) < keptPipes {
+		l.pipes = append(l.pipes, p)
+	} else {
+		p.close()
+	}
+}
+
 func (l *loop) closePipes() {
 	for _, p := range l.pipes {
 		p.close()
@@ -57,11 +66,7 @@ func (f *flight) dropPipe() {
 	if f.pipe == (pipe{}) {
 		return
 	}
-	if f.piped == 0 && len(f.loop.pipes) < keptPipes {
-		f.loop.pipes = append(f.loop.pipes, f.pipe)
-	} else {
-		f.pipe.close()
-	}
+	f.loop.putPipe(f.pipe, f.piped)
 	f.pipe, f.piped = pipe{}, 0
 }
 

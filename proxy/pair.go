@@ -1,0 +1,29 @@
+package proxy
+
+import (
+	"net"
+	"os"
+
+	"github.com/lintel-dev/lintel/proxy/loop"
+)
+
+// relayPair gives two connections to a loop that relays them, or returns nil when no loop
+// can: something is not plain TCP.
+func (s *Server) relayPair(client, upstream net.Conn, pair loop.Pair) *loop.Relay {
+	plainClient, clientOK := client.(*net.TCPConn)
+	plainUpstream, upstreamOK := upstream.(*net.TCPConn)
+	if s.loops == nil || !clientOK || !upstreamOK {
+		return nil
+	}
+	var ok bool
+	if pair.Client, ok = duplicate(plainClient); !ok {
+		return nil
+	}
+	if pair.Upstream, ok = duplicate(plainUpstream); !ok {
+		os.NewFile(uintptr(pair.Client), "").Close()
+		return nil
+	}
+	_ = client.Close() // the duplicates go on, unknown to the runtime's poller
+	_ = upstream.Close()
+	return s.loops.Relay(pair)
+}
