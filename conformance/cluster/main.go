@@ -189,11 +189,10 @@ func load(ctx context.Context, archives []string) error {
 }
 
 func upAPIOnly(ctx context.Context, out io.Writer) error {
-	dir, err := runDir()
+	dir, err := apiDir()
 	if err != nil {
 		return err
 	}
-	dir = filepath.Join(dir, "api")
 	if err := controlplane.StopDir(dir); err != nil {
 		return err
 	}
@@ -210,11 +209,11 @@ func upAPIOnly(ctx context.Context, out io.Writer) error {
 
 // down ends both kinds.
 func down() error {
-	dir, err := runDir()
+	dir, err := apiDir()
 	if err != nil {
 		return err
 	}
-	if err := controlplane.StopDir(filepath.Join(dir, "api")); err != nil {
+	if err := controlplane.StopDir(dir); err != nil {
 		return err
 	}
 	n, err := firstNode()
@@ -239,15 +238,12 @@ func down() error {
 }
 
 func firstNode() (node.Node, error) {
-	dir, err := runDir()
-	return node.First(filepath.Join(dir, "machine")), err
+	dir, err := node.RunDir()
+	return node.First(dir), err
 }
 
-// runDir holds the files of what runs in the background.
-func runDir() (string, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", fmt.Errorf("find cache folder: %w", err)
-	}
-	return filepath.Join(cache, "lintel", "cluster", "run"), nil
+// apiDir holds the files of an API server alone.
+func apiDir() (string, error) {
+	dir, err := node.RunDir()
+	return filepath.Join(filepath.Dir(dir), "api"), err
 }

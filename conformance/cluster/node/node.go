@@ -44,6 +44,15 @@ func First(dir string) Node {
 	}
 }
 
+// RunDir is the folder of the one cluster of this user.
+func RunDir() (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("find cache folder: %w", err)
+	}
+	return filepath.Join(cache, "lintel", "cluster", "run", "machine"), nil
+}
+
 // apiPort is where the API server listens on the first node.
 const apiPort = 6443
 

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+// className is the GatewayClass that the suite uses.
+const className = "lintel"
+
+const gatewayClass = `
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata:
+  name: ` + className + `
+spec:
+  controllerName: lintel.dev/gateway-controller
+`
+
+// Addresses for Gateways. The node takes packets to all of pool; nobody ever has
+// unusableAddress (TEST-NET-1, RFC 5737).
+const (
+	pool            = "10.250.0.0/24"
+	usableAddress   = "10.250.0.250"
+	unusableAddress = "192.0.2.1"
+)
+
+// startLintel starts the program beside the Pods, with the permissions of
+// deploy/rbac.yaml, and returns when its GatewayClass is accepted.
+func (c *cluster) startLintel(ctx context.Context, o options) (stop func() error, err error) {
+	program, err := filepath.Abs(o.lintel)
+	if err != nil {
+		return nil, fmt.Errorf("find program: %w", err)
+	}
+	if err := c.command(ctx, "ip", "route", "replace", "local", pool, "dev", "lo").Run(); err != nil {
+		return nil, fmt.Errorf("add route: %w", err)
+	}
+	kubeconfig, err := c.serviceAccount(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.kubectl(ctx, gatewayClass, "apply", "--filename=-"); err != nil {
+		return nil, err
+	}
+	log, err := os.Create(filepath.Join(c.output, "lintel.log"))
+	if err != nil {
+		return nil, fmt.Errorf("create log: %w", err)
+	}
+	defer log.Close()
+	// The shell writes the process id as it is in the machine, and then is Lintel.
+	pidFile := filepath.Join(c.node.Dir, "lintel.pid")
+	stop = func() error { return c.stopLintel(pidFile) }
+	if err := stop(); err != nil {
+		return nil, err
+	}
+	cmd := c.command(context.WithoutCancel(ctx), append([]string{
+		"/bin/sh", "-c", `echo $$ >"$0" && exec "$@"`, pidFile,
+		program, "run", "--kubeconfig", kubeconfig, "--node-name", c.node.Name,
+	}, strings.Fields(o.flags)...)...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // an interrupt is not for it
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start Lintel: %w", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	return stop, errors.Join(c.awaitClass(ctx, ended))
+}
+
+// awaitClass returns when the GatewayClass is accepted.
+func (c *cluster) awaitClass(ctx context.Context, ended <-chan error) error {
+	accepted := make(chan error, 1)
+	go func() {
+		_, err := c.kubectl(ctx, "", "wait", "--for=condition=Accepted", "--timeout=60s", "gatewayclass/"+className)
+		accepted <- err
+	}()
+	select {
+	case err := <-accepted:
+		if err != nil {
+			return fmt.Errorf("wait for Lintel: %w; see %s", err, filepath.Join(c.output, "lintel.log"))
+		}
+		return nil
+	case err := <-ended:
+		return fmt.Errorf("lintel ended (%w); see %s", err, filepath.Join(c.output, "lintel.log"))
+	}
+}
+
+// stopLintel ends a Lintel that runs beside the Pods; none is no error.
+func (c *cluster) stopLintel(pidFile string) error {
+	const script = `pid=$(cat "$0" 2>/dev/null) || exit 0
+kill "$pid" 2>/dev/null || exit 0
+for _ in $(seq 100); do kill -0 "$pid" 2>/dev/null || exit 0; sleep 0.1; done
+kill -9 "$pid"`
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if out, err := c.command(ctx, "/bin/sh", "-c", script, pidFile).CombinedOutput(); err != nil {
+		return fmt.Errorf("end Lintel: %w: %s", err, out)
+	}
+	return nil
+}
+
+// serviceAccount makes the ServiceAccount that Lintel runs as in a cluster, and
+// returns the path of a kubeconfig for it.
+func (c *cluster) serviceAccount(ctx context.Context) (string, error) {
+	if _, err := c.kubectl(ctx, "", "apply", "--filename=deploy/rbac.yaml"); err != nil {
+		return "", err
+	}
+	token, err := c.kubectl(ctx, "", "create", "token", "lintel", "--namespace=lintel", "--duration=24h")
+	if err != nil {
+		return "", err
+	}
+	config, err := clientcmd.LoadFromFile(c.node.Kubeconfig())
+	if err != nil {
+		return "", fmt.Errorf("read kubeconfig: %w", err)
+	}
+	for name := range config.AuthInfos {
+		config.AuthInfos[name] = &clientcmdapi.AuthInfo{Token: strings.TrimSpace(token)}
+	}
+	for _, context := range config.Contexts {
+		context.Namespace = "lintel"
+	}
+	path := filepath.Join(c.node.Dir, "lintel.kubeconfig")
+	if err := clientcmd.WriteToFile(*config, path); err != nil {
+		return "", fmt.Errorf("write kubeconfig: %w", err)
+	}
+	return path, nil
+}

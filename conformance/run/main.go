@@ -1,0 +1,166 @@
+// Command run runs the official conformance suite of Gateway API against Lintel, on
+// the local cluster of conformance/cluster, and compares the report with the one in
+// conformance/reports. It must be called in the project's folder, by root.
+//
+//	go run ./conformance/run                                    everything, on a fresh cluster: `make conformance`
+//	go run ./conformance/run -keep -lintel bin/lintel -test HTTPRouteCORS
+//	go run ./conformance/run -keep -lintel bin/lintel -profiles GATEWAY-TCP,GATEWAY-UDP
+//
+// With -keep the cluster of an earlier run is used if there is one, and stays; only
+// Lintel and the suite's own objects are new. With -lintel that program runs beside
+// the Pods, with the permissions of the chart's ServiceAccount. Runs at the same time
+// take turns.
+//
+// What a run leaves is in the folder conformance of the cache folder,
+// ~/.cache/lintel/conformance: suite.log, lintel.log, results.md and report.yaml.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "conformance:", err)
+		os.Exit(1)
+	}
+}
+
+// options are what a run is to do.
+type options struct {
+	keep     bool
+	lintel   string // path; "" runs bin/lintel
+	flags    string // more flags for Lintel
+	test     string // "" is all
+	profiles string
+	features string // featuresClaimed or featuresAll
+	report   string // path of the report to compare with
+	output   string // folder
+}
+
+// Which features are tested: those that the GatewayClass says are supported, or all.
+const (
+	featuresClaimed = "claimed"
+	featuresAll     = "all"
+)
+
+// allProfiles are those of a gateway.
+const allProfiles = "GATEWAY-HTTP,GATEWAY-GRPC,GATEWAY-TLS,GATEWAY-TCP,GATEWAY-UDP"
+
+func parseOptions(args []string) (options, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return options{}, fmt.Errorf("find cache folder: %w", err)
+	}
+	o := options{output: filepath.Join(cache, "lintel", "conformance")}
+	set := flag.NewFlagSet("run", flag.ContinueOnError)
+	set.BoolVar(&o.keep, "keep", false, "use a cluster that runs, and leave it")
+	set.StringVar(&o.lintel, "lintel", "bin/lintel", "`program` to test")
+	set.StringVar(&o.flags, "lintel-flags", "--address-pools "+pool, "`flags` for it, separated by spaces")
+	set.StringVar(&o.test, "test", "", "run the test of this `name` alone, and make no report")
+	set.StringVar(&o.profiles, "profiles", allProfiles, "`profiles` to test, separated by commas")
+	set.StringVar(&o.features, "features", featuresClaimed, "test those that are `claimed` by the GatewayClass's status, or all")
+	set.StringVar(&o.report, "report", "conformance/reports/gateway-api-v1.7.0.yaml", "`file` to compare a full run with, and to replace by it unless it is worse")
+	if err := set.Parse(args); err != nil {
+		return options{}, err
+	}
+	if o.features != featuresClaimed && o.features != featuresAll {
+		return options{}, fmt.Errorf("-features must be %s or %s", featuresClaimed, featuresAll)
+	}
+	return o, nil
+}
+
+// full says whether the run makes a report that can be compared.
+func (o options) full() bool {
+	return o.test == "" && o.profiles == allProfiles && o.features == featuresClaimed
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	start := time.Now()
+	o, err := parseOptions(args)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(o.output, 0o755); err != nil {
+		return fmt.Errorf("make folder: %w", err)
+	}
+	unlock, err := takeTurn(ctx, filepath.Join(o.output, "lock"))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	c, err := prepareCluster(ctx, o)
+	if err != nil {
+		return err
+	}
+	results, err := testOn(ctx, c, o)
+	if !o.keep {
+		err = errors.Join(err, clusterCommand(context.WithoutCancel(ctx), "down"))
+	}
+	if err != nil {
+		return err
+	}
+	results.print(out)
+	if err := os.WriteFile(filepath.Join(o.output, "results.md"), []byte(results.markdown()), 0o644); err != nil {
+		return fmt.Errorf("write results: %w", err)
+	}
+	fmt.Fprintf(out, "%s, in %s; logs and results are in %s\n", results, time.Since(start).Round(time.Second), o.output)
+	if o.full() {
+		return settle(o, out)
+	}
+	return results.failure()
+}
+
+func testOn(ctx context.Context, c *cluster, o options) (results, error) {
+	stop, err := c.startLintel(ctx, o)
+	if err != nil {
+		return results{}, err
+	}
+	r, err := c.runSuite(ctx, o)
+	return r, errors.Join(err, stop())
+}
+
+// settle compares the fresh report with the committed one, and takes its place
+// unless it is worse.
+func settle(o options, out io.Writer) error {
+	content, err := os.ReadFile(filepath.Join(o.output, "report.yaml"))
+	if err != nil {
+		return fmt.Errorf("read report: %w", err)
+	}
+	fresh, err := parseReport(content)
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(out, fresh)
+	committed, err := os.ReadFile(o.report)
+	if err == nil {
+		before, err := parseReport(committed)
+		if err != nil {
+			return err
+		}
+		if worse := fresh.worseThan(before); len(worse) > 0 {
+			return fmt.Errorf("worse than %s:\n  %s", o.report, strings.Join(worse, "\n  "))
+		}
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("read report: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(o.report), 0o755); err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	if err := os.WriteFile(o.report, content, 0o644); err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	return nil
+}
