@@ -26,7 +26,7 @@ const (
 func mayImport() map[string][]string {
 	leaf := []string{"internal/latest"}
 	return map[string][]string{
-		"cmd":             {"kube", "manifest", "gateway", "proxy", "router", "tls", "tunnel", "externaldns", "bpf", "observe", "internal/latest", "conformance/cluster"},
+		"cmd":             {"kube", "manifest", "gateway", "proxy", "router", "tls", "tunnel", "externaldns", "bpf", "observe", "address", "internal/latest", "conformance/cluster"},
 		"kube":            {"gateway", "router", "internal/latest"},
 		"manifest":        {"gateway", "router", "internal/latest", "manifest"},
 		"gateway":         {"router", "internal/latest"},
@@ -37,6 +37,7 @@ func mayImport() map[string][]string {
 		"externaldns":     append([]string{"externaldns"}, leaf...),
 		"bpf":             append([]string{"bpf"}, leaf...),
 		"observe":         leaf,
+		"address":         leaf,
 		"conformance":     {"conformance", "deploy/oci"},
 		"bench":           {},
 		"examples":        {},

@@ -1,0 +1,34 @@
+// Package address makes addresses reachable on a local network: of all replicas
+// exactly one has an address on its interface and announces it, and when that one
+// goes away another takes over in less than two seconds.
+//
+//	announcer.go    what is wanted, and what became of it
+//	session.go      the loop on one interface: beats, frames, the link
+//	election.go     which replica holds which address
+//	heartbeat.go    the frame by which replicas know of each other
+//	arp.go          probes and announcements for IPv4 (RFC 5227)
+//	neighbor.go     the same for IPv6 (RFC 4861, RFC 4862)
+//	wire_linux.go   packet sockets
+//	kernel_linux.go addresses of an interface
+//
+// # Who holds an address
+//
+// Every beatInterval a replica broadcasts a frame with the addresses that it wants
+// and holds. Of the replicas that are heard and want an address the one with the
+// highest hash of its name and the address (rendezvous hashing) shall hold it. It
+// takes the address when no replica that is heard holds it and nobody answers to
+// probes for it.
+//
+// # Never two
+//
+// The kernel gets an address for a lifetime of one second, which every beat
+// renews. So it goes away without its owner, which may have crashed or be frozen.
+// The others wait for deadAfter, which is longer, and probe: as long as the old
+// owner's kernel still answers they do not take over.
+//
+//	owner   beat ── beat ── †   kernel removes the address: ≤ 1.25 s after the last beat
+//	others                      deadAfter: 1.3 s after it, probes: 0.15 s, announcement
+//
+// So the local network itself, on which two owners would be seen, is what decides,
+// and not the Kubernetes API: addresses stay when the API server is away.
+package address

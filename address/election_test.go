@@ -1,0 +1,178 @@
+package address
+
+import (
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// ether is a network of elections, in a time of its own. It loses some of what is
+// sent, and keeps each kernel's addresses for their lifetime.
+type ether struct {
+	now      time.Time
+	random   *rand.Rand
+	loss     float64
+	stations []*station
+}
+
+// station is a node: it crashes and freezes, but its kernel does not.
+type station struct {
+	*ether
+	host     mac
+	name     string
+	election *election
+	stopped  bool
+	kernel   map[netip.Addr]time.Time // until when it has an address
+}
+
+func (s *station) has(addr netip.Addr) bool { return s.now.Before(s.kernel[addr]) }
+
+// others are the stations that what s sends just now reaches.
+func (s *station) others() []*station {
+	var others []*station
+	for _, o := range s.stations {
+		if o != s && s.random.Float64() >= s.loss {
+			others = append(others, o)
+		}
+	}
+	return others
+}
+
+func (s *station) probe(addr netip.Addr) {
+	for _, o := range s.others() {
+		if !o.stopped {
+			o.election.sight(sighting{addr, s.host, true}, s.now)
+		}
+		if o.has(addr) && s.random.Float64() >= s.loss {
+			s.election.sight(sighting{addr, o.host, false}, s.now)
+		}
+	}
+}
+
+func (s *station) announce(addr netip.Addr) {
+	for _, o := range s.others() {
+		if !o.stopped {
+			o.election.sight(sighting{addr, s.host, false}, s.now)
+		}
+	}
+}
+
+func (s *station) take(addr netip.Addr) error { return s.hold(addr) }
+
+func (s *station) hold(addr netip.Addr) error {
+	s.kernel[addr] = s.now.Add(lifetime + time.Second/4) // as long as it may take
+	return nil
+}
+
+func (s *station) drop(addr netip.Addr) error {
+	delete(s.kernel, addr)
+	return nil
+}
+
+func (s *station) discard(addr netip.Addr) { delete(s.kernel, addr) }
+
+func (s *station) beat(group uint64, name string, claims []claim) {
+	others := s.others()
+	for _, h := range heartbeats(group, name, claims) {
+		for _, o := range others {
+			if !o.stopped {
+				o.election.hear(h, s.host, s.now)
+			}
+		}
+	}
+}
+
+func (s *station) restart(addrs []netip.Addr) {
+	s.election = newElection(s, s.name, slog.New(slog.DiscardHandler))
+	s.election.want(1, addrs)
+	s.stopped = false
+}
+
+// TestElectionsNeverHaveTwoOwners crashes, freezes, stops and restarts nodes at random
+// on a network that loses frames. At no time two kernels have one address; and when
+// nothing happens for a while, every address has an owner.
+func TestElectionsNeverHaveTwoOwners(t *testing.T) {
+	for seed := range uint64(100) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { simulate(t, seed) })
+	}
+}
+
+func simulate(t *testing.T, seed uint64) {
+	e := &ether{now: time.Unix(1_700_000_000, 0), random: rand.New(rand.NewPCG(seed, 0)), loss: 0.05}
+	addrs := []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("2001:db8::1")}
+	for i := range 3 {
+		s := &station{ether: e, name: fmt.Sprintf("n%d", i), host: mac{2, 5: byte(i)}, kernel: make(map[netip.Addr]time.Time)}
+		s.restart(addrs)
+		e.stations = append(e.stations, s)
+	}
+	for range 30 {
+		e.disturb(addrs)
+		quiet := time.Duration(e.random.IntN(8000)) * time.Millisecond
+		for end := e.now.Add(quiet); e.now.Before(end); {
+			e.step(t, addrs)
+		}
+	}
+	e.loss = 0
+	for _, s := range e.stations[:2] { // one node more is dead
+		s.stopped = false
+	}
+	e.stations[2].stopped = true
+	for end := e.now.Add(15 * time.Second); e.now.Before(end); {
+		e.step(t, addrs)
+	}
+	for _, addr := range addrs {
+		if e.owners(addr) != 1 {
+			t.Errorf("%v has %d owners in the end", addr, e.owners(addr))
+		}
+		for _, s := range e.stations[:2] {
+			if got, ok := s.election.answers(e.now)[addr]; !ok || got != "" {
+				t.Errorf("%s says of %v: %q, %v", s.name, addr, got, ok)
+			}
+		}
+	}
+}
+
+// disturb does something to one of the nodes.
+func (e *ether) disturb(addrs []netip.Addr) {
+	s := e.stations[e.random.IntN(len(e.stations))]
+	switch e.random.IntN(4) {
+	case 0: // crashes, or is frozen
+		s.stopped = true
+	case 1: // goes on where it was
+		s.stopped = false
+	case 2: // starts again after a crash
+		s.restart(addrs)
+	case 3: // starts again after a proper end
+		if !s.stopped {
+			s.election.leave()
+		}
+		s.restart(addrs)
+	}
+}
+
+func (e *ether) step(t *testing.T, addrs []netip.Addr) {
+	e.now = e.now.Add(time.Duration(40+e.random.IntN(20)) * time.Millisecond)
+	for _, i := range e.random.Perm(len(e.stations)) {
+		if s := e.stations[i]; !s.stopped {
+			s.election.step(e.now)
+		}
+		for _, addr := range addrs {
+			if n := e.owners(addr); n > 1 {
+				t.Fatalf("%v: %v has %d owners", e.now.Sub(time.Unix(1_700_000_000, 0)), addr, n)
+			}
+		}
+	}
+}
+
+func (e *ether) owners(addr netip.Addr) int {
+	n := 0
+	for _, s := range e.stations {
+		if s.has(addr) {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,162 @@
+package address
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// lifetimeSeconds is lifetime as the kernel counts it.
+const lifetimeSeconds = int(lifetime / time.Second)
+
+// errInUse is a socket name that another process has.
+const errInUse = syscall.EADDRINUSE
+
+// kernelTimeout bounds one request to the kernel.
+const kernelTimeout = 500 * time.Millisecond
+
+// loopbackName is the interface to put addresses on where there is no network.
+const loopbackName = "lo"
+
+// chooseInterface returns the name of the interface to use.
+func (o *Options) chooseInterface() (string, error) {
+	if o.Interface != "" {
+		return o.Interface, nil
+	}
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		routes, err := netlink.RouteList(nil, family)
+		if err != nil {
+			return "", explain("read routes", err)
+		}
+		index, metric := 0, math.MaxInt
+		for _, r := range routes {
+			if isDefault(r.Dst) && r.LinkIndex != 0 && r.Priority < metric {
+				index, metric = r.LinkIndex, r.Priority
+			}
+		}
+		if index == 0 {
+			continue
+		}
+		link, err := net.InterfaceByIndex(index)
+		if err != nil {
+			return "", fmt.Errorf("find interface of the default route: %w", err)
+		}
+		return link.Name, nil
+	}
+	return loopbackName, nil
+}
+
+func isDefault(destination *net.IPNet) bool {
+	if destination == nil {
+		return true
+	}
+	ones, _ := destination.Mask.Size()
+	return ones == 0
+}
+
+// kernel is the addresses of one interface.
+type kernel struct {
+	link   *net.Interface
+	routes *netlink.Handle
+	flags  int // a socket to ask with
+}
+
+func openKernel(name string) (*kernel, error) {
+	link, err := net.InterfaceByName(name)
+	if err != nil {
+		return nil, fmt.Errorf("find interface %s to announce addresses on: %w", name, err)
+	}
+	k := &kernel{link: link}
+	if k.routes, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		return nil, explain("open netlink socket", err)
+	}
+	if err = k.routes.SetSocketTimeout(kernelTimeout); err != nil {
+		k.routes.Close()
+		return nil, explain("prepare netlink socket", err)
+	}
+	if k.flags, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
+		k.routes.Close()
+		return nil, explain("open socket", err)
+	}
+	return k, nil
+}
+
+func (k *kernel) close() {
+	k.routes.Close()
+	_ = unix.Close(k.flags) // nothing is buffered
+}
+
+func (k *kernel) loopback() bool { return k.link.Flags&net.FlagLoopback != 0 }
+
+// up reports whether frames can be sent. An interface that is gone is an error.
+func (k *kernel) up() (bool, error) {
+	request, err := unix.NewIfreq(k.link.Name)
+	if err == nil {
+		err = unix.IoctlIfreq(k.flags, unix.SIOCGIFFLAGS, request)
+	}
+	if err != nil {
+		return false, fmt.Errorf("look at interface %s: %w", k.link.Name, err)
+	}
+	const both = unix.IFF_UP | unix.IFF_RUNNING
+	return request.Uint16()&both == both, nil
+}
+
+// find looks for an address on this node. One that we, or a process before this one,
+// put there is ours, and known by its short lifetime; any other is an error.
+func (k *kernel) find(addr netip.Addr) (ours bool, err error) {
+	family := netlink.FAMILY_V6
+	if addr.Is4() {
+		family = netlink.FAMILY_V4
+	}
+	all, err := k.routes.AddrList(nil, family)
+	if err != nil {
+		return false, explain("read addresses of this node", err)
+	}
+	for _, a := range all {
+		if found, ok := netip.AddrFromSlice(a.IP); !ok || found.Unmap() != addr {
+			continue
+		}
+		if a.LinkIndex != k.link.Index || a.ValidLft > lifetimeSeconds || a.ValidLft <= 0 {
+			return false, fmt.Errorf("%s is an address of this node already, and not one that Lintel gave it: take it out of the pool, or away from the node", addr)
+		}
+		ours = true
+	}
+	return ours, nil
+}
+
+// hold puts an address on the interface, or renews it, for the lifetime. It is no
+// preferred source for connections of the node itself, and IPv6 does not look for
+// duplicates again.
+func (k *kernel) hold(addr netip.Addr) error {
+	a := k.address(addr)
+	a.ValidLft = lifetimeSeconds
+	if addr.Is6() {
+		a.Flags = unix.IFA_F_NODAD
+	}
+	return explain("put "+addr.String()+" on "+k.link.Name, k.routes.AddrReplace(k.device(), a))
+}
+
+// drop takes an address from the interface.
+func (k *kernel) drop(addr netip.Addr) error {
+	err := k.routes.AddrDel(k.device(), k.address(addr))
+	if errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ENODEV) {
+		return nil
+	}
+	return explain("take "+addr.String()+" from "+k.link.Name, err)
+}
+
+func (k *kernel) address(addr netip.Addr) *netlink.Addr {
+	bits := addr.BitLen()
+	return &netlink.Addr{IPNet: &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(bits, bits)}}
+}
+
+func (k *kernel) device() netlink.Link {
+	return &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: k.link.Index, Name: k.link.Name}}
+}
