@@ -11,13 +11,17 @@ TEST_TIMEOUT ?= 30m
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint generate fuzz smoke h2spec bench conformance clean
+.PHONY: help build image run test lint generate fuzz smoke h2spec bench conformance clean
 
 help: ## say what there is
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 build: ## bin/lintel, one static file
 	CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags='-s -w' -o bin/lintel ./cmd/lintel
+
+image: ## bin/lintel.tar, the container image, for amd64 and arm64
+	@mkdir -p bin
+	go run ./deploy/image -o bin/lintel.tar
 
 run: build ## serve examples/standalone on :8080 and :8443, with its backends
 	CGO_ENABLED=0 go build -trimpath -o bin/backend ./examples/backend
@@ -32,7 +36,8 @@ lint: ## formatting, vet, golangci-lint
 	$(LINT) run
 
 generate: ## files that are made from others
-	go test ./cmd/lintel -count=1 -run '^TestConfigurationPageIsCurrent$$' -write-page
+	go test ./cmd/lintel -count=1 -run '^Test(ConfigurationPage|ChartSchema)IsCurrent$$' -write-page
+	go test ./deploy -count=1 -run '^TestRenderedFilesAreCurrent$$' -update
 
 fuzz: ## each fuzz target for $(FUZZ_TIME)
 	@set -e; for package in $$(go list ./...); do \
