@@ -22,6 +22,7 @@ type refFault struct {
 // What Backends of one Service port are used for that cannot share one: BackendKey.Use.
 const (
 	useHTTP        = ""
+	useGRPC        = "grpc"        // HTTP/2, whatever HTTPRoutes speak to the port
 	useStream      = "stream"      // what a TCPRoute, or a TLSRoute after its Listener ended TLS, forwards
 	usePassthrough = "passthrough" // TLS that does not end here
 	useUDP         = "udp"
@@ -106,22 +107,53 @@ func (b *build) resolvePort(service *corev1.Service, p *corev1.ServicePort, use 
 	if use == useHTTP {
 		protocol, why = appProtocol(p)
 	}
+	var policy *tlsPolicy
+	if use != usePassthrough && use != useUDP {
+		policy = b.tlsPolicyFor(name, p.Name)
+	}
+	if policy != nil && speaksTLS(p) {
+		protocol, why = insideTLS(use), ""
+	}
 	switch {
 	case why != "":
 		return nil, unsupported("port %d of Service %s has appProtocol %q, %s", p.Port, name, *p.AppProtocol, why)
-	case b.tlsPolicies[name] && use != usePassthrough && use != useUDP:
-		return nil, unsupported("a BackendTLSPolicy asks for TLS to Service %s, which is not supported by this version", name)
+	case policy != nil && policy.tls == nil:
+		return nil, policy.fault(name)
 	}
 	settings := b.Settings.Backends
 	settings.Protocol = protocol
 	if settings.ProxyProtocol, why = proxyProtocol(service, protocol); why != "" {
 		return nil, unsupported("Service %s has the annotation %s: %q, %s", name, annotationProxyProtocol, service.Annotations[annotationProxyProtocol], why)
 	}
+	if policy != nil {
+		policy.secure(&settings, use)
+	}
 	return b.backend(BackendKey{ServicePort: ServicePort{Service: name, Port: p.Port}, Use: use}, p.Name, &settings).Backend, refFault{}
 }
 
 func unsupported(format string, args ...any) refFault {
 	return refFault{gatewayv1.RouteReasonUnsupportedProtocol, fmt.Sprintf(format, args...)}
+}
+
+// speaksTLS reports whether a Service port says that TLS is spoken to it.
+func speaksTLS(p *corev1.ServicePort) bool {
+	if p.AppProtocol == nil {
+		return false
+	}
+	switch strings.ToLower(*p.AppProtocol) {
+	case "https", "wss", "kubernetes.io/wss":
+		return true
+	default:
+		return false
+	}
+}
+
+// insideTLS is what is spoken inside of TLS, as far as ALPN does not say.
+func insideTLS(use string) router.Protocol {
+	if use == useGRPC {
+		return router.H2C
+	}
+	return router.HTTP1
 }
 
 // appProtocol reads what a Service port says it speaks (GEP-1911), or why that cannot
@@ -138,7 +170,7 @@ func appProtocol(p *corev1.ServicePort) (protocol router.Protocol, why string) {
 	case "kubernetes.io/h2c", "h2c", "grpc": // gRPC in the clear is HTTP/2 by prior knowledge
 		return router.H2C, ""
 	case "https", "wss", "kubernetes.io/wss":
-		return 0, "which needs a BackendTLSPolicy; that is not supported by this version"
+		return 0, "which needs a BackendTLSPolicy that says how to recognise the endpoints"
 	default:
 		return 0, "which is not supported; use http, kubernetes.io/ws or kubernetes.io/h2c"
 	}
@@ -176,6 +208,7 @@ func (b *build) backend(port BackendKey, portName string, settings *router.Backe
 		backend = &Backend{Backend: backend.Backend, PortName: portName}
 	}
 	b.memo.backends[port] = backend
+	b.backendKeys[backend.Backend] = port
 	return backend
 }
 

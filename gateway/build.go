@@ -5,7 +5,9 @@ import (
 	"net/netip"
 	"slices"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/lintel-dev/lintel/router"
 )
@@ -20,6 +22,7 @@ type Memo struct {
 	routes       map[ObjectRef]*routeMemo
 	ingresses    map[types.NamespacedName]*ingressMemo
 	certificates map[secretVersion]*keyPair
+	authorities  map[metav1.Object]*authorities // by the object that holds them, in one version
 	statuses     map[ObjectRef]*Status
 }
 
@@ -38,6 +41,11 @@ type build struct {
 	sockets   map[string]*Socket
 	shadows   map[ObjectRef][]Problem
 	streamOf  map[hostKey]ObjectRef // the Route that has a host of a Listener for streams
+
+	clientAuths map[*gatewayv1.FrontendTLSValidation]*clientAuth
+	tlsPolicies []*tlsPolicy // oldest first
+	tlsTargets  map[types.NamespacedName]tlsTargets
+	backendKeys map[*router.Backend]BackendKey // of memo.backends
 }
 
 // hostKey identifies one router.HostRules.
@@ -66,6 +74,7 @@ func newBuild(s *Snapshot, memo *Memo) *build {
 			routes:       make(map[ObjectRef]*routeMemo, len(s.HTTPRoutes)),
 			ingresses:    make(map[types.NamespacedName]*ingressMemo, len(s.Ingresses)),
 			certificates: make(map[secretVersion]*keyPair, len(memo.certificates)),
+			authorities:  make(map[metav1.Object]*authorities, len(memo.authorities)),
 			statuses:     make(map[ObjectRef]*Status, len(memo.statuses)),
 		},
 		plan:     &Plan{},
@@ -74,6 +83,10 @@ func newBuild(s *Snapshot, memo *Memo) *build {
 		sockets:  make(map[string]*Socket),
 		shadows:  make(map[ObjectRef][]Problem),
 		streamOf: make(map[hostKey]ObjectRef),
+
+		clientAuths: make(map[*gatewayv1.FrontendTLSValidation]*clientAuth),
+		tlsTargets:  make(map[types.NamespacedName]tlsTargets),
+		backendKeys: make(map[*router.Backend]BackendKey, len(memo.backends)),
 	}
 }
 
@@ -81,12 +94,15 @@ func newBuild(s *Snapshot, memo *Memo) *build {
 func (b *build) run() {
 	b.classes()
 	b.bindGateways()
+	b.readTLSPolicies()
 	ingresses := b.bindIngresses()
 	routes := b.bindRoutes()
+	b.bindTLSPolicies(routes)
 	b.reportUnserved()
 	b.findShadowed()
 	b.compile()
 	b.statuses(routes, ingresses)
+	b.tlsPolicyStatuses()
 	b.finish()
 }
 

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"crypto/tls"
 	"crypto/x509"
 	"flag"
 	"fmt"
@@ -196,7 +197,29 @@ func renderBackend(b *router.Backend) string {
 	if b.Protocol() == router.HTTP1 {
 		return b.Name
 	}
+	if t := b.TLS(); t != nil {
+		return renderTLS(t) + " " + b.Name
+	}
 	return b.Protocol().String() + " " + b.Name
+}
+
+// renderTLS writes how endpoints are recognised, and how we are.
+func renderTLS(t *router.BackendTLS) string {
+	s := "https(" + t.ServerName
+	if len(t.DNSNames)+len(t.URIs) > 0 {
+		s += fmt.Sprintf(" as %v", slices.Concat(t.DNSNames, t.URIs))
+	}
+	if t.Roots == nil {
+		s += " system"
+	}
+	if t.ALPN != nil {
+		s += fmt.Sprintf(" offers %v", t.ALPN)
+	}
+	if t.Certificate != nil {
+		leaf, err := x509.ParseCertificate(t.Certificate.Certificate[0])
+		s += fmt.Sprintf(" shows %v %v", leaf.DNSNames, err)
+	}
+	return s + ")"
 }
 
 func renderHeaders(side string, f *router.HeaderFilter) []string {
@@ -212,6 +235,9 @@ func renderSockets(sockets []Socket) string {
 		fmt.Fprintf(&s, "%s %s", socket.Name, socket.Protocol)
 		if socket.FreeBind {
 			s.WriteString(" free bind")
+		}
+		if socket.ClientAuth != tls.NoClientCert {
+			fmt.Fprintf(&s, " clients %v", socket.ClientAuth)
 		}
 		s.WriteString("\n")
 		for _, c := range socket.Certificates {
@@ -262,6 +288,11 @@ func renderStatuses(statuses []*Status) string {
 			for _, p := range status.Route.Parents {
 				fmt.Fprintf(&s, "\tparent %s %s\n", p.ParentRef.Name, valueOr(p.ParentRef.SectionName, ""))
 				conditions("\t\t", p.Conditions)
+			}
+		case status.Policy != nil:
+			for _, a := range status.Policy.Ancestors {
+				fmt.Fprintf(&s, "\tancestor %s %s/%s\n", *a.AncestorRef.Kind, *a.AncestorRef.Namespace, a.AncestorRef.Name)
+				conditions("\t\t", a.Conditions)
 			}
 		case status.Ingress != nil:
 			for _, i := range status.Ingress.Ingress {

@@ -59,7 +59,13 @@ func (b *build) gatewayClassStatus(c *gatewayv1.GatewayClass) {
 // supportedFeatures lists what is true of this version, sorted as the API wants it.
 func supportedFeatures() []gatewayv1.SupportedFeature {
 	names := []features.FeatureName{
+		features.SupportBackendTLSPolicy,
+		features.SupportBackendTLSPolicySANValidation,
+		features.SupportClusterTrustBundle,
 		features.SupportGateway,
+		features.SupportGatewayBackendClientCertificate,
+		features.SupportGatewayFrontendClientCertificateValidation,
+		features.SupportGatewayFrontendClientCertificateValidationInsecureFallback,
 		features.SupportGatewayHTTPListenerIsolation,
 		features.SupportGatewayPort8080,
 		features.SupportGatewayRouteHostnameIntersectionPrecedence,

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"cmp"
+	"crypto/tls"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -27,6 +28,9 @@ type boundGateway struct {
 	addresses []boundAddress // one for each request
 	listening []boundAddress // those that the Listeners listen on
 	sets      []*boundListenerSet
+
+	certificate *tls.Certificate // to show to endpoints; nil for none
+	unresolved  *Problem         // why there is none, though the Gateway wants one
 }
 
 // bindGateways finds the Gateways of our classes, their addresses and their Listeners.
@@ -43,6 +47,7 @@ func (b *build) bindGateways() {
 		}
 		bound := &boundGateway{Gateway: g, listenerOwner: listenerOwner{ref: ref, generation: g.Generation}}
 		b.acceptGateway(bound, accepted)
+		b.resolveClientCertificate(bound)
 		b.gateways = append(b.gateways, bound)
 		b.owners[ref] = &bound.listenerOwner
 	}
@@ -60,6 +65,7 @@ func (b *build) bindGateways() {
 		}
 	}
 	b.findConflicts()
+	b.separateClients()
 	for _, l := range b.listeners {
 		b.openListener(l)
 	}

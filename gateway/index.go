@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,7 +17,8 @@ type index struct {
 	secrets         map[types.NamespacedName]*corev1.Secret
 	namespaceLabels map[string]labels.Set
 	grants          map[string][]*gatewayv1.ReferenceGrant // by namespace
-	tlsPolicies     map[types.NamespacedName]bool          // Services that a BackendTLSPolicy targets
+	configMaps      map[types.NamespacedName]*corev1.ConfigMap
+	trustBundles    map[types.NamespacedName]*certificatesv1.ClusterTrustBundle
 
 	gatewayClasses map[string]bool // ours, by name
 	ingressClasses map[string]bool
@@ -30,7 +32,8 @@ func newIndex(s *Snapshot) *index {
 		secrets:         byName(s.Secrets),
 		namespaceLabels: make(map[string]labels.Set, len(s.Namespaces)),
 		grants:          make(map[string][]*gatewayv1.ReferenceGrant),
-		tlsPolicies:     make(map[types.NamespacedName]bool, len(s.BackendTLSPolicies)),
+		configMaps:      byName(s.ConfigMaps),
+		trustBundles:    byName(s.ClusterTrustBundles),
 		gatewayClasses:  make(map[string]bool),
 		ingressClasses:  make(map[string]bool),
 	}
@@ -39,13 +42,6 @@ func newIndex(s *Snapshot) *index {
 	}
 	for _, g := range s.ReferenceGrants {
 		x.grants[g.Namespace] = append(x.grants[g.Namespace], g)
-	}
-	for _, p := range s.BackendTLSPolicies {
-		for _, t := range p.Spec.TargetRefs {
-			if t.Group == "" && t.Kind == kindService {
-				x.tlsPolicies[types.NamespacedName{Namespace: p.Namespace, Name: string(t.Name)}] = true
-			}
-		}
 	}
 	return x
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"crypto/tls"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,6 +28,7 @@ type listener struct {
 	kinds        []gatewayv1.RouteGroupKind
 	selector     labels.Selector // of namespaces, when allowedRoutes has one
 	certificates []Certificate
+	clients      *clientAuth // nil when nothing is asked of them
 
 	// The first mistake of each kind; nil where there is none.
 	refused    *Problem // Accepted is False
@@ -58,6 +60,7 @@ func (b *build) newListener(g *boundGateway, owner *listenerOwner, spec *gateway
 	b.allowNamespaces(l)
 	if l.refused == nil && l.terminates() {
 		b.resolveCertificates(l)
+		b.requireClients(l)
 	}
 	return l
 }
@@ -145,13 +148,6 @@ func (b *build) acceptListener(l *listener) {
 	case l.Protocol != gatewayv1.TLSProtocolType:
 		b.refuse(l, l.problem(".tls.mode", string(gatewayv1.ListenerReasonUnsupportedValue),
 			fmt.Sprintf("TLS of a Listener with protocol %s cannot be passed through; use protocol TLS and TLSRoutes", l.Protocol)))
-	}
-	if tls := l.gateway.Spec.TLS; l.terminates() && tls != nil && tls.Frontend != nil {
-		// To serve it without asking for client certificates would open what the user closed.
-		b.refuse(l, &Problem{
-			Object: l.gateway.ref, Field: "spec.tls.frontend", Reason: string(gatewayv1.ListenerReasonUnsupportedValue),
-			Message: "validation of client certificates is not supported by this version",
-		})
 	}
 	if l.Filters != nil {
 		b.refuse(l, l.problem(".filters", string(gatewayv1.ListenerReasonUnsupportedValue), "filters of a Listener are not supported by this version"))
@@ -244,7 +240,11 @@ func (b *build) openListener(l *listener) {
 		return
 	}
 	for i, name := range l.sockets {
-		b.openSocket(Socket{Name: name, Protocol: l.socketProtocol(), Certificates: l.certificates, FreeBind: l.gateway.listening[i].pool})
+		want := Socket{Name: name, Protocol: l.socketProtocol(), Certificates: l.certificates, FreeBind: l.gateway.listening[i].pool}
+		if l.clients != nil {
+			want.ClientAuth, want.ClientCAs = l.clients.kind, l.clients.authorities
+		}
+		b.openSocket(want)
 		// Without any Route the Listener still takes the traffic of its hostname (GEP-1713).
 		if l.isHTTP() {
 			b.addRules(hostKey{socket: name, listenerHost: l.hostname, host: l.hostname}, nil)
@@ -262,6 +262,9 @@ func (b *build) openSocket(want Socket) {
 		b.sockets[want.Name] = s
 	}
 	s.Certificates = append(s.Certificates, want.Certificates...)
+	if want.ClientAuth != tls.NoClientCert { // all that end TLS ask for the same
+		s.ClientAuth, s.ClientCAs = want.ClientAuth, want.ClientCAs
+	}
 }
 
 // bindError returns why a socket of the Listener could not be opened, "" if all

@@ -45,8 +45,8 @@ type routeMemo struct {
 	parsed     *parsedRoute
 	backends   []*router.Backend // of every reference in order, nil where it does not resolve
 	rules      map[entry][]*router.Rule
-	streams    map[string]*router.Stream // by the Listener's label, of Routes whose traffic is not requests
-	outcome    routeOutcome // what its Status was made from
+	streams    map[entry]*router.Stream // of Routes whose traffic is not requests
+	outcome    routeOutcome             // what its Status was made from
 }
 
 // routes returns the Routes of every kind that is served, the oldest first, so that

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"crypto/tls"
 	"net/http"
 	"slices"
 
@@ -14,6 +15,8 @@ type entry struct {
 	label  string // router.Rule.Listener
 	scheme string
 	port   int
+	// certificate is shown to endpoints: with another one the Backends are others.
+	certificate *tls.Certificate
 }
 
 // placeRules resolves the Route's BackendRefs, and puts its Rules under every
@@ -24,11 +27,14 @@ func (b *build) placeRules(r *boundRoute) {
 	if !slices.Equal(backends, r.memo.backends) || r.memo.rules == nil {
 		r.memo.backends, r.memo.rules = backends, make(map[entry][]*router.Rule)
 	}
+	if len(r.memo.rules) > len(r.listeners) { // some are of certificates or Listeners that are no more
+		clear(r.memo.rules)
+	}
 	for _, l := range r.listeners {
 		if !l.usable() {
 			continue
 		}
-		rules := r.rulesFor(l.entry())
+		rules := r.rulesFor(l.entry(), b.showing(l.gateway, backends))
 		b.plan.Attachments = append(b.plan.Attachments, Attachment{l.label, r.memo.label})
 		for _, socket := range l.sockets {
 			for _, h := range parsed.hostnames {
@@ -41,7 +47,7 @@ func (b *build) placeRules(r *boundRoute) {
 }
 
 func (l *listener) entry() entry {
-	e := entry{label: l.label, scheme: schemeHTTP, port: int(l.Port)}
+	e := entry{label: l.label, scheme: schemeHTTP, port: int(l.Port), certificate: l.gateway.certificate}
 	if l.isTLS() {
 		e.scheme = schemeHTTPS
 	}
@@ -72,7 +78,7 @@ func (b *build) resolveRefs(r *boundRoute) []*router.Backend {
 // rulesFor makes the Rules of the Route for requests that come in by an entry, or
 // returns those that were made before: the same pointers tell the router that
 // nothing changed.
-func (r *boundRoute) rulesFor(e entry) []*router.Rule {
+func (r *boundRoute) rulesFor(e entry, backends []*router.Backend) []*router.Rule {
 	if rules, ok := r.memo.rules[e]; ok {
 		return rules
 	}
@@ -80,7 +86,7 @@ func (r *boundRoute) rulesFor(e entry) []*router.Rule {
 	order := router.Order{Created: r.GetCreationTimestamp().UnixNano(), Name: r.ref.Namespace + "/" + r.ref.Name}
 	for i := range r.memo.parsed.rules {
 		p := &r.memo.parsed.rules[i]
-		action := p.actionOn(e, r.memo.backends)
+		action := p.actionOn(e, backends)
 		for _, m := range p.matches {
 			rules = append(rules, &router.Rule{Listener: e.label, Route: r.memo.label, Match: m, Order: order, Action: action})
 			order.Index++

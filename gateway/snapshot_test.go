@@ -7,6 +7,7 @@ import (
 	"io"
 	"testing"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -78,6 +79,10 @@ func addObject(t testing.TB, s *Snapshot, doc []byte) {
 		s.Services = append(s.Services, decode[corev1.Service](t, doc))
 	case "Secret":
 		s.Secrets = append(s.Secrets, decode[corev1.Secret](t, doc))
+	case "ConfigMap":
+		s.ConfigMaps = append(s.ConfigMaps, decode[corev1.ConfigMap](t, doc))
+	case "ClusterTrustBundle":
+		s.ClusterTrustBundles = append(s.ClusterTrustBundles, decode[certificatesv1.ClusterTrustBundle](t, doc))
 	case "Namespace":
 		s.Namespaces = append(s.Namespaces, decode[corev1.Namespace](t, doc))
 	case "Node":
@@ -106,7 +111,7 @@ func decode[T any, P interface {
 	}
 	if object.GetNamespace() == "" {
 		switch any(object).(type) {
-		case *gatewayv1.GatewayClass, *networkingv1.IngressClass, *corev1.Namespace, *corev1.Node:
+		case *gatewayv1.GatewayClass, *networkingv1.IngressClass, *corev1.Namespace, *corev1.Node, *certificatesv1.ClusterTrustBundle:
 		default:
 			object.SetNamespace("default")
 		}

@@ -44,7 +44,13 @@ func (b *build) gatewayStatus(g *boundGateway, nodes []string) {
 	for _, l := range g.listeners {
 		status.Listeners = append(status.Listeners, b.listenerStatus(l, &summary))
 	}
-	status.Conditions = conditionsAt(g.Generation, g.accepted(&summary), g.programmed(&summary))
+	conditions := []condition{g.accepted(&summary), g.programmed(&summary)}
+	for _, maybe := range []func() (condition, bool){g.resolvedRefs, g.insecureFallback} {
+		if c, ok := maybe(); ok {
+			conditions = append(conditions, c)
+		}
+	}
+	status.Conditions = conditionsAt(g.Generation, conditions...)
 	sets := int32(0)
 	for _, s := range g.sets {
 		if b.listenerSetStatus(s) {
@@ -156,7 +162,9 @@ func (g *boundGateway) accepted(s *listenerSummary) condition {
 	}
 }
 
-func notServed(listeners []string) string { return "not served: Listeners " + strings.Join(listeners, ", ") }
+func notServed(listeners []string) string {
+	return "not served: Listeners " + strings.Join(listeners, ", ")
+}
 
 func (g *boundGateway) programmed(s *listenerSummary) condition {
 	switch fault := g.addressFault(); {

@@ -94,7 +94,7 @@ func (b *build) placeStreams(r *boundRoute) {
 		if !l.usable() {
 			continue
 		}
-		stream := r.streamFor(l, backends[l.streamUse()])
+		stream := r.streamFor(l, b.showing(l.gateway, backends[l.streamUse()]))
 		for i, h := range r.memo.parsed.hostnames {
 			if intersects(l.hostname, h) && b.ownStream(r, l, i) {
 				b.addStream(l, h, stream)
@@ -139,6 +139,9 @@ func (b *build) resolveStreams(r *boundRoute) map[string][]*router.Backend {
 	r.resolved = truth(gatewayv1.RouteConditionResolvedRefs, gatewayv1.RouteReasonResolvedRefs, "every reference resolves")
 	refs := r.memo.parsed.refs
 	byUse := make(map[string][]*router.Backend)
+	if len(r.memo.streams) > len(r.listeners) { // some are of certificates or Listeners that are no more
+		clear(r.memo.streams)
+	}
 	var all []*router.Backend
 	for _, use := range r.streamUses() {
 		backends := make([]*router.Backend, len(refs))
@@ -158,7 +161,7 @@ func (b *build) resolveStreams(r *boundRoute) map[string][]*router.Backend {
 		all = append(all, backends...)
 	}
 	if !slices.Equal(all, r.memo.backends) || r.memo.streams == nil {
-		r.memo.backends, r.memo.streams = all, make(map[string]*router.Stream)
+		r.memo.backends, r.memo.streams = all, make(map[entry]*router.Stream)
 	}
 	return byUse
 }
@@ -166,7 +169,7 @@ func (b *build) resolveStreams(r *boundRoute) map[string][]*router.Backend {
 // streamFor makes the Stream of the Route at a Listener, or returns the one that was made
 // before.
 func (r *boundRoute) streamFor(l *listener, backends []*router.Backend) *router.Stream {
-	if s := r.memo.streams[l.label]; s != nil {
+	if s := r.memo.streams[l.entry()]; s != nil {
 		return s
 	}
 	s := &router.Stream{Listener: l.label, Route: r.memo.label}
@@ -175,6 +178,6 @@ func (r *boundRoute) streamFor(l *listener, backends []*router.Backend) *router.
 			s.Backends = append(s.Backends, router.WeightedBackend{Backend: backends[p.ref], Weight: p.weight})
 		}
 	}
-	r.memo.streams[l.label] = s
+	r.memo.streams[l.entry()] = s
 	return s
 }

@@ -54,7 +54,7 @@ func upstreamTLS(t *router.BackendTLS) *tls.Config {
 	if protocols == nil {
 		protocols = []string{"h2", "http/1.1"}
 	}
-	return &tls.Config{
+	config := &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		ServerName:         t.ServerName,
 		NextProtos:         protocols,
@@ -64,6 +64,13 @@ func upstreamTLS(t *router.BackendTLS) *tls.Config {
 			return t.Verify(state.PeerCertificates, time.Now())
 		},
 	}
+	if t.Certificate != nil {
+		// Whatever authorities the endpoint names: it says better than we why one will not do.
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return t.Certificate, nil
+		}
+	}
+	return config
 }
 
 // promise returns a stream of a connection that is open, or nil: then dialed has to be

@@ -1,6 +1,8 @@
 package router
 
 import (
+	"bytes"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -45,7 +47,7 @@ const (
 )
 
 // BackendTLS is how endpoints are recognised over TLS, as BackendTLSPolicy has it
-// (GEP-1897). It is immutable once a Backend has it.
+// (GEP-1897), and how we are recognised by them (GEP-3155). It is immutable once a Backend has it.
 type BackendTLS struct {
 	// ServerName is sent to the endpoint (RFC 6066 §3); it cannot be empty. The
 	// certificate must be valid for it, unless DNSNames or URIs name something else.
@@ -57,8 +59,10 @@ type BackendTLS struct {
 	// Roots are the authorities that are trusted; nil stands for the system's.
 	Roots *x509.CertPool
 	// ALPN are the protocols to offer, the first preferred; nil stands for "h2" and
-	// "http/1.1".
+	// "http/1.1", and an empty list offers none.
 	ALPN []string
+	// Certificate is shown to endpoints that ask for one; nil is none.
+	Certificate *tls.Certificate
 }
 
 var (
@@ -114,5 +118,14 @@ func (t *BackendTLS) Equal(o *BackendTLS) bool {
 		slices.Equal(t.DNSNames, o.DNSNames) &&
 		slices.Equal(t.URIs, o.URIs) &&
 		t.Roots.Equal(o.Roots) &&
-		slices.Equal(t.ALPN, o.ALPN)
+		slices.Equal(t.ALPN, o.ALPN) && (t.ALPN == nil) == (o.ALPN == nil) &&
+		sameCertificate(t.Certificate, o.Certificate)
+}
+
+// sameCertificate reports whether two certificates show the same to a peer. Either may be nil.
+func sameCertificate(x, y *tls.Certificate) bool {
+	if x == nil || y == nil {
+		return x == y
+	}
+	return slices.EqualFunc(x.Certificate, y.Certificate, bytes.Equal)
 }

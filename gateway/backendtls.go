@@ -1,0 +1,272 @@
+package gateway
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/lintel-dev/lintel/router"
+)
+
+const (
+	kindBackendTLSPolicy = "BackendTLSPolicy"
+
+	// reasonInvalidTLSPolicy is why a BackendRef does not resolve whose Service has a
+	// BackendTLSPolicy that cannot be followed: in the clear nothing is sent to it.
+	reasonInvalidTLSPolicy gatewayv1.RouteConditionReason = "InvalidBackendTLSPolicy"
+)
+
+// tlsPolicy is a BackendTLSPolicy (GEP-1897) as it was read.
+type tlsPolicy struct {
+	*gatewayv1.BackendTLSPolicy
+	ref ObjectRef
+	// tls is how endpoints are recognised; nil if none may be spoken to.
+	tls      *router.BackendTLS
+	accepted condition // but for what becomes of its targets
+	resolved condition
+	// ancestors are the Gateways whose Routes use a target, with the Accepted condition for each.
+	ancestors map[ObjectRef]condition
+}
+
+// tlsTargets are the policies of one Service, by port name, the one that counts first; ""
+// are those of all ports that have none of their own.
+type tlsTargets map[string][]*tlsPolicy
+
+// readTLSPolicies reads all BackendTLSPolicies, the oldest first: where several have one
+// target, it is the one that counts.
+func (b *build) readTLSPolicies() {
+	policies := slices.Clone(b.BackendTLSPolicies)
+	slices.SortFunc(policies, func(x, y *gatewayv1.BackendTLSPolicy) int { return byAge(x, y) })
+	for _, p := range policies {
+		policy := &tlsPolicy{
+			BackendTLSPolicy: p, ref: ObjectRef{kindBackendTLSPolicy, p.Namespace, p.Name},
+			ancestors: make(map[ObjectRef]condition),
+		}
+		b.readTLSPolicy(policy)
+		b.tlsPolicies = append(b.tlsPolicies, policy)
+		for i := range p.Spec.TargetRefs {
+			b.addTLSTarget(policy, i)
+		}
+	}
+}
+
+// addTLSTarget puts a policy among those of a Service.
+func (b *build) addTLSTarget(p *tlsPolicy, i int) {
+	t := &p.Spec.TargetRefs[i]
+	service := types.NamespacedName{Namespace: p.Namespace, Name: string(t.Name)}
+	field := fmt.Sprintf("spec.targetRefs[%d]", i)
+	switch {
+	case t.Group != groupCore || t.Kind != kindService:
+		b.report(Problem{p.ref, field, ReasonUnclaimed, fmt.Sprintf("kind %q of group %q cannot have a BackendTLSPolicy here; refer to a Service", t.Kind, t.Group)})
+		return
+	case b.services[service] == nil:
+		b.report(Problem{p.ref, field, ReasonUnclaimed, fmt.Sprintf("Service %s not found", service)})
+	}
+	targets := b.tlsTargets[service]
+	if targets == nil {
+		targets = make(tlsTargets)
+		b.tlsTargets[service] = targets
+	}
+	port := valueOr(t.SectionName, "")
+	targets[port] = append(targets[port], p)
+}
+
+// readTLSPolicy reads how endpoints are recognised.
+func (b *build) readTLSPolicy(p *tlsPolicy) {
+	message := "valid and supported"
+	if len(p.Spec.Options) > 0 {
+		message += "; without effect in this version: options " + strings.Join(sortedKeys(p.Spec.Options), ", ")
+	}
+	p.accepted = truth(gatewayv1.PolicyConditionAccepted, gatewayv1.PolicyReasonAccepted, message)
+	p.resolved = truth(gatewayv1.BackendTLSPolicyConditionResolvedRefs, gatewayv1.BackendTLSPolicyReasonResolvedRefs, "every reference resolves")
+	v := &p.Spec.Validation
+	t := &router.BackendTLS{ServerName: strings.ToLower(string(v.Hostname))}
+	for _, name := range v.SubjectAltNames {
+		switch name.Type {
+		case gatewayv1.HostnameSubjectAltNameType:
+			t.DNSNames = append(t.DNSNames, strings.ToLower(string(name.Hostname)))
+		case gatewayv1.URISubjectAltNameType:
+			t.URIs = append(t.URIs, string(name.URI))
+		}
+	}
+	switch known := v.WellKnownCACertificates; {
+	case len(v.CACertificateRefs) > 0:
+		trusted := b.tlsPolicyAuthorities(p)
+		if len(trusted) == 0 {
+			p.accepted = falsity(gatewayv1.PolicyConditionAccepted, gatewayv1.BackendTLSPolicyReasonNoValidCACertificate, p.resolved.message)
+			return
+		}
+		t.Roots = poolOf(trusted)
+	case known == nil || *known != gatewayv1.WellKnownCACertificatesSystem:
+		p.accepted = falsity(gatewayv1.PolicyConditionAccepted, gatewayv1.PolicyReasonInvalid,
+			fmt.Sprintf("spec.validation.wellKnownCACertificates: %q is not supported; use System, or caCertificateRefs", valueOr(known, "")))
+		return
+	}
+	if t.ServerName == "" {
+		p.accepted = falsity(gatewayv1.PolicyConditionAccepted, gatewayv1.PolicyReasonInvalid, "spec.validation.hostname: is required")
+		return
+	}
+	p.tls = t
+}
+
+// tlsPolicyAuthorities reads the authorities that a policy refers to. The first that cannot
+// be read makes the ResolvedRefs condition.
+func (b *build) tlsPolicyAuthorities(p *tlsPolicy) []*authorities {
+	var trusted []*authorities
+	for i, r := range p.Spec.Validation.CACertificateRefs {
+		ref := authorityRef{string(r.Group), string(r.Kind), types.NamespacedName{Namespace: p.Namespace, Name: string(r.Name)}}
+		reason, why := gatewayv1.BackendTLSPolicyReasonInvalidCACertificateRef, ""
+		a := b.authorities(&ref)
+		switch {
+		case a == nil:
+			reason, why = gatewayv1.BackendTLSPolicyReasonInvalidKind, ref.unknownKind()
+		case a.fault != "":
+			why = a.fault
+		default:
+			trusted = append(trusted, a)
+			continue
+		}
+		if p.resolved.status == metav1.ConditionTrue {
+			p.resolved = falsity(gatewayv1.BackendTLSPolicyConditionResolvedRefs, reason, fmt.Sprintf("spec.validation.caCertificateRefs[%d]: %s", i, why))
+		}
+	}
+	return trusted
+}
+
+// tlsPolicyFor returns the policy that counts for a port of a Service, or nil.
+func (b *build) tlsPolicyFor(service types.NamespacedName, port string) *tlsPolicy {
+	targets := b.tlsTargets[service]
+	for _, name := range []string{port, ""} {
+		if policies := targets[name]; len(policies) > 0 {
+			return policies[0]
+		}
+	}
+	return nil
+}
+
+// secure puts what the policy wants into the settings of a Backend, whose Protocol says
+// what would be spoken in the clear.
+func (p *tlsPolicy) secure(settings *router.BackendSettings, use string) {
+	t := *p.tls
+	switch {
+	case use == useStream:
+		t.ALPN = []string{} // only the ends of the stream know
+	case settings.Protocol == router.H2C:
+		t.ALPN = []string{"h2"}
+	}
+	settings.Protocol, settings.TLS = router.HTTPS, &t
+}
+
+// fault is why a Service that the policy is for cannot be spoken to.
+func (p *tlsPolicy) fault(service types.NamespacedName) refFault {
+	return refFault{reasonInvalidTLSPolicy, fmt.Sprintf("%s, which is for Service %s, cannot be followed: %s", p.ref, service, p.accepted.message)}
+}
+
+// bindTLSPolicies finds the Gateways that the policies have to do with.
+func (b *build) bindTLSPolicies(routes []*boundRoute) {
+	if len(b.tlsTargets) == 0 {
+		return
+	}
+	for _, r := range routes {
+		refs := r.memo.parsed.refs
+		for i := range refs {
+			service := b.services[refs[i].name]
+			targets := b.tlsTargets[refs[i].name]
+			if service == nil || targets == nil || refs[i].group != groupCore || refs[i].kind != kindService {
+				continue
+			}
+			for _, l := range r.listeners {
+				if l.streamUse() != usePassthrough && l.streamUse() != useUDP {
+					targets.bind(service, refs[i].port, l.gateway.ref)
+				}
+			}
+		}
+	}
+}
+
+// bind notes that Routes of a Gateway use a port of the Service.
+func (targets tlsTargets) bind(service *corev1.Service, port int32, gateway ObjectRef) {
+	i := slices.IndexFunc(service.Spec.Ports, func(p corev1.ServicePort) bool { return p.Port == port })
+	for name, policies := range targets {
+		exists := slices.ContainsFunc(service.Spec.Ports, func(p corev1.ServicePort) bool { return p.Name == name })
+		switch {
+		case name != "" && !exists:
+			for _, p := range policies {
+				p.bind(gateway, falsity(gatewayv1.PolicyConditionAccepted, gatewayv1.PolicyReasonTargetNotFound,
+					fmt.Sprintf("spec.targetRefs: Service %s has no port named %q; it has %s", nameOf(service), name, portList(service))))
+			}
+		case name == "" || i >= 0 && service.Spec.Ports[i].Name == name:
+			policies[0].bind(gateway, policies[0].accepted)
+			for _, p := range policies[1:] {
+				p.bind(gateway, falsity(gatewayv1.PolicyConditionAccepted, gatewayv1.PolicyReasonConflicted,
+					fmt.Sprintf("spec.targetRefs: %s, which is older, is for Service %s already", policies[0].ref, nameOf(service))))
+			}
+		}
+	}
+}
+
+// bind notes what becomes of the policy at a Gateway. Of several targets there, one that
+// is at fault decides.
+func (p *tlsPolicy) bind(gateway ObjectRef, accepted condition) {
+	was, bound := p.ancestors[gateway]
+	if !bound || was.status == metav1.ConditionTrue || accepted.status != metav1.ConditionTrue && accepted.message < was.message {
+		p.ancestors[gateway] = accepted
+	}
+}
+
+// tlsPolicyStatuses makes the status of every policy that has to do with a Gateway of
+// ours, or had.
+func (b *build) tlsPolicyStatuses() {
+	isOurs := func(a gatewayv1.PolicyAncestorStatus) bool {
+		return string(a.ControllerName) == b.Settings.ControllerName
+	}
+	for _, p := range b.tlsPolicies {
+		status := &PolicyStatus{}
+		for _, g := range slices.SortedFunc(maps.Keys(p.ancestors), ObjectRef.compare) {
+			accepted := p.ancestors[g]
+			b.reportTLSPolicy(p, accepted)
+			status.Ancestors = append(status.Ancestors, gatewayv1.PolicyAncestorStatus{
+				AncestorRef: gatewayv1.ParentReference{
+					Group: new(gatewayv1.Group(groupGateway)), Kind: new(gatewayv1.Kind(g.Kind)),
+					Namespace: new(gatewayv1.Namespace(g.Namespace)), Name: gatewayv1.ObjectName(g.Name),
+				},
+				ControllerName: gatewayv1.GatewayController(b.Settings.ControllerName),
+				Conditions:     conditionsAt(p.Generation, accepted, p.resolved),
+			})
+		}
+		if len(status.Ancestors) > 0 || slices.ContainsFunc(p.Status.Ancestors, isOurs) {
+			b.addStatus(&Status{Object: p.ref, UID: p.UID, Generation: p.Generation, Policy: status})
+		}
+	}
+}
+
+// reportTLSPolicy reports what is wrong with a policy, once for all Gateways.
+func (b *build) reportTLSPolicy(p *tlsPolicy, accepted condition) {
+	for _, c := range []condition{accepted, p.resolved} {
+		if c.status == metav1.ConditionTrue || c.kind == accepted.kind && c.message == p.resolved.message {
+			continue // the other one says it better
+		}
+		field, message, ok := strings.Cut(c.message, ": ")
+		if !ok {
+			field, message = "", c.message
+		}
+		problem := Problem{p.ref, field, c.reason, message}
+		if !slices.Contains(b.plan.Problems, problem) {
+			b.report(problem)
+		}
+	}
+}
+
+func sortedKeys[K ~string, V any](m map[K]V) []string {
+	var keys []string
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		keys = append(keys, string(k))
+	}
+	return keys
+}
