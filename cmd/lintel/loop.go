@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
+	"net/netip"
+	"strings"
+	"syscall"
 	"time"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -145,10 +149,27 @@ func (l *loop) apply(plan *gateway.Plan) (changed bool) {
 			sockets[name] = err.Error()
 		}
 	}
-	changed = !maps.Equal(sockets, l.observed.Sockets)
+	addresses := unassigned(answers)
+	changed = !maps.Equal(sockets, l.observed.Sockets) || !maps.Equal(addresses, l.observed.Addresses)
 	l.logSockets(sockets)
-	l.observed.Sockets, l.plan = sockets, plan
+	l.observed.Sockets, l.observed.Addresses, l.plan = sockets, addresses, plan
 	return changed
+}
+
+// unassigned returns the addresses of sockets that did not open because the node does
+// not have them.
+func unassigned(answers map[string]error) map[netip.Addr]string {
+	addresses := make(map[netip.Addr]string)
+	for name, err := range answers {
+		if !errors.Is(err, syscall.EADDRNOTAVAIL) {
+			continue
+		}
+		address, _, _ := strings.Cut(name, "/") // "/udp"
+		if at, parse := netip.ParseAddrPort(address); parse == nil {
+			addresses[at.Addr()] = "the node does not have it"
+		}
+	}
+	return addresses
 }
 
 // logSockets says which sockets opened, closed or failed since the last time.

@@ -94,7 +94,7 @@ func newProcess(s Settings, log *slog.Logger) *process {
 	stats := p.server.Stats()
 	p.metrics.ObserveConnections(observe.Connections{
 		Downstream: stats.Downstream.Load, Upstream: stats.Upstream.Load, UpstreamIdle: stats.UpstreamIdle.Load, Upgraded: stats.Upgraded.Load,
-		Refused: stats.Refused.Load,
+		Refused: stats.Refused.Load, Streams: stats.Streams.Load, Sessions: stats.Sessions.Load, Dropped: stats.Dropped.Load,
 	})
 	memory := newFootprint()
 	p.early = append(p.early, memory.Run)
@@ -186,6 +186,7 @@ func gatewaySettings(s *Settings) gateway.Settings {
 		HTTPPort:              s.HTTPPort,
 		HTTPSPort:             s.HTTPSPort,
 		Addresses:             s.PublishAddresses,
+		AddressPools:          s.AddressPools,
 		NodeName:              s.NodeName,
 		Backends: router.BackendSettings{
 			Outlier:   router.Outlier{Errors: s.OutlierErrors},
@@ -212,6 +213,9 @@ func (p *process) proxySettings() proxy.Settings {
 		MinBodyRate:           unlimited(s.MinBodyRate),
 		UpstreamIdleTimeout:   unlimited(s.UpstreamIdleTimeout),
 		UpstreamMaxAge:        unlimited(s.UpstreamMaxAge),
+		StreamIdleTimeout:     unlimited(s.StreamIdleTimeout),
+		SessionIdleTimeout:    s.UDPIdleTimeout,
+		MaxSessions:           unlimited(s.MaxUDPSessions),
 		DrainTimeout:          s.DrainTimeout,
 		MaxBody:               s.MaxBodyBytes,
 		ProxyProtocolFrom:     s.ProxyProtocolFrom,

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/lintel-dev/lintel/gateway"
 )
 
 // Settings is everything that a person can choose about `lintel run`. It is
@@ -29,6 +31,7 @@ type Settings struct {
 	HTTPSPort        int // likewise
 	HTTP3            bool
 	PublishAddresses []string
+	AddressPools     []gateway.AddressPool
 	NodeName         string
 	AdminAddress     string // host:port; "" turns it off
 
@@ -47,7 +50,9 @@ type Settings struct {
 	MinBodyRate           int64
 	UpstreamIdleTimeout   time.Duration
 	UpstreamMaxAge        time.Duration
-	MaxHeaderBytes        int64 // more than 0
+	StreamIdleTimeout     time.Duration
+	UDPIdleTimeout        time.Duration // more than 0
+	MaxHeaderBytes        int64         // more than 0
 	MaxBodyBytes          int64
 
 	ErrorCause                bool
@@ -61,6 +66,7 @@ type Settings struct {
 	ProxyProtocolFrom        []netip.Prefix
 	MaxConnections           int   // of one socket; 0 means no limit
 	MaxConnectionsPerAddress int   // likewise, of one client
+	MaxUDPSessions           int   // likewise, of one port
 	MaxConcurrentStreams     int   // 1 or more
 	MemoryLimit              int64 // bytes; 0 means no limit, containerMemory that of the container
 }

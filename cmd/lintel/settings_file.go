@@ -57,7 +57,7 @@ func (r *settingsReader) readFile(path string) (map[string]given, error) {
 		name, known := names[key.Value]
 		line, twice := lines[key.Value]
 		lines[key.Value] = key.Line
-		text, err := nodeText(node)
+		text, err := r.nodeText(name, node)
 		switch {
 		case twice:
 			mistakes = append(mistakes, fmt.Errorf("%s: given before, in line %d", place, line))
@@ -70,6 +70,16 @@ func (r *settingsReader) readFile(path string) (map[string]given, error) {
 		}
 	}
 	return values, errors.Join(mistakes...)
+}
+
+// nodeText returns the text of a setting's value.
+func (r *settingsReader) nodeText(name string, node *yaml.Node) (string, error) {
+	for _, s := range r.table {
+		if v, ok := s.value.(interface{ NodeText(*yaml.Node) (string, error) }); ok && s.name == name {
+			return v.NodeText(node)
+		}
+	}
+	return nodeText(node)
 }
 
 // nodeText returns a scalar, or a list of scalars with commas between, as it was

@@ -42,6 +42,9 @@ var chartOwns = map[string]string{ //nolint:gochecknoglobals // A constant table
 	"manifests":    "the API server is where objects come from",
 	"kubeconfig":   "the Pod's service account is used",
 	"adminAddress": "the Pod's probes and its Services name the port",
+
+	"leaseName":      "the chart holds the Lease, so that it goes with the release",
+	"leaseNamespace": "that of the release",
 }
 
 // keyword is one key of a JSON schema; a list of them keeps its order.
@@ -117,6 +120,12 @@ func valueSchema(v settingValue) schema {
 		return schema{{"type", []string{"string", "integer"}}, {"pattern", `^(0|([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+)$`}, {"maximum", 0}}
 	case *value[string]:
 		return schema{{"type", "string"}}
+	case *poolsValue:
+		names := schema{{"type", "array"}, {"items", schema{{"type", "string"}}}}
+		pool := schema{{"type", "object"}, {"additionalProperties", false}, {"required", []string{"name", "cidrs"}}, {"properties", schema{
+			{"name", schema{{"type", "string"}}}, {"cidrs", names}, {"gatewayClasses", names}, {"namespaces", names},
+		}}}
+		return schema{{"type", "array"}, {"items", schema{{"oneOf", []schema{{{"type", "string"}}, pool}}}}}
 	default:
 		return schema{{"type", "array"}, {"items", schema{{"type", "string"}}}}
 	}
