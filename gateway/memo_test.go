@@ -92,6 +92,8 @@ func summary(b *build) map[string]string {
 type world struct {
 	random   *rand.Rand
 	routes   map[int]*gatewayv1.HTTPRoute
+	streams  map[int]metav1.Object  // TLSRoutes, TCPRoutes and UDPRoutes
+	set      *gatewayv1.ListenerSet // nil for none
 	services map[int]*corev1.Service
 	gateway  *gatewayv1.Gateway
 	open     bool
@@ -100,20 +102,24 @@ type world struct {
 }
 
 func newWorld(seed uint64) *world {
-	w := &world{random: rand.New(rand.NewPCG(seed, 1)), routes: map[int]*gatewayv1.HTTPRoute{}, services: map[int]*corev1.Service{}}
+	w := &world{random: rand.New(rand.NewPCG(seed, 1)), routes: map[int]*gatewayv1.HTTPRoute{}, streams: map[int]metav1.Object{}, services: map[int]*corev1.Service{}}
 	w.gateway = &gatewayv1.Gateway{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", Generation: 1},
 		Spec: gatewayv1.GatewaySpec{GatewayClassName: "lintel", Listeners: []gatewayv1.Listener{
 			{Name: "http", Port: 80, Protocol: gatewayv1.HTTPProtocolType},
+			{Name: "tls", Port: 443, Protocol: gatewayv1.TLSProtocolType, TLS: &gatewayv1.ListenerTLSConfig{Mode: new(gatewayv1.TLSModePassthrough)}},
+			{Name: "tcp", Port: 53, Protocol: gatewayv1.TCPProtocolType},
+			{Name: "udp", Port: 53, Protocol: gatewayv1.UDPProtocolType},
 		}},
 	}
+	w.gateway.Spec.AllowedListeners = &gatewayv1.AllowedListeners{Namespaces: &gatewayv1.ListenerNamespaces{From: new(gatewayv1.NamespacesFromAll)}}
 	return w
 }
 
 // edit makes one change, by new objects as informers do.
 func (w *world) edit() {
 	n := w.random.IntN(6)
-	switch w.random.IntN(8) {
+	switch w.random.IntN(11) {
 	case 0, 1:
 		w.last = fmt.Sprintf("route %d written", n)
 		generation := int64(1)
@@ -144,6 +150,19 @@ func (w *world) edit() {
 			w.routes[name] = r.DeepCopy()
 			w.routes[name].Status.Parents = []gatewayv1.RouteParentStatus{{ControllerName: gatewayv1.GatewayController(testSettings().ControllerName)}}
 		}
+	case 8:
+		w.last = fmt.Sprintf("stream route %d written", n)
+		generation := int64(1)
+		if old := w.streams[n]; old != nil {
+			generation = old.GetGeneration() + 1
+		}
+		w.streams[n] = w.stream(n, generation)
+	case 9:
+		w.last = fmt.Sprintf("stream route %d deleted", n)
+		delete(w.streams, n)
+	case 10:
+		w.last = "ListenerSet written"
+		w.set = w.listenerSet()
 	case 7:
 		w.last = "gateway written"
 		w.gateway = w.gateway.DeepCopy()
@@ -174,6 +193,46 @@ func (w *world) route(n int, generation int64) *gatewayv1.HTTPRoute {
 	return r
 }
 
+// stream returns a Route of a kind that its number decides.
+func (w *world) stream(n int, generation int64) metav1.Object {
+	meta := metav1.ObjectMeta{
+		Namespace: "default", Name: fmt.Sprintf("s%d", n), Generation: generation, UID: types.UID(fmt.Sprint(w.random.IntN(2))),
+		CreationTimestamp: metav1.Unix(int64(w.random.IntN(3)), 0),
+	}
+	parents := gatewayv1.CommonRouteSpec{ParentRefs: []gatewayv1.ParentReference{{
+		Kind: new(gatewayv1.Kind(w.pick("Gateway", "Gateway", "ListenerSet"))), Name: gatewayv1.ObjectName(w.pick("web", "web", "gone")),
+	}}}
+	ref := gatewayv1.BackendRef{Weight: new(int32(w.random.IntN(3)))}
+	ref.Name, ref.Port = gatewayv1.ObjectName(fmt.Sprintf("s%d", w.random.IntN(6))), new(gatewayv1.PortNumber(80))
+	refs := []gatewayv1.BackendRef{ref}
+	switch n % 3 {
+	case 0:
+		hostnames := []gatewayv1.Hostname{gatewayv1.Hostname(w.pick("a.example.com", "*.example.com")), "b.test"}
+		return &gatewayv1.TLSRoute{ObjectMeta: meta, Spec: gatewayv1.TLSRouteSpec{CommonRouteSpec: parents, Hostnames: hostnames, Rules: []gatewayv1.TLSRouteRule{{BackendRefs: refs}}}}
+	case 1:
+		return &gatewayv1.TCPRoute{ObjectMeta: meta, Spec: gatewayv1.TCPRouteSpec{CommonRouteSpec: parents, Rules: []gatewayv1.TCPRouteRule{{BackendRefs: refs}}}}
+	default:
+		return &gatewayv1.UDPRoute{ObjectMeta: meta, Spec: gatewayv1.UDPRouteSpec{CommonRouteSpec: parents, Rules: []gatewayv1.UDPRouteRule{{BackendRefs: refs}}}}
+	}
+}
+
+// listenerSet returns a ListenerSet, or nil, which may be in the way of the Gateway's own
+// Listeners.
+func (w *world) listenerSet() *gatewayv1.ListenerSet {
+	if w.random.IntN(3) == 0 {
+		return nil
+	}
+	s := &gatewayv1.ListenerSet{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", Generation: int64(w.random.IntN(9))}}
+	s.Spec.ParentRef.Name = "web"
+	s.Spec.Listeners = []gatewayv1.ListenerEntry{{
+		Name: "tcp", Port: gatewayv1.PortNumber(53 + w.random.IntN(2)), Protocol: gatewayv1.TCPProtocolType,
+	}, {
+		Name: "tls", Port: 443, Protocol: gatewayv1.TLSProtocolType, Hostname: new(gatewayv1.Hostname(w.pick("a.example.com", "*.example.com"))),
+		TLS: &gatewayv1.ListenerTLSConfig{Mode: new(gatewayv1.TLSModeType(w.pick("Passthrough", "Terminate")))},
+	}}
+	return s
+}
+
 // snapshot returns the objects in an order that differs from call to call.
 func (w *world) snapshot() *Snapshot {
 	s := &Snapshot{Settings: testSettings()}
@@ -185,6 +244,19 @@ func (w *world) snapshot() *Snapshot {
 	}
 	for _, r := range w.routes {
 		s.HTTPRoutes = append(s.HTTPRoutes, r)
+	}
+	for _, r := range w.streams {
+		switch r := r.(type) {
+		case *gatewayv1.TLSRoute:
+			s.TLSRoutes = append(s.TLSRoutes, r)
+		case *gatewayv1.TCPRoute:
+			s.TCPRoutes = append(s.TCPRoutes, r)
+		case *gatewayv1.UDPRoute:
+			s.UDPRoutes = append(s.UDPRoutes, r)
+		}
+	}
+	if w.set != nil {
+		s.ListenerSets = []*gatewayv1.ListenerSet{w.set}
 	}
 	for _, service := range w.services {
 		s.Services = append(s.Services, service)

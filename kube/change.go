@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
 // caBundleKey is the key of a ConfigMap that the Gateway API reads certificates
@@ -26,6 +27,12 @@ func metadataDiffers(was, is metav1.Object) bool {
 // every change of the spec, and not with the status.
 func generationDiffers[T metav1.Object](was, is T) bool {
 	return was.GetGeneration() != is.GetGeneration()
+}
+
+// gatewayDiffers also asks for the addresses in the status: one of an address pool stays
+// with the Gateway that has it there, whichever replica wrote it.
+func gatewayDiffers(was, is *gatewayv1.Gateway) bool {
+	return generationDiffers(was, is) || !equality.Semantic.DeepEqual(was.Status.Addresses, is.Status.Addresses)
 }
 
 func serviceDiffers(was, is *corev1.Service) bool {

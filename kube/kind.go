@@ -147,7 +147,7 @@ func gatewayKinds() []*kind {
 			list:   func(s *snapshot) *[]*gatewayv1.GatewayClass { return &s.GatewayClasses },
 		}.kind(),
 		typed[*gatewayv1.Gateway, *gatewayv1.GatewayList]{
-			name: "Gateway", crd: "gateways", example: &gatewayv1.Gateway{}, matters: generationDiffers,
+			name: "Gateway", crd: "gateways", example: &gatewayv1.Gateway{}, matters: gatewayDiffers,
 			client: func(c in, ns string) lister[*gatewayv1.GatewayList] { return c.gateway.Gateways(ns) },
 			list:   func(s *snapshot) *[]*gatewayv1.Gateway { return &s.Gateways },
 		}.kind(),

@@ -221,6 +221,8 @@ func TestWhatMatters(t *testing.T) {
 		{"deletion", "Service", service("s"), deleted, true},
 		{"status", "HTTPRoute", httpRoute("r"), status, false},
 		{"spec", "HTTPRoute", httpRoute("r"), spec, true},
+		{"conditions", "Gateway", &gatewayv1.Gateway{}, &gatewayv1.Gateway{Status: gatewayv1.GatewayStatus{Conditions: make([]metav1.Condition, 1)}}, false},
+		{"address", "Gateway", &gatewayv1.Gateway{}, &gatewayv1.Gateway{Status: gatewayv1.GatewayStatus{Addresses: []gatewayv1.GatewayStatusAddress{{Value: "192.0.2.1"}}}}, true},
 		{"annotation", "HTTPRoute", httpRoute("r"), annotated, true},
 		{"key", "Secret", tlsSecret("s"), renewed, true},
 		{"nothing", "Secret", tlsSecret("s"), tlsSecret("s"), false},
