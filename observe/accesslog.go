@@ -119,7 +119,11 @@ func (e *Exchange) record() slog.Record {
 	if e.Client.IsValid() {
 		client = e.Client.String()
 	}
-	r := slog.NewRecord(e.Start, slog.LevelInfo, "exchange", 0)
+	message := "exchange"
+	if e.stream() {
+		message = "stream"
+	}
+	r := slog.NewRecord(e.Start, slog.LevelInfo, message, 0)
 	r.AddAttrs(
 		slog.String("client", client),
 		slog.String("method", e.Method),

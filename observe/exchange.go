@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// Exchange is one request and its response. It is read during a call alone:
+// Exchange is one request and its response, or one connection or session of datagrams that
+// was not read as HTTP. It is read during a call alone:
 // whoever keeps its strings longer clones them.
 type Exchange struct {
 	Listener string // "Gateway default/web/http"; "" when no rule matched
@@ -13,8 +14,8 @@ type Exchange struct {
 	Backend  string // "namespace/name:port"; "" when none was chosen
 
 	Client    netip.Addr
-	Protocol  string // "HTTP/1.1"
-	Scheme    string // "http" or "https"
+	Protocol  string // "HTTP/1.1"; "tcp", "tls" or "udp" of what is not HTTP
+	Scheme    string // "http" or "https", or else the Protocol
 	Method    string // "" when the head could not be read
 	Host      string
 	Path      string
@@ -32,4 +33,14 @@ type Exchange struct {
 	UpstreamLatency time.Duration  // from Start to the head of the response
 	Attempts        int            // upstream connections used
 	Cause           string         // why it did not end well; "" when it did
+}
+
+// stream reports whether e was not read as HTTP.
+func (e *Exchange) stream() bool {
+	switch e.Protocol {
+	case "tcp", "tls", "udp":
+		return true
+	default:
+		return false
+	}
 }

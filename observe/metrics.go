@@ -33,14 +33,17 @@ type Metrics struct {
 
 	requests   *prometheus.CounterVec
 	durations  *prometheus.HistogramVec
+	streams    *prometheus.CounterVec
+	streamed   *prometheus.CounterVec
 	logDropped prometheus.Counter
 
 	builds       prometheus.Counter
 	buildSeconds prometheus.Histogram
 	objects      *prometheus.GaugeVec
 
-	seriesMu sync.Mutex // serialises writers of series
-	series   atomic.Pointer[map[seriesKey]*series]
+	seriesMu   sync.Mutex // serialises writers of series; guards streamKeys
+	series     atomic.Pointer[map[seriesKey]*series]
+	streamKeys map[Attachment]bool // those of streams
 
 	objectsMu sync.Mutex // guards known
 	known     map[ObjectCondition]bool
@@ -59,6 +62,14 @@ func NewMetrics(build Build) *Metrics {
 			Help:    "Time from a request's head to the last byte of its response.",
 			Buckets: durationBuckets(),
 		}, []string{"listener", "route"}),
+		streams: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "lintel_streams_total",
+			Help: "Connections of TCPRoutes and TLSRoutes and sessions of UDPRoutes that have ended; ok is false for those that did not end well.",
+		}, []string{"ok", "listener", "route", "protocol"}),
+		streamed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "lintel_stream_bytes_total",
+			Help: "Bytes that these had moved when they ended.",
+		}, []string{"direction", "listener", "route", "protocol"}),
 		logDropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "lintel_access_log_dropped_total",
 			Help: "Lines that the access log dropped because it could not be written fast enough, or at all.",
@@ -76,7 +87,8 @@ func NewMetrics(build Build) *Metrics {
 			Name: "lintel_objects",
 			Help: "Objects of ours by the status of each condition.",
 		}, []string{"kind", "condition", "status"}),
-		known: make(map[ObjectCondition]bool),
+		known:      make(map[ObjectCondition]bool),
+		streamKeys: make(map[Attachment]bool),
 	}
 	m.series.Store(&map[seriesKey]*series{})
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -85,7 +97,7 @@ func NewMetrics(build Build) *Metrics {
 		ConstLabels: prometheus.Labels{"version": build.Version, "commit": build.Commit, "goversion": build.GoVersion},
 	})
 	info.Set(1)
-	m.registry.MustRegister(m.requests, m.durations, m.logDropped, m.builds, m.buildSeconds, m.objects, info,
+	m.registry.MustRegister(m.requests, m.durations, m.streams, m.streamed, m.logDropped, m.builds, m.buildSeconds, m.objects, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -103,6 +115,9 @@ type Connections struct {
 	UpstreamIdle func() int64
 	Upgraded     func() int64 // relayed after an upgrade
 	Refused      func() int64 // client connections beyond a limit, ever: this one only grows
+	Streams      func() int64 // client connections that are not read as HTTP
+	Sessions     func() int64 // of UDP
+	Dropped      func() int64 // datagrams that were not forwarded, ever: this one only grows
 }
 
 // ObserveConnections adds the numbers of connections. It is called once, with all
@@ -116,14 +131,24 @@ func (m *Metrics) ObserveConnections(c Connections) {
 		{"lintel_upstream_connections", "Open connections to endpoints, idle ones included.", c.Upstream},
 		{"lintel_upstream_idle_connections", "Connections to endpoints that wait for a request.", c.UpstreamIdle},
 		{"lintel_upgraded_connections", "Client connections being relayed after an upgrade.", c.Upgraded},
+		{"lintel_open_streams", "Client connections of TCPRoutes and TLSRoutes.", c.Streams},
+		{"lintel_udp_sessions", "Clients of UDPRoutes that have an endpoint.", c.Sessions},
 	} {
 		m.registry.MustRegister(prometheus.NewGaugeFunc(
 			prometheus.GaugeOpts{Name: gauge.name, Help: gauge.help},
 			func() float64 { return float64(gauge.read()) }))
 	}
-	m.registry.MustRegister(prometheus.NewCounterFunc(
-		prometheus.CounterOpts{Name: "lintel_refused_connections_total", Help: "Client connections that were closed because there were too many."},
-		func() float64 { return float64(c.Refused()) }))
+	for _, counter := range []struct {
+		name, help string
+		read       func() int64
+	}{
+		{"lintel_refused_connections_total", "Client connections that were closed because there were too many.", c.Refused},
+		{"lintel_udp_dropped_total", "Datagrams that were not forwarded.", c.Dropped},
+	} {
+		m.registry.MustRegister(prometheus.NewCounterFunc(
+			prometheus.CounterOpts{Name: counter.name, Help: counter.help},
+			func() float64 { return float64(counter.read()) }))
+	}
 }
 
 // ObserveBuild counts one build of the configuration.

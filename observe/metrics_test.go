@@ -143,11 +143,13 @@ func TestObjectsAreReplaced(t *testing.T) {
 func TestGaugesAndBuilds(t *testing.T) {
 	m := NewMetrics(Build{Version: "v1.2.3", Commit: "abc", GoVersion: "go1.27"})
 	number := func(n int64) func() int64 { return func() int64 { return n } }
-	m.ObserveConnections(Connections{Downstream: number(1), Upstream: number(2), UpstreamIdle: number(3), Upgraded: number(4), Refused: number(5)})
+	m.ObserveConnections(Connections{Downstream: number(1), Upstream: number(2), UpstreamIdle: number(3), Upgraded: number(4), Refused: number(5),
+		Streams: number(6), Sessions: number(7), Dropped: number(8)})
 	m.ObserveBuild(3 * time.Millisecond)
 	for _, want := range []string{
 		"lintel_downstream_connections 1", "lintel_upstream_connections 2",
 		"lintel_upstream_idle_connections 3", "lintel_upgraded_connections 4", "lintel_refused_connections_total 5",
+		"lintel_open_streams 6", "lintel_udp_sessions 7", "lintel_udp_dropped_total 8",
 		"lintel_config_builds_total 1", "lintel_config_build_seconds_count 1", "lintel_access_log_dropped_total 0",
 	} {
 		wantLine(t, m, want)
@@ -211,4 +213,29 @@ func BenchmarkObserveExchange(b *testing.B) {
 			}
 		})
 	})
+}
+
+// Connections that are not HTTP count apart from requests, and as long as their Route lives.
+func TestStreamSeries(t *testing.T) {
+	m := NewMetrics(Build{})
+	mail := Attachment{"Gateway default/web/mail", "TLSRoute default/mail"}
+	for _, cause := range []string{"", "", "upstream reset"} {
+		m.ObserveExchange(&Exchange{Listener: mail.Listener, Route: mail.Route, Protocol: "tls", BytesIn: 10, BytesOut: 200, Cause: cause})
+	}
+	labels := `listener="Gateway default/web/mail",`
+	wantLine(t, m, `lintel_streams_total{`+labels+`ok="true",protocol="tls",route="TLSRoute default/mail"} 2`)
+	wantLine(t, m, `lintel_streams_total{`+labels+`ok="false",protocol="tls",route="TLSRoute default/mail"} 1`)
+	wantLine(t, m, `lintel_stream_bytes_total{direction="in",`+labels+`protocol="tls",route="TLSRoute default/mail"} 30`)
+	wantLine(t, m, `lintel_stream_bytes_total{direction="out",`+labels+`protocol="tls",route="TLSRoute default/mail"} 600`)
+	if lines := scrape(t, m, "lintel_requests_total"); len(lines) != 0 {
+		t.Errorf("they count as requests: %q", lines)
+	}
+	m.Keep(map[Attachment]bool{mail: true})
+	if lines := scrape(t, m, "lintel_streams_total"); len(lines) != 2 {
+		t.Errorf("got %q", lines)
+	}
+	m.Keep(nil)
+	if lines := append(scrape(t, m, "lintel_streams_total"), scrape(t, m, "lintel_stream_bytes_total")...); len(lines) != 0 {
+		t.Errorf("they outlive their Route: %q", lines)
+	}
 }

@@ -2,6 +2,7 @@ package observe
 
 import (
 	"maps"
+	"strconv"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,6 +31,10 @@ type series struct {
 // ObserveExchange counts one exchange. It neither locks nor allocates once an
 // exchange of that listener, route, protocol and class was seen before.
 func (m *Metrics) ObserveExchange(e *Exchange) {
+	if e.stream() {
+		m.observeStream(e)
+		return
+	}
 	key := seriesKey{Attachment{e.Listener, e.Route}, protocolLabel(e.Protocol), codeClass(e.Status)}
 	s := (*m.series.Load())[key]
 	if s == nil {
@@ -37,6 +42,32 @@ func (m *Metrics) ObserveExchange(e *Exchange) {
 	}
 	s.requests.Inc()
 	s.duration.Observe(e.Duration.Seconds())
+}
+
+// observeStream counts one connection or session that was not read as HTTP. These are
+// rare beside requests.
+func (m *Metrics) observeStream(e *Exchange) {
+	m.seriesMu.Lock() // Keep may not come between the two
+	defer m.seriesMu.Unlock()
+	listener, route, protocol := strings.Clone(e.Listener), strings.Clone(e.Route), strings.Clone(e.Protocol)
+	m.streams.WithLabelValues(strconv.FormatBool(e.Cause == ""), listener, route, protocol).Inc()
+	m.streamed.WithLabelValues("in", listener, route, protocol).Add(float64(e.BytesIn))
+	m.streamed.WithLabelValues("out", listener, route, protocol).Add(float64(e.BytesOut))
+	m.streamKeys[Attachment{listener, route}] = true
+}
+
+// keepStreams deletes the series of streams that are not to be kept. The caller holds
+// m.seriesMu.
+func (m *Metrics) keepStreams(keep func(Attachment) bool) {
+	for a := range m.streamKeys {
+		if keep(a) {
+			continue
+		}
+		delete(m.streamKeys, a)
+		labels := prometheus.Labels{"listener": a.Listener, "route": a.Route}
+		m.streams.DeletePartialMatch(labels)
+		m.streamed.DeletePartialMatch(labels)
+	}
 }
 
 // addSeries makes the series of a key that is new. The map is copied: that is rare,
@@ -66,6 +97,7 @@ func (m *Metrics) Keep(live map[Attachment]bool) {
 	m.seriesMu.Lock()
 	defer m.seriesMu.Unlock()
 	keep := func(a Attachment) bool { return live[a] || a == Attachment{} }
+	m.keepStreams(keep)
 	current := *m.series.Load()
 	next := make(map[seriesKey]*series, len(current))
 	for key, s := range current {
