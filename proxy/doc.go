@@ -14,4 +14,8 @@
 // upgrade.go relays what follows a 101. A flight stands between two sides (sides.go),
 // one implementation for each protocol: h1*.go, h2*.go, h3*.go. What all of it means,
 // and what is forwarded and told, is package exchange's.
+//
+// Connections that are not HTTP are streams: hello.go finds out whose one over TLS is,
+// stream.go serves it, streamupstream.go connects it and streamrelay.go relays it.
+// Datagrams are those of a socket (datagram.go) and of sessions (session.go).
 package proxy
