@@ -134,7 +134,6 @@ func up(ctx context.Context) error {
 	cmd := m.Command(ctx, self, startNode)
 	cmd.Env = append(os.Environ(), n.Environment()...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // all that it starts outlives this session
 	if err := cmd.Run(); err != nil {
 		// What ran there can be looked at until the next `up` or `down`.
 		return errors.Join(fmt.Errorf("start node: %w; see the logs in %s", err, n.Dir), m.Stop(), node.RemoveCgroups())

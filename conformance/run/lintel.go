@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"k8s.io/client-go/tools/clientcmd"
@@ -67,7 +66,6 @@ func (c *cluster) startLintel(ctx context.Context, o options) (stop func() error
 		program, "run", "--kubeconfig", kubeconfig, "--node-name", c.node.Name,
 	}, strings.Fields(o.flags)...)...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // an interrupt is not for it
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start Lintel: %w", err)
 	}

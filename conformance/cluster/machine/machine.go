@@ -27,6 +27,7 @@ var ErrNotRunning = errors.New("the machine is not running")
 const (
 	endTimeout = 30 * time.Second
 	endPoll    = 10 * time.Millisecond
+	killDelay  = 10 * time.Second
 )
 
 // Machine is a running machine.
@@ -86,22 +87,33 @@ func (m *Machine) running() bool {
 }
 
 // Args returns the command line that runs another one in the machine, in the
-// current working directory. Who ends it from outside does not end the other one.
-func (m *Machine) Args(args ...string) []string {
+// current working directory. Who ends it alone does not end the other one.
+func (m *Machine) Args(args ...string) []string { return m.enter(`cd "$0" && exec "$@"`, args) }
+
+// Command prepares to run something in the machine, in a session of its own that
+// gets SIGTERM when ctx ends, and SIGKILL some time later. Where the kernel shares
+// out time between sessions, this one gets more than others (sched(7), autogroup):
+// requests to a control plane time out beside compilers.
+func (m *Machine) Command(ctx context.Context, args ...string) *exec.Cmd {
+	line := m.enter(`{ echo -10 >/proc/self/autogroup; } 2>/dev/null; cd "$0" && exec "$@"`, args)
+	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = killDelay
+	return cmd
+}
+
+// enter runs a script in the machine, whose $0 is the working directory and whose
+// arguments are args.
+func (m *Machine) enter(script string, args []string) []string {
 	wd, err := os.Getwd()
 	if err != nil {
 		wd = "/"
 	}
 	return append([]string{
 		"nsenter", "--target", strconv.Itoa(m.pid), "--mount", "--net", "--pid", "--uts", "--ipc", "--",
-		"/bin/sh", "-c", `cd "$0" && exec "$@"`, wd,
+		"/bin/sh", "-c", script, wd,
 	}, args...)
-}
-
-// Command prepares to run something in the machine.
-func (m *Machine) Command(ctx context.Context, args ...string) *exec.Cmd {
-	line := m.Args(args...)
-	return exec.CommandContext(ctx, line[0], line[1:]...)
 }
 
 // Stop ends the machine and everything that runs in it.

@@ -78,12 +78,11 @@ func (n Node) Environment() []string {
 
 // Start makes the machine that it is called in this node, with a control plane and
 // the Gateway API's CRDs, and returns when the node is ready for Pods. All programs
-// outlive it. The environment must be n.Environment,
-// and the session one of its own.
+// outlive it. The environment must be n.Environment.
 func (n Node) Start(ctx context.Context, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	for _, step := range []func() error{prioritize, n.mount, n.network, makeCgroups, n.configure} {
+	for _, step := range []func() error{n.mount, n.network, makeCgroups, n.configure} {
 		if err := step(); err != nil {
 			return err
 		}

@@ -13,15 +13,6 @@ import (
 	"time"
 )
 
-// prioritize asks the kernel, which shares out time between sessions, for more than
-// others get: requests to a control plane time out beside compilers. The caller's
-// session must be its own. Where that may not be had, it goes without.
-func prioritize() error {
-	const niceness = "-10"
-	_ = os.WriteFile("/proc/self/autogroup", []byte(niceness), 0o644) // sched(7)
-	return nil
-}
-
 // mount gives the machine mounts of its own where its programs write to fixed paths.
 func (n Node) mount() error {
 	lib, work := filepath.Join(n.state(), "var-lib"), filepath.Join(n.state(), "var-lib-work")
@@ -142,14 +133,29 @@ func makeCgroups() error {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("make cgroup: %w", err)
 		}
-		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} { // of version 1: empty in a new cgroup
-			value, err := os.ReadFile(filepath.Join(h, file))
-			if err != nil {
-				continue
-			}
-			if err := os.WriteFile(filepath.Join(dir, file), value, 0o644); err != nil {
-				return fmt.Errorf("set up cgroup: %w", err)
-			}
+		if err := setUpCgroup(h, dir); err != nil {
+			return fmt.Errorf("set up cgroup: %w", err)
+		}
+	}
+	return nil
+}
+
+// setUpCgroup fills in what is empty in a new cgroup of version 1, and lets Pods have
+// the time that they want: by default all together would get as much as any single
+// program outside.
+func setUpCgroup(hierarchy, dir string) error {
+	cpus, _ := os.ReadFile(filepath.Join(hierarchy, "cpuset.cpus"))
+	memory, _ := os.ReadFile(filepath.Join(hierarchy, "cpuset.mems"))
+	for _, f := range []struct {
+		name  string
+		value []byte
+	}{{"cpuset.cpus", cpus}, {"cpuset.mems", memory}, {"cpu.shares", []byte("262144")}, {"cpu.weight", []byte("10000")}} {
+		path := filepath.Join(dir, f.name)
+		if _, err := os.Stat(path); err != nil || len(f.value) == 0 {
+			continue // of another hierarchy
+		}
+		if err := os.WriteFile(path, f.value, 0o644); err != nil {
+			return err
 		}
 	}
 	return nil
