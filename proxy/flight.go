@@ -24,7 +24,13 @@ type flight struct {
 	attemptBy time.Time
 
 	body     requestBody
+	mirrors  []*mirror // that get a copy of the body
+	teed     int64     // bytes of the body that they were given
+	replay   replay    // of the body, for a Rule that may want it again
 	tried    []*router.Endpoint
+	retries  int      // as a Rule's Retry counts
+	paused   int      // the retry that was waited for last
+	dropped  int      // the status of the response that was dropped last
 	up       upstream // of the attempt; set and cleared by use alone
 	response h1.Response
 
@@ -57,7 +63,8 @@ func (f *flight) init(s *Server, down downstream, client *exchange.Client) {
 func (f *flight) begin() {
 	f.Forget()
 	f.answered, f.responded, f.ended = false, false, false
-	f.tried = f.tried[:0]
+	f.teed = 0
+	f.tried, f.retries, f.paused = f.tried[:0], 0, 0
 	f.body.reset()
 }
 
@@ -78,6 +85,8 @@ func (f *flight) run(table *router.Table) {
 		f.answer(answer)
 	} else {
 		defer f.translate()()
+		defer f.keepBody()()
+		f.mirror()
 		f.forward()
 	}
 	f.finish()
@@ -99,6 +108,7 @@ func (f *flight) finish() {
 	if !f.ended {
 		f.Keep = false
 	}
+	f.forgetMirrors()
 	f.Observe(f.body.received.Load(), time.Now())
 	if f.ended {
 		f.down.finish()

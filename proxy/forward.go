@@ -35,17 +35,29 @@ func (f *flight) forward() {
 		stale := f.mayRepeatStale(cause)
 		repeat := stale || f.mayRepeat(cause)
 		endpoint := f.up.to()
-		f.drop()
+		if cause == causeTryAgain {
+			f.discard()
+		} else {
+			f.drop()
+		}
 		if !repeat {
 			break
 		}
 		if again = nil; stale {
 			again = endpoint
-		} else {
-			f.tried = append(f.tried, endpoint)
+			continue
+		}
+		f.tried = append(f.tried, endpoint)
+		if f.retry() == nil {
+			continue
+		}
+		f.retries++
+		if interrupted := f.pause(); interrupted != exchange.CauseNone {
+			cause = interrupted
+			break
 		}
 	}
-	f.fail(cause)
+	f.giveUp(cause)
 }
 
 // connect gets a connection to an endpoint: to again, a new one, or else to any
@@ -61,7 +73,11 @@ func (f *flight) connect(again *router.Endpoint, cause exchange.Cause) exchange.
 			endpoint = f.PickEndpoint(f.tried)
 		}
 		if endpoint == nil {
-			return cause
+			if cause = f.startOver(cause); cause != exchange.CauseNone {
+				return cause
+			}
+			cause = exchange.CauseNoEndpoint
+			continue
 		}
 		endpoint.Acquire()
 		f.Try(endpoint)
@@ -77,7 +93,7 @@ func (f *flight) connect(again *router.Endpoint, cause exchange.Cause) exchange.
 			return exchange.CauseNone
 		}
 		endpoint.Release()
-		if cause == exchange.CauseTimeout || cause == exchange.CauseConnectTimeout && f.Report.Attempts >= maxAttempts {
+		if cause == exchange.CauseTimeout && !f.mayRetryDial() || !f.retryConnect(cause) {
 			return cause
 		}
 		// Nothing was sent, so any method may go on to the next endpoint.
@@ -224,6 +240,9 @@ func (f *flight) mayRepeatStale(cause exchange.Cause) bool {
 
 // mayRepeat reports whether the request may go to another endpoint.
 func (f *flight) mayRepeat(cause exchange.Cause) bool {
+	if f.retry() != nil {
+		return f.mayRetry(cause)
+	}
 	return cause == exchange.CauseUpstreamReset && !f.responded && f.down.replayable() &&
 		f.Idempotent() && f.Report.Attempts < maxAttempts
 }

@@ -142,9 +142,14 @@ func (d *h1Downstream) rewind() {
 	r := &d.request
 	d.decoder.Reset(r.Framing, r.Length, d.c.server.settings.Limits)
 	d.begun, d.used = false, 0
+	d.resume()
+}
+
+func (d *h1Downstream) resume() bool {
 	if d.stopped.Swap(false) {
 		d.c.readBy.forget()
 	}
+	return true
 }
 
 func (d *h1Downstream) interrupt() {

@@ -146,7 +146,12 @@ func (f *h2Flow) replayable() bool     { return !f.touched }
 
 func (f *h2Flow) rewind() {
 	f.given = false
+	f.resume()
+}
+
+func (f *h2Flow) resume() bool {
 	f.stopped.Store(false)
+	return true
 }
 
 // waitFor waits until next has something, or until a time.

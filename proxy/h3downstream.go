@@ -187,9 +187,15 @@ func (d *h3Downstream) replayable() bool     { return !d.lost }
 
 func (d *h3Downstream) rewind() {
 	d.r = 0
+	d.resume()
+}
+
+// resume implements downstream. A read that was interrupted is lost, see read.
+func (d *h3Downstream) resume() bool {
 	if d.stopped.Swap(false) {
 		d.readBy.forget()
 	}
+	return !isTimeout(d.failed)
 }
 
 func (d *h3Downstream) interrupt() {

@@ -26,6 +26,8 @@ type pool struct {
 
 	lists sync.Map // *router.Endpoint → *idle
 
+	mirrors *mirrors
+
 	h2      sync.Map       // *router.Endpoint → *h2List
 	readers sync.WaitGroup // of HTTP/2 connections
 }
@@ -47,6 +49,7 @@ func newPool(s *Server) *pool {
 		max:    s.settings.MaxIdlePerEndpoint,
 		limit:  s.settings.UpstreamIdleTimeout,
 	}
+	p.mirrors = newMirrors(s)
 	p.dialing, p.abort = context.WithCancel(context.Background())
 	return p
 }
@@ -201,9 +204,11 @@ func (p *pool) run(ctx context.Context) {
 	}
 }
 
-// close closes every idle connection. No exchange may be in flight.
+// close ends what is mirrored, and closes every idle connection. No other exchange may be
+// in flight.
 func (p *pool) close() {
 	p.abort()
+	p.mirrors.close()
 	p.sweep(func(*h1Upstream) bool { return false })
 	p.closeH2()
 }

@@ -77,7 +77,9 @@ func (b *requestBody) sendReady(up upstream, room int) exchange.Cause {
 		switch {
 		case err == io.EOF:
 			b.sent = true
-			if err := up.end(b.f.RequestTrailers(down.trailers())); err != nil {
+			trailers := down.trailers()
+			b.f.teeEnd(trailers)
+			if err := up.end(b.f.RequestTrailers(trailers)); err != nil {
 				b.refused = true
 			}
 			return exchange.CauseNone
@@ -86,9 +88,11 @@ func (b *requestBody) sendReady(up upstream, room int) exchange.Cause {
 		case len(data) == 0:
 			return exchange.CauseNone
 		}
-		if b.f.TooLarge(b.received.Add(int64(len(data)))) {
+		received := b.received.Add(int64(len(data)))
+		if b.f.TooLarge(received) {
 			return exchange.CauseBodyTooLarge
 		}
+		b.f.tee(data, received)
 		b.left = data
 	}
 }

@@ -26,6 +26,8 @@ func (f *flight) receive() exchange.Cause {
 			return f.upgrade()
 		case status >= 200 && status < 300 && f.switches:
 			return exchange.CauseUpstreamInvalid
+		case status >= 200 && f.triesAgain(status):
+			return causeTryAgain
 		case status >= 200:
 			return f.deliver()
 		case interim == maxInterim:

@@ -71,6 +71,9 @@ type downstream interface {
 	// interrupt makes await return, and all further calls of it until rewind. It is
 	// called by the flight while another goroutine may wait.
 	interrupt()
+	// resume makes next and await go on where they were after interrupt, and reports
+	// whether they can. Nobody waits meanwhile.
+	resume() bool
 
 	// bound sets when writes have to be over at the latest, beside the BodyTimeout that
 	// each of them has. Writes fail with an error for which isTimeout holds.

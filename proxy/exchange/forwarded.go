@@ -150,6 +150,7 @@ func (x *Exchange) gather() {
 	}
 	fields := append(x.fields[:0], router.Field{Name: "Host", Value: host})
 	x.scratch = x.scratch[:0]
+	own := x.Report.RequestID // when this is done anew
 	x.Report.RequestID = ""
 	var sent origin
 	for i := range r.Fields {
@@ -160,6 +161,9 @@ func (x *Exchange) gather() {
 		if x.keeps(field, &sent) {
 			fields = append(fields, *field)
 		}
+	}
+	if x.Report.RequestID == "" {
+		x.Report.RequestID = own
 	}
 	fields = x.appendOrigin(fields, sent)
 	fields = x.Rule.Action.RequestHeaders.Apply(fields)

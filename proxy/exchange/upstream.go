@@ -37,6 +37,12 @@ func (x *Exchange) Try(endpoint *router.Endpoint) {
 	x.Report.Attempts++
 }
 
+// Retried notes that the last attempt was answered with a status that the client does not
+// get.
+func (x *Exchange) Retried(status int, now time.Time) {
+	x.endpoint.Report(router.OutcomeOf(status), now)
+}
+
 // conclude tells the Backend and the endpoint that the exchange has ended, and how.
 func (x *Exchange) conclude(now time.Time) {
 	x.Lighten()

@@ -3,6 +3,7 @@ package h1
 import (
 	"bytes"
 	"encoding/binary"
+	"strings"
 )
 
 // version11 is "HTTP/1.1" as eight bytes in memory read as a little-endian number.
@@ -46,6 +47,26 @@ func (r *Request) Reset() {
 	fields := r.section.fields
 	clear(fields[:cap(fields)])
 	*r = Request{section: section{fields: fields[:0]}}
+}
+
+// Clone returns a copy that stays valid, for whoever does not parse another head with it.
+func (r *Request) Clone() Request {
+	c := *r
+	c.Fields = CloneFields(r.Fields)
+	c.section = section{seen: r.section.seen, fields: c.Fields}
+	for _, s := range []*string{&c.Method, &c.Target, &c.Host, &c.Path, &c.Query, &c.Upgrade} {
+		*s = strings.Clone(*s)
+	}
+	return c
+}
+
+// CloneFields returns a copy of fields that stays valid.
+func CloneFields(fields []Field) []Field {
+	all := make([]Field, len(fields))
+	for i := range fields {
+		all[i] = Field{Name: strings.Clone(fields[i].Name), Value: strings.Clone(fields[i].Value)}
+	}
+	return all
 }
 
 // Parse reads a head from the start of buf. It returns the number of bytes that

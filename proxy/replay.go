@@ -1,0 +1,70 @@
+package proxy
+
+import (
+	"slices"
+	"sync/atomic"
+
+	"github.com/lintel-dev/lintel/proxy/h1"
+)
+
+// maxReplay bounds what is kept of a request's body to be sent again, in bytes: what fits
+// counts as retried by Rules that want it, larger bodies are sent once.
+const maxReplay = 64 << 10
+
+// replay is a downstream that keeps the payload of the request.
+type replay struct {
+	downstream
+	tape    []byte
+	at      int // how much of it was handed out in this attempt
+	started bool
+	lost    atomic.Bool // more came than is kept
+}
+
+// keepBody puts f.replay between the client and the flight, if the Rule may want the body
+// again.
+func (f *flight) keepBody() (restore func()) {
+	f.replay.lost.Store(false)
+	if f.retry() == nil || f.retry().Attempts <= 0 || f.Request.Framing == h1.NoBody {
+		return func() {}
+	}
+	down := f.down
+	f.replay.downstream, f.replay.at, f.replay.started = down, 0, false
+	f.down = &f.replay
+	return func() {
+		f.down = down
+		f.replay.downstream, f.replay.tape = nil, nil
+	}
+}
+
+func (r *replay) next() ([]byte, error) {
+	if r.at < len(r.tape) {
+		data := r.tape[r.at:]
+		r.at = len(r.tape)
+		return data, nil
+	}
+	data, err := r.downstream.next()
+	switch {
+	case len(data) == 0 || r.lost.Load():
+	case len(r.tape)+len(data) > maxReplay:
+		r.lost.Store(true)
+	default:
+		r.tape = append(r.tape, data...)
+		r.at = len(r.tape)
+	}
+	return data, err
+}
+
+func (r *replay) complete() bool       { return r.at == len(r.tape) && r.downstream.complete() }
+func (r *replay) trailers() []h1.Field { return slices.Clone(r.downstream.trailers()) }
+func (r *replay) replayable() bool     { return !r.lost.Load() && r.resume() }
+
+// rewind implements downstream. What the client's side itself has handed out is on the tape.
+func (r *replay) rewind() {
+	r.at = 0
+	if r.started {
+		r.resume()
+		return
+	}
+	r.started = true
+	r.downstream.rewind()
+}
