@@ -54,6 +54,7 @@ type streamRelay struct {
 	buffers          *buffers
 	idle, stall      time.Duration
 	moved            atomic.Int64 // when bytes moved last, in Unix nanoseconds
+	answered         atomic.Bool  // the upstream has finished
 
 	ending sync.Once
 	cause  exchange.Cause // why it has ended, if not in order; set by ending
@@ -90,6 +91,9 @@ func (w *way) run(pending []byte) {
 			w.relay.end(exchange.CauseIdle)
 			return
 		case errors.Is(readErr, io.EOF):
+			if w.from == w.relay.upstream {
+				w.relay.answered.Store(true)
+			}
 			if !finish(w.to, io.EOF) {
 				w.relay.end(exchange.CauseNone)
 			}
@@ -125,7 +129,8 @@ func (r *streamRelay) silence() time.Duration {
 	return time.Since(time.Unix(0, r.moved.Load()))
 }
 
-// failed is the cause when one side cannot be read or written.
+// failed is the cause when one side cannot be read or written. An upstream that has
+// finished may reset: the client has got all there was.
 func (w *way) failed(side net.Conn, err error) exchange.Cause {
 	client := side == w.relay.client
 	switch {
@@ -135,6 +140,8 @@ func (w *way) failed(side net.Conn, err error) exchange.Cause {
 		return exchange.CauseTimeout
 	case client:
 		return exchange.CauseClientGone
+	case w.relay.answered.Load():
+		return exchange.CauseNone
 	default:
 		return exchange.CauseUpstreamReset
 	}

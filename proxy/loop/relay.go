@@ -119,10 +119,14 @@ func (s *side) ready() {
 	}
 }
 
-// faultOf is the cause when s was reset.
+// faultOf is the cause when s was reset. An upstream that has finished may do that: the
+// client has got all there was.
 func (r *Relay) faultOf(s *side) exchange.Cause {
-	if s == &r.client {
+	switch {
+	case s == &r.client:
 		return exchange.CauseClientGone
+	case s.finished:
+		return exchange.CauseNone
 	}
 	return exchange.CauseUpstreamReset
 }
