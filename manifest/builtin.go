@@ -1,11 +1,14 @@
 package manifest
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"maps"
 	"net/netip"
 	"strings"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -207,6 +210,32 @@ func checkConfigMap(o object) (errs field.ErrorList) {
 	}
 	for name := range m.BinaryData {
 		errs = append(errs, checkDataKey(name, field.NewPath("binaryData"))...)
+	}
+	return errs
+}
+
+func checkClusterTrustBundle(o object) (errs field.ErrorList) {
+	path := field.NewPath("spec", "trustBundle")
+	rest := []byte(o.(*certificatesv1.ClusterTrustBundle).Spec.TrustBundle)
+	found := false
+	for {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		found = true
+		c, err := x509.ParseCertificate(block.Bytes)
+		switch {
+		case block.Type != "CERTIFICATE":
+			errs = append(errs, field.Invalid(path, "<value omitted>", fmt.Sprintf("must be certificates alone, and holds a %q", block.Type)))
+		case err != nil:
+			errs = append(errs, field.Invalid(path, "<value omitted>", fmt.Sprintf("must be certificates: %v", err)))
+		case !c.IsCA:
+			errs = append(errs, field.Invalid(path, "<value omitted>", "must be certificates of authorities (basic constraints with CA true)"))
+		}
+	}
+	if !found {
+		errs = append(errs, field.Required(path, "must be at least one certificate in PEM"))
 	}
 	return errs
 }

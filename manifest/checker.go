@@ -217,6 +217,10 @@ func nameRule(kind string) validation.ValidateNameFunc {
 		return validation.NameIsDNS1035Label
 	case "Namespace":
 		return validation.NameIsDNSLabel
+	case "ClusterTrustBundle": // the name of a signer and colons may precede it
+		return func(name string, prefix bool) []string {
+			return validation.NameIsDNSSubdomain(name[strings.LastIndexByte(name, ':')+1:], prefix)
+		}
 	}
 	return validation.NameIsDNSSubdomain
 }

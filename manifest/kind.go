@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -16,10 +17,11 @@ import (
 )
 
 const (
-	gatewayGroup    = "gateway.networking.k8s.io"
-	networkingGroup = "networking.k8s.io"
-	discoveryGroup  = "discovery.k8s.io"
-	coreGroup       = ""
+	gatewayGroup      = "gateway.networking.k8s.io"
+	networkingGroup   = "networking.k8s.io"
+	discoveryGroup    = "discovery.k8s.io"
+	certificatesGroup = "certificates.k8s.io"
+	coreGroup         = ""
 )
 
 // object is what every kind's Go type is.
@@ -85,6 +87,8 @@ func builtinKinds() kinds {
 			with(completeSecret, checkSecret),
 		builtin(coreGroup, "ConfigMap", func(s *gateway.Snapshot) *[]*corev1.ConfigMap { return &s.ConfigMaps }).
 			with(nil, checkConfigMap),
+		builtin(certificatesGroup, "ClusterTrustBundle", func(s *gateway.Snapshot) *[]*certificatesv1.ClusterTrustBundle { return &s.ClusterTrustBundles }).
+			with(nil, checkClusterTrustBundle).clusterScoped().alsoIn("v1beta1"),
 		builtin(coreGroup, "Namespace", func(s *gateway.Snapshot) *[]*corev1.Namespace { return &s.Namespaces }).
 			with(completeNamespace, nil).clusterScoped(),
 		builtin(coreGroup, "Node", func(s *gateway.Snapshot) *[]*corev1.Node { return &s.Nodes }).clusterScoped(),
@@ -120,6 +124,12 @@ func adder[P object](list func(*gateway.Snapshot) *[]P) func(*gateway.Snapshot, 
 
 func (k *kind) clusterScoped() *kind {
 	k.cluster = true
+	return k
+}
+
+// alsoIn adds versions that differ from v1 in nothing but their names.
+func (k *kind) alsoIn(versions ...string) *kind {
+	k.versions = append(k.versions, versions...)
 	return k
 }
 

@@ -190,6 +190,42 @@ func TestLoadCompletes(t *testing.T) {
 	}
 }
 
+// Trust bundles of both versions are one kind.
+func TestLoadReadsTrustBundles(t *testing.T) {
+	f := newFolder(t)
+	f.write("all.yaml", trustBundle+authoritySpec+"---\n"+"apiVersion: certificates.k8s.io/v1\nkind: ClusterTrustBundle\nmetadata: {name: roots}\n"+authoritySpec)
+	s := f.load()
+	if p := f.problems(s); len(p) > 0 {
+		t.Fatal(p)
+	}
+	var names []string
+	for _, b := range s.Snapshot().ClusterTrustBundles {
+		names = append(names, b.Name)
+		if !strings.Contains(b.Spec.TrustBundle, "BEGIN CERTIFICATE") {
+			t.Errorf("%s holds %q", b.Name, b.Spec.TrustBundle)
+		}
+	}
+	if diff := cmp.Diff([]string{"example.com:roots", "roots"}, names); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// authoritySpec is the spec of a ClusterTrustBundle.
+const authoritySpec = `spec:
+  trustBundle: |
+    -----BEGIN CERTIFICATE-----
+    MIIBfzCCASWgAwIBAgIUfzsx/7+xc07FgI8k1IPjRBrAqgkwCgYIKoZIzj0EAwIw
+    FDESMBAGA1UEAwwJYXV0aG9yaXR5MCAXDTI2MTEyMTE3MDYwOFoYDzIxMjYxMDI4
+    MTcwNjA4WjAUMRIwEAYDVQQDDAlhdXRob3JpdHkwWTATBgcqhkjOPQIBBggqhkjO
+    PQMBBwNCAATCzdZoaWtGUNem8KCMWHR5Zo/gsSpNvCUtK7jQH9u6NRAr57Vg+OSp
+    O5N5eoLCydtcyq2uiYV2wq1KBXTYksxfo1MwUTAdBgNVHQ4EFgQU4FeL8tCHNm2x
+    4/luvr2Oq98SxIUwHwYDVR0jBBgwFoAU4FeL8tCHNm2x4/luvr2Oq98SxIUwDwYD
+    VR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNIADBFAiAs0N3UAkT3ZJzWVnSbadNd
+    G65StxmA/B4ej0cD5eiCqQIhAOjOElb+utgaARAdfSx0uosC+WRi3phDP2BkEGn3
+    /ntK
+    -----END CERTIFICATE-----
+`
+
 // An object keeps its pointer, UID and generation as long as it does not change.
 func TestReloadKeepsWhatDidNotChange(t *testing.T) {
 	f := newFolder(t)

@@ -14,6 +14,8 @@ const (
 	ingress   = "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: shop}\n"
 	secret    = "apiVersion: v1\nkind: Secret\nmetadata: {name: shop}\n"
 	endpoints = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: shop}\n"
+
+	trustBundle = "apiVersion: certificates.k8s.io/v1beta1\nkind: ClusterTrustBundle\nmetadata: {name: \"example.com:roots\"}\n"
 )
 
 // Every case is a mistake and exactly what is said about it.
@@ -116,6 +118,12 @@ func TestValidateRefuses(t *testing.T) {
 		}},
 		{"Secret that is not base64 is not repeated", secret + "data:\n  password: hunter-2\n", []string{
 			`5: Secret default/shop: data[password]: Invalid value: illegal base64 data at input byte 6`,
+		}},
+		{"ClusterTrustBundle without a certificate", trustBundle + "spec: {trustBundle: ''}\n", []string{
+			`4: ClusterTrustBundle example.com:roots: spec.trustBundle: Required value: must be at least one certificate in PEM`,
+		}},
+		{"ClusterTrustBundle with something else", trustBundle + "spec:\n  trustBundle: |\n    -----BEGIN CERTIFICATE-----\n    AAAA\n    -----END CERTIFICATE-----\n", []string{
+			`5: ClusterTrustBundle example.com:roots: spec.trustBundle: Invalid value: "<value omitted>": must be certificates: x509: malformed certificate`,
 		}},
 		{"EndpointSlice address", endpoints + "addressType: IPv4\nendpoints:\n- addresses: [127.0.0.1]\n- addresses: ['::1']\n- addresses: [localhost]\n", []string{
 			`7: EndpointSlice default/shop: endpoints[1].addresses[0]: Invalid value: "::1": must be an IPv4 address`,
