@@ -59,8 +59,8 @@ bench: build ## beside nginx, HAProxy, Traefik, Caddy; CASE=h1-1k,… PEERS=ngin
 	go build -o bin/bench ./bench
 	@exec bin/bench -case '$(CASE)' -peers '$(PEERS)' -rounds $(or $(ROUNDS),5) -seconds $(or $(SECONDS_EACH),2.5) -rate $(or $(RATE),0)
 
-conformance: ## the Gateway API suite: not there yet
-	@echo 'make $@: the Gateway API conformance suite is not run yet' >&2; exit 2
+conformance: ## the Gateway API suite, every profile, against the chart on a real cluster; needs root, runc, nftables
+	go run ./conformance/run
 
 clean:
 	rm -rf bin

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -33,15 +34,43 @@ const (
 	unusableAddress = "192.0.2.1"
 )
 
-// startLintel starts the program beside the Pods, with the permissions of
-// deploy/rbac.yaml, and returns when its GatewayClass is accepted.
-func (c *cluster) startLintel(ctx context.Context, o options) (stop func() error, err error) {
+// installation is how Lintel came into the cluster.
+type installation struct {
+	version string
+	ended   <-chan error                // hears when it ends by itself; nil if nobody looks
+	remove  func() error                // ends it
+	saveLog func(context.Context) error // writes lintel.log, if that is not written all the time
+}
+
+// startLintel brings Lintel in, and returns when its GatewayClass is accepted.
+func (c *cluster) startLintel(ctx context.Context, o options) (*installation, error) {
+	// A network of the node's own: whatever is sent to it arrives here.
+	if err := c.command(ctx, "ip", "route", "replace", "local", pool, "dev", "lo").Run(); err != nil {
+		return nil, fmt.Errorf("add route: %w", err)
+	}
+	install := c.installChart
+	if o.lintel != "" {
+		install = c.startProgram
+	}
+	if err := errors.Join(c.stopProgram(), c.uninstallChart(ctx)); err != nil { // of an earlier run
+		return nil, err
+	}
+	i, err := install(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.awaitClass(ctx, i.ended); err != nil {
+		return nil, errors.Join(err, i.saveLog(ctx), i.remove())
+	}
+	return i, nil
+}
+
+// startProgram starts a program beside the Pods, with the permissions of
+// deploy/rbac.yaml.
+func (c *cluster) startProgram(ctx context.Context, o options) (*installation, error) {
 	program, err := filepath.Abs(o.lintel)
 	if err != nil {
 		return nil, fmt.Errorf("find program: %w", err)
-	}
-	if err := c.command(ctx, "ip", "route", "replace", "local", pool, "dev", "lo").Run(); err != nil {
-		return nil, fmt.Errorf("add route: %w", err)
 	}
 	kubeconfig, err := c.serviceAccount(ctx)
 	if err != nil {
@@ -50,19 +79,14 @@ func (c *cluster) startLintel(ctx context.Context, o options) (stop func() error
 	if _, err := c.kubectl(ctx, gatewayClass, "apply", "--filename=-"); err != nil {
 		return nil, err
 	}
-	log, err := os.Create(filepath.Join(c.output, "lintel.log"))
+	log, err := os.Create(c.logFile())
 	if err != nil {
 		return nil, fmt.Errorf("create log: %w", err)
 	}
 	defer log.Close()
 	// The shell writes the process id as it is in the machine, and then is Lintel.
-	pidFile := filepath.Join(c.node.Dir, "lintel.pid")
-	stop = func() error { return c.stopLintel(pidFile) }
-	if err := stop(); err != nil {
-		return nil, err
-	}
 	cmd := c.command(context.WithoutCancel(ctx), append([]string{
-		"/bin/sh", "-c", `echo $$ >"$0" && exec "$@"`, pidFile,
+		"/bin/sh", "-c", `echo $$ >"$0" && exec "$@"`, c.pidFile(),
 		program, "run", "--kubeconfig", kubeconfig, "--node-name", c.node.Name,
 	}, strings.Fields(o.flags)...)...)
 	cmd.Stdout, cmd.Stderr = log, log
@@ -71,8 +95,15 @@ func (c *cluster) startLintel(ctx context.Context, o options) (stop func() error
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	return stop, errors.Join(c.awaitClass(ctx, ended))
+	return &installation{
+		version: version(ctx, program), ended: ended, remove: c.stopProgram,
+		saveLog: func(context.Context) error { return nil },
+	}, nil
 }
+
+func (c *cluster) logFile() string { return filepath.Join(c.output, "lintel.log") }
+
+func (c *cluster) pidFile() string { return filepath.Join(c.node.Dir, "lintel.pid") }
 
 // awaitClass returns when the GatewayClass is accepted.
 func (c *cluster) awaitClass(ctx context.Context, ended <-chan error) error {
@@ -84,23 +115,23 @@ func (c *cluster) awaitClass(ctx context.Context, ended <-chan error) error {
 	select {
 	case err := <-accepted:
 		if err != nil {
-			return fmt.Errorf("wait for Lintel: %w; see %s", err, filepath.Join(c.output, "lintel.log"))
+			return fmt.Errorf("wait for Lintel: %w; see %s", err, c.logFile())
 		}
 		return nil
 	case err := <-ended:
-		return fmt.Errorf("lintel ended (%w); see %s", err, filepath.Join(c.output, "lintel.log"))
+		return fmt.Errorf("lintel ended (%w); see %s", err, c.logFile())
 	}
 }
 
-// stopLintel ends a Lintel that runs beside the Pods; none is no error.
-func (c *cluster) stopLintel(pidFile string) error {
+// stopProgram ends a Lintel that runs beside the Pods; none is no error.
+func (c *cluster) stopProgram() error {
 	const script = `pid=$(cat "$0" 2>/dev/null) || exit 0
 kill "$pid" 2>/dev/null || exit 0
 for _ in $(seq 100); do kill -0 "$pid" 2>/dev/null || exit 0; sleep 0.1; done
 kill -9 "$pid"`
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if out, err := c.command(ctx, "/bin/sh", "-c", script, pidFile).CombinedOutput(); err != nil {
+	if out, err := c.command(ctx, "/bin/sh", "-c", script, c.pidFile()).CombinedOutput(); err != nil {
 		return fmt.Errorf("end Lintel: %w: %s", err, out)
 	}
 	return nil
@@ -131,4 +162,14 @@ func (c *cluster) serviceAccount(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("write kubeconfig: %w", err)
 	}
 	return path, nil
+}
+
+// version is what the program says that it is.
+func version(ctx context.Context, program string) string {
+	out, err := exec.CommandContext(ctx, program, "version").Output()
+	words := strings.Fields(string(out)) // "lintel VERSION …"
+	if err != nil || len(words) < 2 {
+		return "unknown"
+	}
+	return words[1]
 }

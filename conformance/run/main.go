@@ -6,10 +6,10 @@
 //	go run ./conformance/run -keep -lintel bin/lintel -test HTTPRouteCORS
 //	go run ./conformance/run -keep -lintel bin/lintel -profiles GATEWAY-TCP,GATEWAY-UDP
 //
+// The chart is installed with an image made of the project as it is. With -lintel a
+// program runs beside the Pods instead, with the same permissions, which is faster.
 // With -keep the cluster of an earlier run is used if there is one, and stays; only
-// Lintel and the suite's own objects are new. With -lintel that program runs beside
-// the Pods, with the permissions of the chart's ServiceAccount. Runs at the same time
-// take turns.
+// Lintel and the suite's own objects are new. Runs at the same time take turns.
 //
 // What a run leaves is in the folder conformance of the cache folder,
 // ~/.cache/lintel/conformance: suite.log, lintel.log, results.md and report.yaml.
@@ -41,7 +41,7 @@ func main() {
 // options are what a run is to do.
 type options struct {
 	keep     bool
-	lintel   string // path; "" runs bin/lintel
+	lintel   string // path; "" installs the chart
 	flags    string // more flags for Lintel
 	test     string // "" is all
 	profiles string
@@ -67,8 +67,8 @@ func parseOptions(args []string) (options, error) {
 	o := options{output: filepath.Join(cache, "lintel", "conformance")}
 	set := flag.NewFlagSet("run", flag.ContinueOnError)
 	set.BoolVar(&o.keep, "keep", false, "use a cluster that runs, and leave it")
-	set.StringVar(&o.lintel, "lintel", "bin/lintel", "`program` to test")
-	set.StringVar(&o.flags, "lintel-flags", "--address-pools "+pool, "`flags` for it, separated by spaces")
+	set.StringVar(&o.lintel, "lintel", "", "`program` to test, instead of the chart")
+	set.StringVar(&o.flags, "lintel-flags", "--address-pools "+pool, "`flags` for that program, separated by spaces")
 	set.StringVar(&o.test, "test", "", "run the test of this `name` alone, and make no report")
 	set.StringVar(&o.profiles, "profiles", allProfiles, "`profiles` to test, separated by commas")
 	set.StringVar(&o.features, "features", featuresClaimed, "test those that are `claimed` by the GatewayClass's status, or all")
@@ -124,12 +124,12 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 }
 
 func testOn(ctx context.Context, c *cluster, o options) (results, error) {
-	stop, err := c.startLintel(ctx, o)
+	lintel, err := c.startLintel(ctx, o)
 	if err != nil {
 		return results{}, err
 	}
-	r, err := c.runSuite(ctx, o)
-	return r, errors.Join(err, stop())
+	r, err := c.runSuite(ctx, o, lintel.version)
+	return r, errors.Join(err, lintel.saveLog(context.WithoutCancel(ctx)), lintel.remove())
 }
 
 // settle compares the fresh report with the committed one, and takes its place

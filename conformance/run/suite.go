@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,8 +20,8 @@ import (
 // suiteTimeout ends a suite that hangs; one with a failure in every test takes long.
 const suiteTimeout = "60m"
 
-// runSuite runs the suite, and returns how its tests ended. Failed tests are no error.
-func (c *cluster) runSuite(ctx context.Context, o options) (results, error) {
+// runSuite runs the suite against a version of Lintel, and returns how its tests ended. Failed tests are no error.
+func (c *cluster) runSuite(ctx context.Context, o options, version string) (results, error) {
 	builder, err := binary.NewBuilder(ctx, slog.Default())
 	if err != nil {
 		return results{}, err
@@ -41,7 +40,7 @@ func (c *cluster) runSuite(ctx context.Context, o options) (results, error) {
 		args = append(args, "-run-test="+o.test)
 	} else {
 		args = append(args, "-report-output="+filepath.Join(c.output, "report.yaml"), "-organization=lintel-dev", "-project=lintel",
-			"-url=https://github.com/lintel-dev/lintel", "-contact=https://github.com/lintel-dev/lintel/issues", "-version="+version(ctx, o.lintel))
+			"-url=https://github.com/lintel-dev/lintel", "-contact=https://github.com/lintel-dev/lintel/issues", "-version="+version)
 	}
 	if o.test != "" || o.features == featuresAll { // a single test is not looked up in the status
 		args = append(args, "-supported-features="+strings.Join(gatewayFeatures(), ","))
@@ -97,17 +96,4 @@ func gatewayFeatures() []string {
 	}
 	slices.Sort(names)
 	return names
-}
-
-// version is what the program says that it is.
-func version(ctx context.Context, program string) string {
-	out, err := exec.CommandContext(ctx, program, "version").Output()
-	if err != nil {
-		return "unknown"
-	}
-	words := strings.Fields(string(bytes.SplitN(out, []byte("\n"), 2)[0]))
-	if len(words) == 0 {
-		return "unknown"
-	}
-	return words[min(1, len(words)-1)] // "lintel VERSION …"
 }

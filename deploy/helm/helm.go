@@ -28,15 +28,20 @@ type Helm struct {
 // New returns a Helm that keeps its own files in home, a folder that exists, and
 // reads none of the user's. It builds the program unless it is cached.
 func New(ctx context.Context, home string, log *slog.Logger) (*Helm, error) {
-	builder, err := binary.NewBuilder(ctx, log)
-	if err != nil {
-		return nil, err
-	}
-	path, err := builder.Build(ctx, program())
+	path, err := Build(ctx, log)
 	if err != nil {
 		return nil, err
 	}
 	return &Helm{path: path, home: home}, nil
+}
+
+// Build returns the path of the program, which it builds unless it is cached.
+func Build(ctx context.Context, log *slog.Logger) (string, error) {
+	builder, err := binary.NewBuilder(ctx, log)
+	if err != nil {
+		return "", err
+	}
+	return builder.Build(ctx, program())
 }
 
 // Run returns what a command writes to standard output. The error has what it wrote

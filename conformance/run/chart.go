@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/lintel-dev/lintel/deploy/helm"
+)
+
+// The image that the chart is installed with, made of the project as it is.
+const (
+	imageName = "ghcr.io/lintel-dev/lintel"
+	imageTag  = "conformance"
+)
+
+// release is both the name and the namespace of the chart's installation.
+const release = "lintel"
+
+// installChart makes the image, and installs the chart as a user does: one Pod on each
+// node, in the node's network, where the addresses of Gateways are.
+func (c *cluster) installChart(ctx context.Context, _ options) (*installation, error) {
+	archive := filepath.Join(c.output, "lintel.tar")
+	if out, err := exec.CommandContext(ctx, "go", "run", "./deploy/image", "-o", archive,
+		"-platform", "linux/"+runtime.GOARCH, "-name", imageName+":"+imageTag).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("make image: %w: %s", err, out)
+	}
+	if out, err := c.command(ctx, "ctr", "images", "import", archive).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("import image: %w: %s", err, out)
+	}
+	if _, err := c.helm(ctx, "install", release, "deploy/chart", "--create-namespace", "--wait", "--timeout=3m",
+		"--set=exposure=HostNetwork", "--set=image.tag="+imageTag, "--set=gatewayClass.name="+className,
+		"--set=settings.addressPools={"+pool+"}"); err != nil {
+		return nil, errors.Join(err, c.savePodLog(context.WithoutCancel(ctx)))
+	}
+	version, err := exec.CommandContext(ctx, "git", "describe", "--tags", "--always", "--dirty").Output()
+	if err != nil {
+		return nil, fmt.Errorf("read version: %w", err)
+	}
+	return &installation{
+		version: strings.TrimSpace(string(version)), saveLog: c.savePodLog,
+		remove: func() error { return c.uninstallChart(context.WithoutCancel(ctx)) },
+	}, nil
+}
+
+// uninstallChart is content when there is nothing to uninstall.
+func (c *cluster) uninstallChart(ctx context.Context) error {
+	_, err := c.helm(ctx, "uninstall", release, "--ignore-not-found", "--wait", "--timeout=2m")
+	return err
+}
+
+func (c *cluster) savePodLog(ctx context.Context) error {
+	log, err := c.kubectl(ctx, "", "logs", "--namespace="+release, "--selector=app.kubernetes.io/name=lintel", "--tail=-1", "--prefix")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(c.logFile(), []byte(log), 0o644); err != nil {
+		return fmt.Errorf("write log: %w", err)
+	}
+	return nil
+}
+
+// helm runs Helm in the machine, in the release's namespace.
+func (c *cluster) helm(ctx context.Context, args ...string) (string, error) {
+	program, err := helm.Build(ctx, slog.Default())
+	if err != nil {
+		return "", err
+	}
+	cmd := c.command(ctx, append([]string{program}, append(args, "--namespace="+release)...)...)
+	for _, folder := range []string{"CACHE", "CONFIG", "DATA"} { // not the user's
+		cmd.Env = append(cmd.Env, "HELM_"+folder+"_HOME="+filepath.Join(c.node.Dir, "helm", strings.ToLower(folder)))
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("helm %s: %w: %s", args[0], err, out)
+	}
+	return string(out), nil
+}
