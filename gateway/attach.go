@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
@@ -29,6 +28,7 @@ func (b *build) attach(r *boundRoute) {
 			r.listeners = append(r.listeners, l)
 			if accepted.status == metav1.ConditionTrue {
 				l.attached++
+				l.take(r)
 			}
 		}
 	}
@@ -96,6 +96,14 @@ func (b *build) attachTo(r *boundRoute, i int, parent *listenerOwner) (condition
 		return no(gatewayv1.RouteReasonNoMatchingListenerHostname,
 			fmt.Sprintf("no Listener of %s%s takes any of the hostnames %s", parent.ref, wantedListener(ref), quoted(r.memo.parsed.hostnames)))
 	}
+	free, taken := r.withoutRivals(matched)
+	if len(free) == 0 {
+		return no(reasonHostnameConflict, taken[0])
+	}
+	for _, message := range taken {
+		b.report(Problem{r.ref, parentField(i), reasonHostnameConflict, message})
+	}
+	matched = free
 	if p := r.memo.parsed; len(p.invalid) > 0 && !slices.ContainsFunc(p.rules, func(r parsedRule) bool { return !r.invalid }) {
 		// Its Rules still stand, and answer 500 (docs/adr/0003).
 		return fault(gatewayv1.RouteConditionAccepted, p.invalid[0]), matched
@@ -121,24 +129,6 @@ func intersects(x, y string) bool {
 		return strings.HasSuffix(x, ySuffix) && len(x) > len(ySuffix)
 	default:
 		return false
-	}
-}
-
-// reportUnserved speaks of Routes of other kinds that ask for a Gateway of ours.
-func (b *build) reportUnserved() {
-	check := func(kind string, name types.NamespacedName, refs []gatewayv1.ParentReference) {
-		for i := range refs {
-			parent := types.NamespacedName{Namespace: valueOr(refs[i].Namespace, name.Namespace), Name: string(refs[i].Name)}
-			if valueOr(refs[i].Kind, kindGateway) == kindGateway && b.owners[ObjectRef{kindGateway, parent.Namespace, parent.Name}] != nil {
-				b.report(Problem{
-					ObjectRef{kind, name.Namespace, name.Name}, parentField(i), string(gatewayv1.RouteReasonNotAllowedByListeners),
-					fmt.Sprintf("Routes of kind %s are not served by this version", kind),
-				})
-			}
-		}
-	}
-	for _, r := range b.GRPCRoutes {
-		check("GRPCRoute", nameOf(r), r.Spec.ParentRefs)
 	}
 }
 

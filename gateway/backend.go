@@ -30,6 +30,9 @@ const (
 
 // resolveRef finds the Backend of a reference in a Route whose traffic is requests.
 func (b *build) resolveRef(r *parsedRef, route ObjectRef) (*router.Backend, refFault) {
+	if route.Kind == kindGRPCRoute {
+		return b.resolveRefFor(useGRPC, r, route)
+	}
 	return b.resolveRefFor(useHTTP, r, route)
 }
 
@@ -104,8 +107,11 @@ func (b *build) resolveService(name types.NamespacedName, r portRef) (*router.Ba
 func (b *build) resolvePort(service *corev1.Service, p *corev1.ServicePort, use string) (*router.Backend, refFault) {
 	name := nameOf(service)
 	protocol, why := router.HTTP1, ""
-	if use == useHTTP {
+	switch use {
+	case useHTTP:
 		protocol, why = appProtocol(p)
+	case useGRPC:
+		protocol, why = grpcProtocol(p)
 	}
 	var policy *tlsPolicy
 	if use != usePassthrough && use != useUDP {
@@ -173,6 +179,21 @@ func appProtocol(p *corev1.ServicePort) (protocol router.Protocol, why string) {
 		return 0, "which needs a BackendTLSPolicy that says how to recognise the endpoints"
 	default:
 		return 0, "which is not supported; use http, kubernetes.io/ws or kubernetes.io/h2c"
+	}
+}
+
+// grpcProtocol is appProtocol for GRPCRoutes, which speak HTTP/2 where nothing is said.
+func grpcProtocol(p *corev1.ServicePort) (protocol router.Protocol, why string) {
+	if p.AppProtocol == nil {
+		return router.H2C, ""
+	}
+	switch strings.ToLower(*p.AppProtocol) {
+	case "", "tcp":
+		return router.H2C, ""
+	case "http", "ws", "kubernetes.io/ws", "wss", "kubernetes.io/wss":
+		return 0, "over which there is no gRPC; use kubernetes.io/h2c, or leave it out"
+	default:
+		return appProtocol(p)
 	}
 }
 

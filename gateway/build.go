@@ -98,7 +98,6 @@ func (b *build) run() {
 	ingresses := b.bindIngresses()
 	routes := b.bindRoutes()
 	b.bindTLSPolicies(routes)
-	b.reportUnserved()
 	b.findShadowed()
 	b.compile()
 	b.statuses(routes, ingresses)

@@ -111,6 +111,9 @@ func renderStream(r *router.StreamRules) string {
 func renderMatch(m *router.Match) string {
 	kinds := map[router.PathKind]string{router.PathPrefix: "prefix", router.PathExact: "exact", router.PathRegex: "regex"}
 	s := strings.TrimSpace(m.Method + " " + kinds[m.Path.Kind] + " " + m.Path.Value)
+	if m.Path.Kind == router.PathPrefix && m.Path.Regexp != nil {
+		s += " ~" + m.Path.Regexp.String()
+	}
 	for _, h := range m.Headers {
 		s += fmt.Sprintf(" header %s=%s", h.Name, renderValue(h))
 	}

@@ -35,7 +35,8 @@ type listener struct {
 	conflict   *Problem // Conflicted is True
 	unresolved *Problem // ResolvedRefs is False
 
-	attached int32 // Routes
+	attached int32                  // Routes
+	taken    map[string]routeByHost // by the kind of these, where kinds cannot share a hostname
 }
 
 // newListener reads the next Listener of its owner by itself.
@@ -158,7 +159,7 @@ func (b *build) acceptListener(l *listener) {
 func routeKinds(protocol gatewayv1.ProtocolType) []string {
 	switch protocol {
 	case gatewayv1.HTTPProtocolType, gatewayv1.HTTPSProtocolType:
-		return []string{kindHTTPRoute}
+		return []string{kindHTTPRoute, kindGRPCRoute}
 	case gatewayv1.TLSProtocolType:
 		return []string{kindTLSRoute}
 	case gatewayv1.TCPProtocolType:

@@ -56,6 +56,9 @@ func (b *build) routes() []route {
 	for _, r := range b.HTTPRoutes {
 		all = append(all, newRoute(kindHTTPRoute, r, r.Spec.ParentRefs, r.Status.Parents))
 	}
+	for _, r := range b.GRPCRoutes {
+		all = append(all, newRoute(kindGRPCRoute, r, r.Spec.ParentRefs, r.Status.Parents))
+	}
 	for _, r := range b.TLSRoutes {
 		all = append(all, newRoute(kindTLSRoute, r, r.Spec.ParentRefs, r.Status.Parents))
 	}
@@ -89,6 +92,8 @@ func (r *route) parse() *parsedRoute {
 	switch object := r.Object.(type) {
 	case *gatewayv1.HTTPRoute:
 		return parseHTTPRoute(object)
+	case *gatewayv1.GRPCRoute:
+		return parseGRPCRoute(object)
 	case *gatewayv1.TLSRoute:
 		return parseTLSRoute(object)
 	case *gatewayv1.TCPRoute:

@@ -197,7 +197,7 @@ func TestGRPCStatusOfOurAnswers(t *testing.T) {
 			"/slow/a":    codes.DeadlineExceeded,
 			"/empty/a":   codes.Unavailable,
 			"/dead/a":    codes.Unavailable,
-			"/nothing/a": codes.Unknown,
+			"/nothing/a": codes.Unavailable,
 			"/denied/a":  codes.PermissionDenied,
 			"/none/a":    codes.Unimplemented,
 		} {

@@ -37,6 +37,8 @@ func (a *Answer) code() grpcCode {
 		return grpcDeadlineExceeded
 	case CauseBodyTooLarge:
 		return grpcExhausted
+	case CauseNoBackend: // as GRPCRoute's backendRefs have it
+		return grpcUnavailable
 	}
 	switch a.Status {
 	case http.StatusBadRequest:
