@@ -410,10 +410,10 @@ func TestTCPStreamsLeaveNothing(t *testing.T) {
 					return
 				}
 				defer conn.Close()
-				_ = conn.SetDeadline(time.Now().Add(loadPatience))
+				_ = conn.SetDeadline(time.Now().Add(4 * loadPatience))
 				switch i % 5 {
 				case 0: // a whole exchange
-					text := strings.Repeat("x", 1000*i)
+					text := strings.Repeat("x", 300*i)
 					go func() {
 						_, _ = io.WriteString(conn, "e"+text)
 						_ = conn.(closeWriter).CloseWrite()
