@@ -103,11 +103,18 @@ func TestForeignConditionsStay(t *testing.T) {
 	was := entry
 	was.Conditions = current(theirs, "PartiallyInvalid", "lintel.dev/Shadowed", "ResolvedRefs")
 	route.Status.Parents = []gatewayv1.RouteParentStatus{was}
+	set := &gatewayv1.ListenerSet{Status: gatewayv1.ListenerSetStatus{
+		Conditions: current(theirs, "Programmed"),
+		Listeners:  []gatewayv1.ListenerEntryStatus{{Name: "http", Conditions: current(theirs, "Conflicted", "OverlappingTLSConfig")}},
+	}}
+	setFields := m.listenerSet(set, &gatewayv1.ListenerSetStatus{Conditions: want, Listeners: []gatewayv1.ListenerEntryStatus{{Name: "http", Conditions: want}}})
 	for _, test := range []struct {
 		name string
 		got  []string
 		want []string
 	}{
+		{"ListenerSet", kept(setFields, "conditions", plain), []string{theirs, "Accepted"}},
+		{"Listener of a ListenerSet", kept(setFields, "listeners", func(v any) []metav1.Condition { return v.([]gatewayv1.ListenerEntryStatus)[0].Conditions }), []string{theirs, "Accepted"}},
 		{"GatewayClass", kept(m.gatewayClass(class, &gatewayv1.GatewayClassStatus{Conditions: want}), "conditions", plain), []string{theirs, "SupportedVersion", "Accepted"}},
 		{"Gateway", kept(gatewayFields, "conditions", plain), []string{theirs, "Accepted"}},
 		{"Listener", kept(gatewayFields, "listeners", func(v any) []metav1.Condition { return v.([]gatewayv1.ListenerStatus)[0].Conditions }), []string{theirs, "Accepted"}},
@@ -170,6 +177,50 @@ func TestRouteEntries(t *testing.T) {
 				want["parents"] = test.then
 			}
 			got := m.route(routeObject{"n", test.spec, test.current}, &gateway.RouteStatus{Parents: test.want})
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestPolicyEntries merges what is wanted of a BackendTLSPolicy into what stands there.
+func TestPolicyEntries(t *testing.T) {
+	type entries = []gatewayv1.PolicyAncestorStatus
+	entry := func(controller gatewayv1.GatewayController, name gatewayv1.ObjectName, message string) gatewayv1.PolicyAncestorStatus {
+		ref := withDefaults(gatewayv1.ParentReference{Name: name, Namespace: new(gatewayv1.Namespace("n"))})
+		return gatewayv1.PolicyAncestorStatus{AncestorRef: ref, ControllerName: controller, Conditions: []metav1.Condition{wanted("Accepted", "True", message)}}
+	}
+	ours := func(name gatewayv1.ObjectName) gatewayv1.PolicyAncestorStatus { return entry(controllerName, name, "") }
+	others := func(name gatewayv1.ObjectName) gatewayv1.PolicyAncestorStatus {
+		return entry("other.example/controller", name, "")
+	}
+	var full entries
+	for range maxAncestors - 1 {
+		full = append(full, others("x"))
+	}
+	for _, test := range []struct {
+		name                string
+		current, want, then entries
+	}{
+		{"the first", nil, entries{ours("a")}, entries{ours("a")}},
+		{"equal ones are not written", entries{others("a"), ours("a")}, entries{ours("a")}, nil},
+		{"another controller's for the same Gateway stays", entries{others("a")}, entries{ours("a")}, entries{others("a"), ours("a")}},
+		{"ours changes in its place", entries{ours("a"), others("a")}, entries{entry(controllerName, "a", "new")}, entries{entry(controllerName, "a", "new"), others("a")}},
+		{"one that is not wanted goes", entries{ours("a"), others("a"), ours("b")}, entries{ours("b")}, entries{others("a"), ours("b")}},
+		{"the last one goes", entries{ours("a")}, nil, entries{}},
+		{"a sibling's stays", entries{ours("sibling")}, entries{ours("a")}, entries{ours("sibling"), ours("a")}},
+		{"there is room for 16", full, entries{ours("a"), ours("b")}, append(full[:len(full):len(full)], ours("a"))},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := merger{controller: controllerName, generation: 1, isSiblings: func(r gateway.ObjectRef) bool {
+				return r == gateway.ObjectRef{Kind: "Gateway", Namespace: "n", Name: "sibling"}
+			}}
+			want := statusFields{}
+			if test.then != nil {
+				want["ancestors"] = test.then
+			}
+			got := m.policy(policyObject{"n", test.current}, &gateway.PolicyStatus{Ancestors: test.want})
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
