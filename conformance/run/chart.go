@@ -39,14 +39,19 @@ func (c *cluster) installChart(ctx context.Context, _ options) (*installation, e
 		"--set=settings.addressPools={"+pool+"}"); err != nil {
 		return nil, errors.Join(err, c.savePodLog(context.WithoutCancel(ctx)))
 	}
-	version, err := exec.CommandContext(ctx, "git", "describe", "--tags", "--always", "--dirty").Output()
-	if err != nil {
-		return nil, fmt.Errorf("read version: %w", err)
-	}
 	return &installation{
-		version: strings.TrimSpace(string(version)), saveLog: c.savePodLog,
+		version: sourceVersion(ctx), saveLog: c.savePodLog,
 		remove: func() error { return c.uninstallChart(context.WithoutCancel(ctx)) },
 	}, nil
+}
+
+// sourceVersion is what Git calls the project as it is.
+func sourceVersion(ctx context.Context) string {
+	version, err := exec.CommandContext(ctx, "git", "describe", "--tags", "--always", "--dirty").Output()
+	if err != nil { // a source archive
+		return "unknown"
+	}
+	return strings.TrimSpace(string(version))
 }
 
 // uninstallChart is content when there is nothing to uninstall.
