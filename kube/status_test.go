@@ -110,6 +110,53 @@ func TestRouteStatusKeepsEntriesOfOthers(t *testing.T) {
 	}
 }
 
+// TestEveryStatusIsWritten writes the status of one object of each kind that has others'
+// entries, and releases it.
+func TestEveryStatusIsWritten(t *testing.T) {
+	f := newFixture(t)
+	createAll(f)
+	s, _ := f.runStore(StoreOptions{})
+	f.wait(s)
+	w := f.writer(s)
+	accepted := []metav1.Condition{wanted("Accepted", "True", "")}
+	entry := gatewayv1.RouteParentStatus{ParentRef: gatewayv1.ParentReference{Name: "g"}, ControllerName: controllerName, Conditions: accepted}
+	ancestor := gatewayv1.PolicyAncestorStatus{AncestorRef: entry.ParentRef, ControllerName: controllerName, Conditions: accepted}
+	ref := func(kind string) gateway.ObjectRef {
+		return gateway.ObjectRef{Kind: kind, Namespace: f.namespace, Name: "a"}
+	}
+	want := []*gateway.Status{
+		{Object: ref("ListenerSet"), ListenerSet: &gatewayv1.ListenerSetStatus{Conditions: accepted, Listeners: []gatewayv1.ListenerEntryStatus{{Name: "x", Conditions: accepted}}}},
+		{Object: ref("BackendTLSPolicy"), Policy: &gateway.PolicyStatus{Ancestors: []gatewayv1.PolicyAncestorStatus{ancestor}}},
+	}
+	for _, kind := range []string{"HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"} {
+		want = append(want, &gateway.Status{Object: ref(kind), Route: &gateway.RouteStatus{Parents: []gatewayv1.RouteParentStatus{entry}}})
+	}
+	entries := func() map[string]int {
+		gw, ctx, o := f.clients.gateway, t.Context(), metav1.GetOptions{}
+		return map[string]int{
+			"ListenerSet":      len(must(gw.ListenerSets(f.namespace).Get(ctx, "a", o))(f).Status.Listeners),
+			"BackendTLSPolicy": len(must(gw.BackendTLSPolicies(f.namespace).Get(ctx, "a", o))(f).Status.Ancestors),
+			"HTTPRoute":        len(must(gw.HTTPRoutes(f.namespace).Get(ctx, "a", o))(f).Status.Parents),
+			"GRPCRoute":        len(must(gw.GRPCRoutes(f.namespace).Get(ctx, "a", o))(f).Status.Parents),
+			"TLSRoute":         len(must(gw.TLSRoutes(f.namespace).Get(ctx, "a", o))(f).Status.Parents),
+			"TCPRoute":         len(must(gw.TCPRoutes(f.namespace).Get(ctx, "a", o))(f).Status.Parents),
+			"UDPRoute":         len(must(gw.UDPRoutes(f.namespace).Get(ctx, "a", o))(f).Status.Parents),
+		}
+	}
+	f.write(w, want...)
+	for kind, n := range entries() {
+		if n != 1 {
+			t.Errorf("%s has %d entries, want 1", kind, n)
+		}
+	}
+	f.write(w)
+	for kind, n := range entries() {
+		if kind != "ListenerSet" && n != 0 { // which is a sibling's now, or nobody's
+			t.Errorf("%s has %d entries when released, want none", kind, n)
+		}
+	}
+}
+
 func TestGatewayStatusKeepsConditionsOfOthers(t *testing.T) {
 	f := newFixture(t)
 	api := f.clients.gateway.Gateways(f.namespace)
