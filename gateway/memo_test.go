@@ -92,7 +92,7 @@ func summary(b *build) map[string]string {
 type world struct {
 	random   *rand.Rand
 	routes   map[int]*gatewayv1.HTTPRoute
-	streams  map[int]metav1.Object  // TLSRoutes, TCPRoutes and UDPRoutes
+	streams  map[int]metav1.Object  // Routes of the other kinds
 	set      *gatewayv1.ListenerSet // nil for none
 	services map[int]*corev1.Service
 	gateway  *gatewayv1.Gateway
@@ -188,6 +188,7 @@ func (w *world) route(n int, generation int64) *gatewayv1.HTTPRoute {
 		ref := gatewayv1.HTTPBackendRef{}
 		ref.Name, ref.Port = gatewayv1.ObjectName(fmt.Sprintf("s%d", w.random.IntN(6))), &port
 		rule.BackendRefs = []gatewayv1.HTTPBackendRef{ref}
+		w.policies(&rule)
 		r.Spec.Rules = append(r.Spec.Rules, rule)
 	}
 	return r
@@ -205,7 +206,9 @@ func (w *world) stream(n int, generation int64) metav1.Object {
 	ref := gatewayv1.BackendRef{Weight: new(int32(w.random.IntN(3)))}
 	ref.Name, ref.Port = gatewayv1.ObjectName(fmt.Sprintf("s%d", w.random.IntN(6))), new(gatewayv1.PortNumber(80))
 	refs := []gatewayv1.BackendRef{ref}
-	switch n % 3 {
+	switch n % 4 {
+	case 3:
+		return w.grpcRoute(n, meta)
 	case 0:
 		hostnames := []gatewayv1.Hostname{gatewayv1.Hostname(w.pick("a.example.com", "*.example.com")), "b.test"}
 		return &gatewayv1.TLSRoute{ObjectMeta: meta, Spec: gatewayv1.TLSRouteSpec{CommonRouteSpec: parents, Hostnames: hostnames, Rules: []gatewayv1.TLSRouteRule{{BackendRefs: refs}}}}
@@ -233,6 +236,35 @@ func (w *world) listenerSet() *gatewayv1.ListenerSet {
 	return s
 }
 
+// policies adds to a rule what goes beyond matches and Backends.
+func (w *world) policies(rule *gatewayv1.HTTPRouteRule) {
+	switch w.random.IntN(5) {
+	case 0:
+		mirror := &gatewayv1.HTTPRequestMirrorFilter{Percent: new(int32(w.random.IntN(3)))}
+		mirror.BackendRef.Name, mirror.BackendRef.Port = gatewayv1.ObjectName(fmt.Sprintf("s%d", w.random.IntN(6))), new(gatewayv1.PortNumber(80))
+		rule.Filters = []gatewayv1.HTTPRouteFilter{{Type: gatewayv1.HTTPRouteFilterRequestMirror, RequestMirror: mirror}}
+	case 1:
+		cors := &gatewayv1.HTTPCORSFilter{AllowOrigins: []gatewayv1.CORSOrigin{gatewayv1.CORSOrigin(w.pick("*", "https://example.com", "example.com"))}}
+		rule.Filters = []gatewayv1.HTTPRouteFilter{{Type: gatewayv1.HTTPRouteFilterCORS, CORS: cors}}
+	case 2:
+		rule.Retry = &gatewayv1.HTTPRouteRetry{Attempts: new(w.random.IntN(3))}
+	}
+}
+
+// grpcRoute returns a GRPCRoute, which may want a hostname that an HTTPRoute has.
+func (w *world) grpcRoute(n int, meta metav1.ObjectMeta) *gatewayv1.GRPCRoute {
+	r := &gatewayv1.GRPCRoute{ObjectMeta: meta}
+	r.Spec.ParentRefs = []gatewayv1.ParentReference{{Name: "web"}}
+	r.Spec.Hostnames = []gatewayv1.Hostname{gatewayv1.Hostname(w.pick("a.example.com", "*.example.com", "grpc.test"))}
+	ref := gatewayv1.GRPCBackendRef{}
+	ref.Name, ref.Port = gatewayv1.ObjectName(fmt.Sprintf("s%d", n)), new(gatewayv1.PortNumber(80))
+	r.Spec.Rules = []gatewayv1.GRPCRouteRule{{
+		Matches:     []gatewayv1.GRPCRouteMatch{{Method: &gatewayv1.GRPCMethodMatch{Service: new(w.pick("a", "b")), Method: new(w.pick("", "c"))}}},
+		BackendRefs: []gatewayv1.GRPCBackendRef{ref},
+	}}
+	return r
+}
+
 // snapshot returns the objects in an order that differs from call to call.
 func (w *world) snapshot() *Snapshot {
 	s := &Snapshot{Settings: testSettings()}
@@ -247,6 +279,8 @@ func (w *world) snapshot() *Snapshot {
 	}
 	for _, r := range w.streams {
 		switch r := r.(type) {
+		case *gatewayv1.GRPCRoute:
+			s.GRPCRoutes = append(s.GRPCRoutes, r)
 		case *gatewayv1.TLSRoute:
 			s.TLSRoutes = append(s.TLSRoutes, r)
 		case *gatewayv1.TCPRoute:
