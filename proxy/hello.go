@@ -13,10 +13,6 @@ import (
 // firstHello holds the ClientHello of any usual client.
 const firstHello = 4 << 10
 
-// alertUnrecognizedName is the description of the alert for a server name that nobody has
-// (RFC 8446 §6.2).
-const alertUnrecognizedName = 112
-
 // receiveHello reads with which server a client of TLS wants to speak, and lets those who
 // serve that go on with the connection. Only sockets with streams ask first.
 func (s *socket) receiveHello(a arrival) {
@@ -52,7 +48,6 @@ func (s *socket) route(a arrival, serverName string) {
 		return
 	}
 	t := newStream(s, a, match)
-	t.secure = true
 	t.report.Protocol, t.report.Scheme, t.report.Host = protocolTLS, protocolTLS, serverName
 	s.beginStream(t)
 }

@@ -27,7 +27,6 @@ type stream struct {
 	socket  *socket
 	arrival arrival
 	match   router.StreamMatch
-	secure  bool     // the client has begun with a ClientHello
 	conn    net.Conn // the client's, above TLS that ends here
 	report  Report
 
@@ -80,8 +79,7 @@ func (t *stream) serve() exchange.Cause {
 		return exchange.CauseDrained
 	}
 	if t.match.Stream == nil {
-		t.refuseName()
-		return exchange.CauseNoRoute
+		return exchange.CauseNoRoute // without a TLS alert: TLSRoute wants the connection itself refused
 	}
 	if t.match.Terminate && !t.handshake() {
 		return exchange.CauseClientTLS
@@ -109,14 +107,6 @@ func (t *stream) serve() exchange.Cause {
 		return exchange.CauseDrained
 	}
 	return cause
-}
-
-// refuseName tells a client of TLS that nobody here has the name that it wants (RFC 6066
-// §3).
-func (t *stream) refuseName() {
-	if t.secure {
-		sendAlert(t.conn, alertUnrecognizedName)
-	}
 }
 
 // handshake ends the client's TLS here. Nothing is promised about what is spoken in it
