@@ -66,12 +66,14 @@ func supportedFeatures() []gatewayv1.SupportedFeature {
 		features.SupportGRPCRouteNamedRouteRule,
 		features.SupportGRPCRouteRequestHeaderModifier,
 		features.SupportGateway,
+		features.SupportGatewayAddressEmpty,
 		features.SupportGatewayBackendClientCertificate,
 		features.SupportGatewayFrontendClientCertificateValidation,
 		features.SupportGatewayFrontendClientCertificateValidationInsecureFallback,
 		features.SupportGatewayHTTPListenerIsolation,
 		features.SupportGatewayPort8080,
 		features.SupportGatewayRouteHostnameIntersectionPrecedence,
+		features.SupportGatewayStaticAddresses,
 		features.SupportHTTPRoute,
 		features.SupportHTTPRoute303RedirectStatusCode,
 		features.SupportHTTPRoute307RedirectStatusCode,
@@ -99,7 +101,13 @@ func supportedFeatures() []gatewayv1.SupportedFeature {
 		features.SupportHTTPRouteRetryCodes,
 		features.SupportHTTPRouteRetryConnectionError,
 		features.SupportHTTPRouteSchemeRedirect,
+		features.SupportListenerSet,
 		features.SupportReferenceGrant,
+		features.SupportTCPRoute,
+		features.SupportTLSRoute,
+		features.SupportTLSRouteModeMixed,
+		features.SupportTLSRouteModeTerminate,
+		features.SupportUDPRoute,
 	}
 	slices.Sort(names)
 	supported := make([]gatewayv1.SupportedFeature, len(names))
