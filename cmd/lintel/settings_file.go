@@ -75,7 +75,9 @@ func (r *settingsReader) readFile(path string) (map[string]given, error) {
 // nodeText returns the text of a setting's value.
 func (r *settingsReader) nodeText(name string, node *yaml.Node) (string, error) {
 	for _, s := range r.table {
-		if v, ok := s.value.(interface{ NodeText(*yaml.Node) (string, error) }); ok && s.name == name {
+		if v, ok := s.value.(interface {
+			NodeText(*yaml.Node) (string, error)
+		}); ok && s.name == name {
 			return v.NodeText(node)
 		}
 	}

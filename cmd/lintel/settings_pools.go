@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -96,11 +98,11 @@ func parsePools(text string) ([]gateway.AddressPool, error) {
 
 // plainPool makes one pool for everyone from networks with commas between.
 func plainPool(text string) ([]gateway.AddressPool, error) {
-	pool := gateway.AddressPool{Name: defaultPool}
-	if err := list(&pool.CIDRs, network).Set(text); err != nil || len(pool.CIDRs) == 0 {
+	var parts [][]netip.Prefix
+	if err := list(&parts, addressRange).Set(text); err != nil || len(parts) == 0 {
 		return nil, err
 	}
-	return []gateway.AddressPool{pool}, nil
+	return []gateway.AddressPool{{Name: defaultPool, CIDRs: slices.Concat(parts...)}}, nil
 }
 
 func (e *poolEntry) pool() (gateway.AddressPool, error) {
@@ -112,11 +114,11 @@ func (e *poolEntry) pool() (gateway.AddressPool, error) {
 		return pool, fmt.Errorf("(%s) has no cidrs", e.Name)
 	}
 	for _, c := range e.CIDRs {
-		prefix, err := network(c)
+		prefixes, err := addressRange(c)
 		if err != nil {
 			return pool, fmt.Errorf("(%s) has %q, which %w", e.Name, c, err)
 		}
-		pool.CIDRs = append(pool.CIDRs, prefix)
+		pool.CIDRs = append(pool.CIDRs, prefixes...)
 	}
 	for _, name := range append(e.GatewayClasses, e.Namespaces...) {
 		if _, err := objectName(name); err != nil {
@@ -124,6 +126,49 @@ func (e *poolEntry) pool() (gateway.AddressPool, error) {
 		}
 	}
 	return pool, nil
+}
+
+// addressRange reads a network, an address, or the first and the last of a range, as the
+// networks that it is made of.
+func addressRange(text string) ([]netip.Prefix, error) {
+	from, to, isRange := strings.Cut(text, "-")
+	if !isRange {
+		prefix, err := network(text)
+		if err != nil {
+			return nil, errors.New("must be a network, a range or an address, such as 10.0.0.0/24, 192.0.2.10-192.0.2.20 or 192.0.2.1")
+		}
+		return []netip.Prefix{prefix}, nil
+	}
+	first, err := netip.ParseAddr(strings.TrimSpace(from))
+	last, err2 := netip.ParseAddr(strings.TrimSpace(to))
+	if err != nil || err2 != nil || first.BitLen() != last.BitLen() || last.Less(first) {
+		return nil, errors.New("must be a range from a lower address to a higher one, such as 192.0.2.10-192.0.2.20")
+	}
+	var prefixes []netip.Prefix
+	for next := first; next.IsValid() && !last.Less(next); {
+		widest := netip.PrefixFrom(next, next.BitLen())
+		for wider := widest; wider.Bits() > 0; {
+			wider = netip.PrefixFrom(next, wider.Bits()-1)
+			if wider.Masked().Addr() != next || last.Less(lastOf(wider)) {
+				break
+			}
+			widest = wider
+		}
+		prefixes = append(prefixes, widest)
+		next = lastOf(widest).Next()
+	}
+	return prefixes, nil
+}
+
+// lastOf returns the highest address of a network.
+func lastOf(p netip.Prefix) netip.Addr {
+	address := p.Addr().AsSlice()
+	for i := range address {
+		host := max(0, min(8, 8*(i+1)-p.Bits())) // bits of this byte that are not the network's
+		address[i] |= byte(1<<host - 1)
+	}
+	last, _ := netip.AddrFromSlice(address)
+	return last
 }
 
 // distinct refuses pools that could not be told apart.
@@ -140,4 +185,3 @@ func distinct(a, b *gateway.AddressPool) error {
 	}
 	return nil
 }
-
