@@ -65,8 +65,10 @@ func (c *cluster) startLintel(ctx context.Context, o options) (*installation, er
 	return i, nil
 }
 
-// startProgram starts a program beside the Pods, with the permissions of
-// deploy/rbac.yaml.
+// permissions are the chart's, as a file.
+const permissions = "deploy/rbac.yaml"
+
+// startProgram starts a program beside the Pods, with its permissions.
 func (c *cluster) startProgram(ctx context.Context, o options) (*installation, error) {
 	program, err := filepath.Abs(o.lintel)
 	if err != nil {
@@ -96,7 +98,7 @@ func (c *cluster) startProgram(ctx context.Context, o options) (*installation, e
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	return &installation{
-		version: version(ctx, program), ended: ended, remove: c.stopProgram,
+		version: version(ctx, program), ended: ended, remove: func() error { return c.removeProgram(context.WithoutCancel(ctx)) },
 		saveLog: func(context.Context) error { return nil },
 	}, nil
 }
@@ -123,6 +125,15 @@ func (c *cluster) awaitClass(ctx context.Context, ended <-chan error) error {
 	}
 }
 
+// removeProgram ends it and removes the objects made for it: the chart's have the same
+// names.
+func (c *cluster) removeProgram(ctx context.Context) error {
+	err := c.stopProgram()
+	_, fromFile := c.kubectl(ctx, "", "delete", "--ignore-not-found", "--filename="+permissions)
+	_, class := c.kubectl(ctx, "", "delete", "--ignore-not-found", "gatewayclass/"+className)
+	return errors.Join(err, fromFile, class)
+}
+
 // stopProgram ends a Lintel that runs beside the Pods; none is no error.
 func (c *cluster) stopProgram() error {
 	const script = `pid=$(cat "$0" 2>/dev/null) || exit 0
@@ -140,7 +151,7 @@ kill -9 "$pid"`
 // serviceAccount makes the ServiceAccount that Lintel runs as in a cluster, and
 // returns the path of a kubeconfig for it.
 func (c *cluster) serviceAccount(ctx context.Context) (string, error) {
-	if _, err := c.kubectl(ctx, "", "apply", "--filename=deploy/rbac.yaml"); err != nil {
+	if _, err := c.kubectl(ctx, "", "apply", "--filename="+permissions); err != nil {
 		return "", err
 	}
 	token, err := c.kubectl(ctx, "", "create", "token", "lintel", "--namespace=lintel", "--duration=24h")
