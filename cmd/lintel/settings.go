@@ -27,13 +27,14 @@ type Settings struct {
 	LeaseName             string
 	LeaseNamespace        string // "" means the one that Lintel runs in
 
-	HTTPPort         int // of Ingress; 0 turns it off
-	HTTPSPort        int // likewise
-	HTTP3            bool
-	PublishAddresses []string
-	AddressPools     []gateway.AddressPool
-	NodeName         string
-	AdminAddress     string // host:port; "" turns it off
+	HTTPPort          int // of Ingress; 0 turns it off
+	HTTPSPort         int // likewise
+	HTTP3             bool
+	PublishAddresses  []string
+	AddressPools      []gateway.AddressPool
+	AnnounceInterface string // for addresses of pools; "" finds one
+	NodeName          string
+	AdminAddress      string // host:port; "" turns it off
 
 	LogLevel        string // debug, info, warn or error
 	LogFormat       string // json or text
