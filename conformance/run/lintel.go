@@ -26,7 +26,7 @@ spec:
   controllerName: lintel.dev/gateway-controller
 `
 
-// Addresses for Gateways. The node takes packets to all of pool; nobody ever has
+// Addresses for Gateways. Lintel puts those of pool on the node; nobody ever has
 // unusableAddress (TEST-NET-1, RFC 5737).
 const (
 	pool            = "10.250.0.0/24"
@@ -44,10 +44,6 @@ type installation struct {
 
 // startLintel brings Lintel in, and returns when its GatewayClass is accepted.
 func (c *cluster) startLintel(ctx context.Context, o options) (*installation, error) {
-	// A network of the node's own: whatever is sent to it arrives here.
-	if err := c.command(ctx, "ip", "route", "replace", "local", pool, "dev", "lo").Run(); err != nil {
-		return nil, fmt.Errorf("add route: %w", err)
-	}
 	install := c.installChart
 	if o.lintel != "" {
 		install = c.startProgram

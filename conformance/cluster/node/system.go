@@ -83,7 +83,7 @@ func (n Node) network() error {
 		"link add lan0 type bridge",
 		"link add plug0 type veth peer name plug1", // gives the bridge a carrier
 		"link set plug0 master lan0 up",
-		"link set plug1 up",
+		"link set plug1 arp off up", // or it would answer for the node's addresses, as if it were another host
 		"address add " + n.Address.String() + " dev lan0",
 		"link set lan0 up",
 		"route add default dev lan0",
