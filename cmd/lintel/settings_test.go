@@ -44,6 +44,7 @@ func TestSettingsDefaults(t *testing.T) {
 		DrainTimeout: 25 * time.Second, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 75 * time.Second,
 		ConnectTimeout: 5 * time.Second, ResponseHeaderTimeout: 60 * time.Second, BodyStallTimeout: 60 * time.Second,
 		UpstreamIdleTimeout: 60 * time.Second, MinBodyRate: 64, UpstreamMaxAge: time.Hour, MaxHeaderBytes: 65536,
+		StreamIdleTimeout: time.Hour, UDPIdleTimeout: time.Minute, MaxUDPSessions: 8192,
 		ExpressLane: true, MaxConnections: 32768, MaxConcurrentStreams: 128, MemoryLimit: containerMemory,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
