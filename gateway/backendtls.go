@@ -121,7 +121,8 @@ func (b *build) tlsPolicyAuthorities(p *tlsPolicy) []*authorities {
 	var trusted []*authorities
 	for i, r := range p.Spec.Validation.CACertificateRefs {
 		ref := authorityRef{string(r.Group), string(r.Kind), types.NamespacedName{Namespace: p.Namespace, Name: string(r.Name)}}
-		reason, why := gatewayv1.BackendTLSPolicyReasonInvalidCACertificateRef, ""
+		reason := gatewayv1.BackendTLSPolicyReasonInvalidCACertificateRef
+		var why string
 		a := b.authorities(&ref)
 		switch {
 		case a == nil:
