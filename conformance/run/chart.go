@@ -34,7 +34,7 @@ func (c *cluster) installChart(ctx context.Context, _ options) (*installation, e
 	if out, err := c.command(ctx, "ctr", "images", "import", archive).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("import image: %w: %s", err, out)
 	}
-	if _, err := c.helm(ctx, "install", release, "deploy/chart", "--create-namespace", "--wait", "--timeout=3m",
+	if err := c.helm(ctx, "install", release, "deploy/chart", "--create-namespace", "--wait", "--timeout=3m",
 		"--set=exposure=HostNetwork", "--set=image.tag="+imageTag, "--set=gatewayClass.name="+className,
 		"--set=settings.addressPools={"+pool+"}"); err != nil {
 		return nil, errors.Join(err, c.savePodLog(context.WithoutCancel(ctx)))
@@ -56,8 +56,7 @@ func sourceVersion(ctx context.Context) string {
 
 // uninstallChart is content when there is nothing to uninstall.
 func (c *cluster) uninstallChart(ctx context.Context) error {
-	_, err := c.helm(ctx, "uninstall", release, "--ignore-not-found", "--wait", "--timeout=2m")
-	return err
+	return c.helm(ctx, "uninstall", release, "--ignore-not-found", "--wait", "--timeout=2m")
 }
 
 func (c *cluster) savePodLog(ctx context.Context) error {
@@ -72,18 +71,17 @@ func (c *cluster) savePodLog(ctx context.Context) error {
 }
 
 // helm runs Helm in the machine, in the release's namespace.
-func (c *cluster) helm(ctx context.Context, args ...string) (string, error) {
+func (c *cluster) helm(ctx context.Context, args ...string) error {
 	program, err := helm.Build(ctx, slog.Default())
 	if err != nil {
-		return "", err
+		return err
 	}
 	cmd := c.command(ctx, append([]string{program}, append(args, "--namespace="+release)...)...)
 	for _, folder := range []string{"CACHE", "CONFIG", "DATA"} { // not the user's
 		cmd.Env = append(cmd.Env, "HELM_"+folder+"_HOME="+filepath.Join(c.node.Dir, "helm", strings.ToLower(folder)))
 	}
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("helm %s: %w: %s", args[0], err, out)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("helm %s: %w: %s", args[0], err, out)
 	}
-	return string(out), nil
+	return nil
 }

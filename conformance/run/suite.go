@@ -71,8 +71,7 @@ func (c *cluster) follow(ctx context.Context, log io.Writer, args []string) (res
 	ended := make(chan error, 1)
 	go func() {
 		err := suite.Run()
-		write.Close()
-		ended <- err
+		ended <- errors.Join(err, write.Close())
 	}()
 	r, err := readResults(lines)
 	if err = errors.Join(err, events.Wait()); err != nil {
