@@ -49,6 +49,7 @@ type loop struct {
 	metrics      *observe.Metrics
 	readiness    *readiness
 	problems     *problemLog
+	addresses    *poolAddresses // nil without address pools
 	// writeStatus takes the wanted statuses; it must not block.
 	writeStatus func([]*gateway.Status)
 	// built is called after each build; it must not block.
@@ -113,6 +114,7 @@ func (l *loop) rebuild() {
 	for attempt := 0; l.unsettled && attempt < maxApplies; attempt++ {
 		l.unsettled = l.apply(l.build())
 	}
+	l.addresses.apply(l.plan)
 	l.writeStatus(l.plan.Statuses)
 	l.metrics.SetObjects(objectConditions(l.plan.Statuses))
 	l.metrics.Keep(attachments(l.plan))
@@ -123,6 +125,7 @@ func (l *loop) rebuild() {
 func (l *loop) build() *gateway.Plan {
 	snapshot := l.source.Snapshot()
 	snapshot.Settings, snapshot.Observed = l.settings, l.observed
+	l.addresses.observe(snapshot)
 	start := time.Now()
 	plan := gateway.Build(snapshot, &l.memo)
 	took := time.Since(start)

@@ -57,6 +57,9 @@ func run(ctx context.Context, s Settings, log *slog.Logger) error {
 	if err := p.chooseSource(); err != nil {
 		return err
 	}
+	if err := p.announceAddresses(); err != nil {
+		return err
+	}
 	if s.AdminAddress != "" {
 		admin, err := newAdmin(adminOptions{Address: s.AdminAddress, Readiness: p.loop.readiness, Metrics: p.metrics.Handler(), Log: log})
 		if err != nil {

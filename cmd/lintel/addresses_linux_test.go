@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestAddressOfPool serves a Gateway on an address of a pool, which the node has only
+// as long as Lintel runs.
+func TestAddressOfPool(t *testing.T) {
+	if testing.Short() || !inNamespace(t) {
+		return
+	}
+	manifests := filepath.Join(t.TempDir(), "gateway.yaml")
+	err := os.WriteFile(manifests, []byte(`apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: lintel}
+spec: {controllerName: lintel.dev/gateway-controller}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: web, namespace: default}
+spec:
+  gatewayClassName: lintel
+  listeners: [{name: http, port: 80, protocol: HTTP}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: r, namespace: default}
+spec:
+  parentRefs: [{name: web}]
+  rules: [{filters: [{type: RequestRedirect, requestRedirect: {hostname: moved.example.com}}]}]
+`), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader := newSettingsReader()
+	if err := reader.Flags().Parse([]string{"--manifests=" + manifests, "--admin-address=", "--access-log=off", "--address-pools=192.0.2.64/32", "--http-port=0", "--https-port=0"}); err != nil {
+		t.Fatal(err)
+	}
+	settings, err := reader.Read(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- run(ctx, settings, slog.New(slog.NewTextHandler(t.Output(), nil))) }()
+	untilNil(t, "the redirect comes from the address of the pool", func() error {
+		location, err := locationOf("http://192.0.2.64/")
+		if err == nil && location != "http://moved.example.com/" {
+			err = fmt.Errorf("the answer redirects to %q", location)
+		}
+		return err
+	})
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("run: %v", err)
+	}
+	if _, err := locationOf("http://192.0.2.64/"); !errors.Is(err, syscall.ENETUNREACH) {
+		t.Errorf("after the end: %v, want a network that is unreachable", err)
+	}
+}
+
+func locationOf(url string) (string, error) {
+	client := &http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	response, err := client.Get(url)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	_, _ = io.Copy(io.Discard, response.Body)
+	return response.Header.Get("Location"), nil
+}
+
+// untilNil repeats what until it returns nil, which it must within the test's timeout.
+func untilNil(t *testing.T, name string, what func() error) {
+	t.Helper()
+	deadline := time.After(testTimeout)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := what()
+		if err == nil {
+			return
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("%s: %v", name, err)
+		case <-tick.C:
+		}
+	}
+}
