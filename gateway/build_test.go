@@ -64,7 +64,23 @@ func render(t *testing.T, input []byte) map[string]string {
 		"sockets":  renderSockets(b.plan.Sockets),
 		"status":   renderStatuses(b.plan.Statuses),
 		"problems": renderProblems(b.plan.Problems),
+
+		"infrastructure": renderInfrastructure(b.plan.Infrastructure),
 	}
+}
+
+func renderInfrastructure(all []Infrastructure) string {
+	var lines strings.Builder
+	for _, i := range all {
+		fmt.Fprintf(&lines, "Service %s/%s of %s, labels %v, annotations %v\n", i.Gateway.Namespace, i.Name, i.Gateway, i.Labels, i.Annotations)
+		for _, p := range i.Ports {
+			fmt.Fprintf(&lines, "  port %s %d/%s\n", p.Name, p.Port, p.Protocol)
+		}
+		for _, a := range i.Addresses {
+			fmt.Fprintf(&lines, "  address %s\n", a)
+		}
+	}
+	return lines.String()
 }
 
 func renderTable(b *build) string {

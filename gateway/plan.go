@@ -25,6 +25,8 @@ type Plan struct {
 	Backends map[BackendKey]*Backend
 	// Addresses are those of the address pools that Gateways use, sorted.
 	Addresses []netip.Addr
+	// Infrastructure stands for the accepted Gateways, in their order.
+	Infrastructure []Infrastructure
 	// Statuses are the wanted statuses of every object that is ours. An object
 	// whose status did not change keeps the pointer of its Status.
 	Statuses []*Status

@@ -20,6 +20,7 @@ func (b *build) statuses(routes []*boundRoute, ingresses []*networkingv1.Ingress
 	for _, g := range b.gateways {
 		b.gatewayStatus(g, nodes)
 	}
+	b.infrastructure(nodes)
 	for _, r := range routes {
 		b.routeStatus(r)
 	}
