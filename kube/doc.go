@@ -13,6 +13,8 @@
 //	statuskind.go  how the status of each kind is written
 //	merge.go       our part of a status put into the whole
 //	lease.go       which of several replicas writes
+//	infrastructure.go        when Services that stand for Gateways are written
+//	infrastructureobject.go  what they are, and what of them is ours
 //
 // Objects that informers hold are read-only everywhere.
 package kube
