@@ -51,13 +51,13 @@ func (b *build) gatewayClassStatus(c *gatewayv1.GatewayClass) {
 		Object: ref, UID: c.UID, Generation: c.Generation,
 		GatewayClass: &gatewayv1.GatewayClassStatus{
 			Conditions:        []metav1.Condition{accepted.at(c.Generation)},
-			SupportedFeatures: supportedFeatures(),
+			SupportedFeatures: b.supportedFeatures(),
 		},
 	})
 }
 
 // supportedFeatures lists what is true of this version, sorted as the API wants it.
-func supportedFeatures() []gatewayv1.SupportedFeature {
+func (b *build) supportedFeatures() []gatewayv1.SupportedFeature {
 	names := []features.FeatureName{
 		features.SupportBackendTLSPolicy,
 		features.SupportBackendTLSPolicySANValidation,
@@ -109,6 +109,9 @@ func supportedFeatures() []gatewayv1.SupportedFeature {
 		features.SupportTLSRouteModeMixed,
 		features.SupportTLSRouteModeTerminate,
 		features.SupportUDPRoute,
+	}
+	if b.Settings.GatewayServices {
+		names = append(names, features.SupportGatewayInfrastructure)
 	}
 	slices.Sort(names)
 	supported := make([]gatewayv1.SupportedFeature, len(names))

@@ -38,8 +38,11 @@ type InfrastructurePort struct {
 	Port     int32
 }
 
-// infrastructure wants a Service for every Gateway that is accepted.
+// infrastructure wants a Service for every Gateway that is accepted, if the settings do.
 func (b *build) infrastructure(nodes []string) {
+	if !b.Settings.GatewayServices {
+		return
+	}
 	for _, g := range b.gateways {
 		ports := g.ports()
 		if g.refused != nil || len(ports) == 0 {

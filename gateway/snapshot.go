@@ -61,6 +61,8 @@ type Settings struct {
 	Addresses []string
 	// NodeName limits the published node addresses to one node; "" takes all.
 	NodeName string
+	// GatewayServices wants a Service for each Gateway.
+	GatewayServices bool
 	// AddressPools are given to Gateways in this order. A Gateway that none of them serves
 	// shares the addresses of the node.
 	AddressPools []AddressPool

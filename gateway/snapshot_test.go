@@ -19,6 +19,7 @@ import (
 // testSettings are those of a cluster with nothing configured.
 func testSettings() Settings {
 	return Settings{
+		GatewayServices:       true,
 		ControllerName:        "lintel.dev/gateway-controller",
 		IngressControllerName: "lintel.dev/ingress-controller",
 		HTTPPort:              80,

@@ -52,6 +52,8 @@ type loop struct {
 	addresses    *poolAddresses // nil without address pools
 	// writeStatus takes the wanted statuses; it must not block.
 	writeStatus func([]*gateway.Status)
+	// writeInfrastructure takes the wanted Services of Gateways; it must not block.
+	writeInfrastructure func([]gateway.Infrastructure)
 	// built is called after each build; it must not block.
 	built func()
 	log   *slog.Logger
@@ -116,6 +118,7 @@ func (l *loop) rebuild() {
 	}
 	l.addresses.apply(l.plan)
 	l.writeStatus(l.plan.Statuses)
+	l.writeInfrastructure(l.plan.Infrastructure)
 	l.metrics.SetObjects(objectConditions(l.plan.Statuses))
 	l.metrics.Keep(attachments(l.plan))
 	l.readiness.set(l.observed.Sockets)

@@ -110,7 +110,9 @@ func newProcess(s Settings, log *slog.Logger) *process {
 		readiness:    &readiness{},
 		problems:     &problemLog{log: log},
 		writeStatus:  func([]*gateway.Status) {},
-		log:          log,
+
+		writeInfrastructure: func([]gateway.Infrastructure) {},
+		log:                 log,
 	}
 	return p
 }
@@ -145,10 +147,14 @@ func (p *process) useCluster() error {
 	if err != nil {
 		return err
 	}
+	infrastructure, err := kube.NewInfrastructureWriter(kube.InfrastructureWriterOptions{Config: config, Store: store, Log: p.log})
+	if err != nil {
+		return err
+	}
 	p.early = append(p.early, store.Run)
-	p.loop.source, p.loop.writeStatus = store, writer.Apply
+	p.loop.source, p.loop.writeStatus, p.loop.writeInfrastructure = store, writer.Apply, infrastructure.Apply
 	p.log.Info("reading objects from the API server", "host", config.Host)
-	return p.writers(config, writer.Run)
+	return p.writers(config, writer.Run, infrastructure.Run)
 }
 
 // run starts every part and waits for all. A part that fails stops the others.
@@ -191,6 +197,7 @@ func gatewaySettings(s *Settings) gateway.Settings {
 		Addresses:             s.PublishAddresses,
 		AddressPools:          s.AddressPools,
 		NodeName:              s.NodeName,
+		GatewayServices:       s.GatewayServices,
 		Backends: router.BackendSettings{
 			Outlier:   router.Outlier{Errors: s.OutlierErrors},
 			SlowStart: s.SlowStart,

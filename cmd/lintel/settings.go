@@ -23,6 +23,7 @@ type Settings struct {
 	GatewayClasses        []string // names; none means every class with our controller's name
 	IngressClasses        []string // likewise
 	WatchNamespaces       []string // none means all
+	GatewayServices       bool     // that clients in Kubernetes reach Gateways by
 	LeaderElection        bool     // of the replica that writes to the API server
 	LeaseName             string
 	LeaseNamespace        string // "" means the one that Lintel runs in

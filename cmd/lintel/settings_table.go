@@ -65,6 +65,8 @@ func objectSettings(s *Settings) []setting {
 			usage: "of our IngressClasses serve only those with these `names`"},
 		{name: "watch-namespaces", value: list(&s.WatchNamespaces, objectName),
 			usage: "watch only these `namespaces`; cluster-scoped objects are watched in any case"},
+		{name: "gateway-services", value: onOff(&s.GatewayServices, true),
+			usage: "make a Service for each Gateway, by which clients in Kubernetes reach it, with the labels and annotations of spec.infrastructure: `on|off`"},
 		{name: "leader-election", value: onOff(&s.LeaderElection, true),
 			usage: "of several replicas let one write statuses, elected by a Lease: `on|off`; all of them serve; off suits a single replica"},
 		{name: "lease-name", value: named(&s.LeaseName, "lintel"),

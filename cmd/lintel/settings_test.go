@@ -38,7 +38,7 @@ func TestSettingsDefaults(t *testing.T) {
 	}
 	want := Settings{
 		ControllerName: "lintel.dev/gateway-controller", IngressControllerName: "lintel.dev/ingress-controller",
-		LeaderElection: true, LeaseName: "lintel",
+		GatewayServices: true, LeaderElection: true, LeaseName: "lintel",
 		HTTPPort: 80, HTTPSPort: 443, HTTP3: true, AdminAddress: "127.0.0.1:9180",
 		LogLevel: "info", LogFormat: "json", AccessLog: true, AccessLogSample: 1,
 		DrainTimeout: 25 * time.Second, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 75 * time.Second,
