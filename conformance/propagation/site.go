@@ -93,7 +93,7 @@ func (s *site) serve(ctx context.Context) (port int32, err error) {
 			w.Header().Set(hostHeader, r.Host)
 		}),
 	}
-	go s.backend.Serve(listener) // until remove
+	go func() { _ = s.backend.Serve(listener) }() // until remove
 	return int32(netip.MustParseAddrPort(listener.Addr().String()).Port()), nil
 }
 
@@ -159,7 +159,7 @@ func (s *site) createRoute(ctx context.Context, route, host string) error {
 // remove ends the backend and deletes the namespace, and waits until it is gone.
 func (s *site) remove() error {
 	if s.backend != nil {
-		s.backend.Close()
+		_ = s.backend.Close()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
 	defer cancel()
