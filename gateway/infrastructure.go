@@ -89,7 +89,7 @@ func (g *boundGateway) ports() []InfrastructurePort {
 			protocol = corev1.ProtocolUDP
 		}
 		name := strings.ToLower(string(protocol)) + "-" + strconv.Itoa(int(l.Port))
-		found[name] = InfrastructurePort{Name: name, Protocol: protocol, Port: int32(l.Port)}
+		found[name] = InfrastructurePort{Name: name, Protocol: protocol, Port: l.Port}
 	}
 	names := slices.Sorted(maps.Keys(found))
 	ports := make([]InfrastructurePort, 0, len(names))

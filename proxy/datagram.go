@@ -95,7 +95,7 @@ func (d *datagramSocket) close() {
 	d.closed = true
 	close(d.closing)
 	if len(d.sessions) == 0 {
-		d.conn.Close()
+		_ = d.conn.Close()
 		return
 	}
 	for _, s := range d.sessions {
@@ -126,7 +126,7 @@ func (d *datagramSocket) run() {
 		d.mu.Unlock()
 		<-done
 	}
-	d.conn.Close()
+	_ = d.conn.Close()
 	reader.Wait()
 }
 

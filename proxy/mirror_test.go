@@ -73,15 +73,15 @@ func TestMirror(t *testing.T) {
 			want := <-main
 			for i, got := range []chan copied{gotA, gotB, gotC} {
 				select {
-				case copy := <-got:
+				case mirrored := <-got:
 					inner := ""
 					if i == 2 {
 						inner = "2"
 					}
-					h := copy.header
-					if copy.line != want.line || copy.body != sent || h.Get("X-Set") != "1" || h.Get("X-Remove") != "" || h.Get("X-Inner") != inner ||
+					h := mirrored.header
+					if mirrored.line != want.line || mirrored.body != sent || h.Get("X-Set") != "1" || h.Get("X-Remove") != "" || h.Get("X-Inner") != inner ||
 						h.Get("X-Request-Id") != want.header.Get("X-Request-Id") || h.Get("X-Forwarded-For") != want.header.Get("X-Forwarded-For") {
-						t.Errorf("mirror %d of %d bytes: %s, %d bytes, %v", i, size, copy.line, len(copy.body), h)
+						t.Errorf("mirror %d of %d bytes: %s, %d bytes, %v", i, size, mirrored.line, len(mirrored.body), h)
 					}
 				case <-time.After(10 * time.Second):
 					t.Fatalf("mirror %d of %d bytes: nothing", i, size)
@@ -138,8 +138,8 @@ func TestMirrorProtocols(t *testing.T) {
 		if res, body := g.do(req); res.StatusCode != 200 || body != "ok" {
 			t.Errorf("%d %q", res.StatusCode, body)
 		}
-		if copy := <-got; len(copy.body) != 100<<10 || copy.trailer != "end" {
-			t.Errorf("%s: %d bytes, trailer %q", copy.line, len(copy.body), copy.trailer)
+		if mirrored := <-got; len(mirrored.body) != 100<<10 || mirrored.trailer != "end" {
+			t.Errorf("%s: %d bytes, trailer %q", mirrored.line, len(mirrored.body), mirrored.trailer)
 		}
 	})
 }

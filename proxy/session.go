@@ -90,7 +90,7 @@ func (s *session) connect() bool {
 				s.conn, s.to = conn, endpoint
 				return true
 			}
-			conn.Close()
+			_ = conn.Close()
 		}
 		endpoint.Fail(time.Now())
 		tried = append(tried, endpoint)
@@ -146,7 +146,7 @@ func (s *session) send(p []byte) bool {
 // writeNow is what send does with the descriptor.
 func (s *session) writeNow(fd uintptr) bool {
 	for {
-		if _, s.outErr = syscall.Write(int(fd), s.out); s.outErr != syscall.EINTR {
+		if _, s.outErr = syscall.Write(int(fd), s.out); !errors.Is(s.outErr, syscall.EINTR) {
 			return true
 		}
 	}
@@ -194,7 +194,7 @@ func (s *session) run() {
 	s.socket.mu.Lock()
 	s.end(exchange.CauseNone)
 	s.socket.mu.Unlock()
-	s.conn.Close()
+	_ = s.conn.Close()
 	s.to.Release()
 	s.backend.Release()
 	stats.Sessions.Add(-1)
@@ -234,9 +234,9 @@ func (s *session) answer(fd uintptr) bool {
 		switch {
 		case err == nil:
 			s.reply((*buf)[:n])
-		case err == syscall.EAGAIN:
+		case errors.Is(err, syscall.EAGAIN):
 			return false
-		case err == syscall.EINTR:
+		case errors.Is(err, syscall.EINTR):
 		default:
 			s.refused()
 			return true

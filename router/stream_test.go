@@ -36,14 +36,14 @@ func naiveStream(hosts []HostRules, streams []StreamRules, socket, serverName st
 			consider(listener{host: h.ListenerHost, http: true})
 		}
 	}
-	any := false
+	streamed := false
 	for _, r := range streams {
 		if r.Socket == socket {
-			any = true
+			streamed = true
 			consider(listener{host: r.ListenerHost, streams: true, terminate: r.Terminate})
 		}
 	}
-	if !any {
+	if !streamed {
 		return StreamMatch{HTTP: true}
 	}
 	if best == nil {

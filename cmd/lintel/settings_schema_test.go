@@ -38,7 +38,7 @@ func TestChartSchemaIsCurrent(t *testing.T) {
 }
 
 // chartOwns are settings that the chart itself decides.
-var chartOwns = map[string]string{ //nolint:gochecknoglobals // A constant table.
+var chartOwns = map[string]string{
 	"manifests":    "the API server is where objects come from",
 	"kubeconfig":   "the Pod's service account is used",
 	"adminAddress": "the Pod's probes and its Services name the port",

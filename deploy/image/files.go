@@ -6,7 +6,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -72,7 +71,7 @@ func build(ctx context.Context, p oci.Platform) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make folder: %w", err)
 	}
-	defer os.RemoveAll(folder)
+	defer func() { _ = os.RemoveAll(folder) }()
 	path := filepath.Join(folder, "lintel")
 	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=auto", "-trimpath", "-ldflags=-s -w", "-o", path, "github.com/lintel-dev/lintel/cmd/lintel")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+p.OS, "GOARCH="+p.Architecture)
@@ -92,7 +91,7 @@ func writeRoot(ctx context.Context, folder string, p oci.Platform) error {
 	}
 	for _, f := range list {
 		path := filepath.Join(folder, f.Name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, f.Content, fs.FileMode(f.Mode))); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, f.Content, f.Mode)); err != nil {
 			return fmt.Errorf("write files of the image: %w", err)
 		}
 		if f.Capabilities == 0 {
