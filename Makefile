@@ -38,6 +38,7 @@ lint: ## formatting, vet, golangci-lint
 generate: ## files that are made from others
 	go test ./cmd/lintel -count=1 -run '^Test(ConfigurationPage|ChartSchema)IsCurrent$$' -write-page
 	go test ./deploy -count=1 -run '^TestRenderedFilesAreCurrent$$' -update
+	go test ./conformance -count=1 -run '^TestGatewayAPIPageIsCurrent$$' -write-page
 
 fuzz: ## each fuzz target for $(FUZZ_TIME)
 	@set -e; for package in $$(go list ./...); do \
