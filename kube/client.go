@@ -16,11 +16,11 @@ import (
 	gatewayclient "sigs.k8s.io/gateway-api/pkg/client/clientset/versioned/typed/apis/v1"
 )
 
-// The client's own request limits: room for a burst of status writes after a
-// start, while the API server's priority and fairness stays the real limit.
+// The client's own request limits: room for thousands of status writes within seconds
+// after a start, while the API server's priority and fairness stays the real limit.
 const (
-	clientQPS   = 50 // requests a second
-	clientBurst = 100
+	clientQPS   = 500 // requests a second
+	clientBurst = 1000
 )
 
 // Client returns how to reach the API server. kubeconfig is the path of a file;
