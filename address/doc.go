@@ -27,7 +27,7 @@
 // owner's kernel still answers they do not take over.
 //
 //	owner   beat ── beat ── †   kernel removes the address: ≤ 1.25 s after the last beat
-//	others                      deadAfter: 1.3 s after it, probes: 0.15 s, announcement
+//	others                      probes from 1.1 s after it on, announcement at 1.3 s
 //
 // So the local network itself, on which two owners would be seen, is what decides,
 // and not the Kubernetes API: addresses stay when the API server is away.

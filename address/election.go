@@ -20,8 +20,10 @@ const (
 	lifetime = time.Second
 	// frozen is when the kernel may have removed addresses that we still believe in.
 	frozen = 900 * time.Millisecond
-	// deadAfter is when a replica that is not heard no longer has its addresses.
-	deadAfter = 1300 * time.Millisecond
+	// deadAfter is when a replica that is not heard no longer has its addresses. Others
+	// begin to probe for them a little before, when it is in doubt.
+	deadAfter  = 1300 * time.Millisecond
+	doubtAfter = 1100 * time.Millisecond
 	// settled is how long a replica must have been heard before it gets addresses that
 	// another holds: one that starts again and again shall not move them.
 	settled = 5 * time.Second
@@ -40,7 +42,7 @@ const (
 	// rivalMemory is how long a host that was seen with our address is reported.
 	rivalMemory = 3 * defendInterval
 	// retryInterval is when an address that could not be taken is tried again;
-	// retrySoon where the other will surely be gone.
+	// retrySoon where another replica is about to take it, too.
 	retryInterval = 5 * time.Second
 	retrySoon     = 100 * time.Millisecond
 )
@@ -102,6 +104,7 @@ type entry struct {
 // peer is another replica that is heard.
 type peer struct {
 	since, heard time.Time
+	doubtful     bool // not heard for doubtAfter
 	host         mac
 	parts        map[uint8][]claim
 }
@@ -176,7 +179,7 @@ func (e *election) hear(h heartbeat, host mac, now time.Time) {
 		e.changed = true // so that it need not wait until it hears us
 		e.log.Info("replica for addresses is here", "replica", h.name)
 	}
-	p.heard, p.host = now, host
+	p.heard, p.doubtful, p.host = now, false, host
 	p.parts[h.part] = h.claims
 	for part := range p.parts {
 		if part >= h.parts {
@@ -193,15 +196,17 @@ func (e *election) sight(s sighting, now time.Time) {
 	}
 	switch entry.state {
 	case probing:
-		entry.state = conflicting
-		entry.rival = s.host
-		entry.reason = conflict(s.host)
-		entry.retry = now.Add(retryInterval)
-		if e.isReplica(s.host) || s.probe { // it will be gone, or we shall hear of it
-			entry.state, entry.reason = waiting, ""
+		if s.probe { // another is about to take it: we shall hear of it
+			e.wait(entry)
 			entry.retry = now.Add(retrySoon + jitter(e.name, s.addr))
 			return
 		}
+		if e.isReplica(s.host) { // its kernel still has the address
+			entry.probes, entry.next = 0, now.Add(probeInterval)
+			return
+		}
+		entry.state, entry.rival, entry.reason = conflicting, s.host, conflict(s.host)
+		entry.retry = now.Add(retryInterval)
 		e.changed = true
 		e.complain(s.addr, entry, entry.reason)
 	case holding:
@@ -275,6 +280,7 @@ func (e *election) leave() {
 // bury forgets replicas that are not heard any more.
 func (e *election) bury(now time.Time) {
 	for name, p := range e.peers {
+		p.doubtful = now.Sub(p.heard) > doubtAfter
 		if now.Sub(p.heard) > deadAfter {
 			delete(e.peers, name)
 			e.gone[p.host] = now.Add(retryInterval)
@@ -318,7 +324,7 @@ func (e *election) decide(addr netip.Addr, entry *entry, now time.Time) {
 	case waiting, conflicting, unable:
 		if entry.state != waiting && now.After(entry.retry) {
 			e.wait(entry)
-			winner, mine = e.winner(addr), e.winner(addr) == e.name
+			mine = e.winner(addr) == e.name
 		}
 		if entry.state == waiting && mine && holder == "" && e.heardAll(now) && !now.Before(entry.retry) {
 			entry.state, entry.probes, entry.next = probing, 0, now
@@ -333,7 +339,7 @@ func (e *election) decide(addr netip.Addr, entry *entry, now time.Time) {
 			e.medium.probe(addr)
 			entry.probes++
 			entry.next = now.Add(probeInterval)
-		default:
+		case !e.inDoubt(addr):
 			e.take(addr, entry, now)
 		}
 	case holding:
@@ -417,7 +423,7 @@ func (e *election) winner(addr netip.Addr) string {
 		consider(e.name, entry.state)
 	}
 	for name, p := range e.peers {
-		if c, ok := p.claim(addr); ok {
+		if c, ok := p.claim(addr); ok && !p.doubtful {
 			consider(name, c.state)
 		}
 	}
@@ -427,11 +433,21 @@ func (e *election) winner(addr netip.Addr) string {
 // holder returns another replica that has the address, or "".
 func (e *election) holder(addr netip.Addr) string {
 	for name, p := range e.peers {
-		if c, ok := p.claim(addr); ok && c.state == holding {
+		if c, ok := p.claim(addr); ok && c.state == holding && !p.doubtful {
 			return name
 		}
 	}
 	return ""
+}
+
+// inDoubt reports whether a replica had the address that may be dead.
+func (e *election) inDoubt(addr netip.Addr) bool {
+	for _, p := range e.peers {
+		if c, ok := p.claim(addr); ok && c.state == holding && p.doubtful {
+			return true
+		}
+	}
+	return false
 }
 
 // weight is the same on every replica.

@@ -198,10 +198,10 @@ type lease struct {
 
 func (l *lease) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
 	record, raw, err := l.Interface.Get(ctx)
-	if !apierrors.IsNotFound(err) {
-		l.say(err)
+	if apierrors.IsNotFound(err) { // it will be created
+		return record, raw, err
 	}
-	return record, raw, err
+	return record, raw, l.say(err)
 }
 
 func (l *lease) Create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
