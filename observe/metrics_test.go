@@ -27,8 +27,8 @@ func scrape(t *testing.T, m *Metrics, prefix string) []string {
 
 func wantLine(t *testing.T, m *Metrics, want string) {
 	t.Helper()
-	name, _, _ := strings.Cut(want, " ")
-	if lines := scrape(t, m, name); len(lines) != 1 || lines[0] != want {
+	series := want[:strings.LastIndexByte(want, ' ')]
+	if lines := scrape(t, m, series); len(lines) != 1 || lines[0] != want {
 		t.Errorf("got %q; want %q", lines, want)
 	}
 }
