@@ -79,6 +79,9 @@ func (c *mirror) give(p []byte) {
 func (c *mirror) close(trailers []h1.Field) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.ended { // there was no body, and the copy may have read so
+		return
+	}
 	c.ended, c.trailer = true, trailers
 	c.readable.notify()
 }
