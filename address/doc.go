@@ -21,13 +21,13 @@
 //
 // # Never two
 //
-// The kernel gets an address for a lifetime of one second, which every beat
-// renews. So it goes away without its owner, which may have crashed or be frozen.
-// The others wait for deadAfter, which is longer, and probe: as long as the old
+// The kernel gets an address for a lifetime of one second, which is renewed before
+// every other beat. So it goes away without its owner, which may have crashed or be
+// frozen. The others wait for deadAfter, which is longer, and probe: as long as the old
 // owner's kernel still answers they do not take over.
 //
 //	owner   beat ── beat ── †   kernel removes the address: ≤ 1.25 s after the last beat
-//	others                      probes from 1.1 s after it on, announcement at 1.3 s
+//	others                      probes from 1.1 s after it on, announcement at 1.4 s
 //
 // So the local network itself, on which two owners would be seen, is what decides,
 // and not the Kubernetes API: addresses stay when the API server is away.

@@ -12,9 +12,10 @@ import (
 )
 
 const (
-	// beatInterval is how often a replica is heard, and lifetimes are renewed: two
-	// beats may be lost or late.
-	beatInterval = 400 * time.Millisecond
+	// beatInterval is how often a replica is heard: some beats may be lost or late.
+	beatInterval = 200 * time.Millisecond
+	// renewInterval is how often lifetimes are renewed, just before a beat.
+	renewInterval = 2 * beatInterval
 	// lifetime is how long the kernel keeps an address that is not renewed; it counts
 	// in whole seconds and looks after a quarter of one more at most.
 	lifetime = time.Second
@@ -22,7 +23,7 @@ const (
 	frozen = 900 * time.Millisecond
 	// deadAfter is when a replica that is not heard no longer has its addresses. Others
 	// begin to probe for them a little before, when it is in doubt.
-	deadAfter  = 1300 * time.Millisecond
+	deadAfter  = 1400 * time.Millisecond
 	doubtAfter = 1100 * time.Millisecond
 	// settled is how long a replica must have been heard before it gets addresses that
 	// another holds: one that starts again and again shall not move them.
@@ -31,7 +32,7 @@ const (
 	// A host on a local network answers in milliseconds: so the pauses between probes
 	// are shorter than those of RFC 5227 (1 s), which was made for any link. Whoever
 	// missed all of them is noticed later by what it sends.
-	probeCount    = 3
+	probeCount    = 4
 	probeInterval = 50 * time.Millisecond
 	// Announcements: a burst after an address was taken, then for caches that missed it.
 	announceBurst    = 3
@@ -136,7 +137,8 @@ type election struct {
 	// listening is since when we hear the others without a gap.
 	listening time.Time
 	beaten    time.Time // the last beat
-	changed   bool      // the others should know at once
+	renewed   time.Time
+	changed   bool // the others should know at once
 }
 
 func newElection(m medium, name string, log *slog.Logger) *election {
@@ -180,6 +182,14 @@ func (e *election) hear(h heartbeat, host mac, now time.Time) {
 		e.log.Info("replica for addresses is here", "replica", h.name)
 	}
 	p.heard, p.doubtful, p.host = now, false, host
+	for _, entry := range e.entries {
+		if entry.rival == host { // no stranger, after all
+			entry.rival, entry.seen, entry.said = mac{}, time.Time{}, ""
+			if entry.state == conflicting {
+				e.wait(entry)
+			}
+		}
+	}
 	p.parts[h.part] = h.claims
 	for part := range p.parts {
 		if part >= h.parts {
@@ -295,6 +305,16 @@ func (e *election) bury(now time.Time) {
 }
 
 func (e *election) beat(now time.Time) {
+	if now.Sub(e.renewed) >= renewInterval {
+		e.renew(now)
+	}
+	e.beaten, e.changed = now, false
+	e.medium.beat(e.group, e.name, e.claims())
+}
+
+// renew keeps the kernel from removing what we have.
+func (e *election) renew(now time.Time) {
+	e.renewed = now
 	for addr, entry := range e.entries {
 		if entry.state != holding {
 			continue
@@ -303,8 +323,6 @@ func (e *election) beat(now time.Time) {
 			e.refuse(addr, entry, err, now)
 		}
 	}
-	e.beaten, e.changed = now, false
-	e.medium.beat(e.group, e.name, e.claims())
 }
 
 func (e *election) claims() []claim {
