@@ -4,7 +4,8 @@
 //
 //	announcer.go    what is wanted, and what became of it
 //	session.go      the loop on one interface: beats, frames, the link
-//	election.go     which replica holds which address
+//	election.go     what becomes of each address here
+//	peer.go         which other replicas there are, and which one shall hold an address
 //	heartbeat.go    the frame by which replicas know of each other
 //	arp.go          probes and announcements for IPv4 (RFC 5227)
 //	neighbor.go     the same for IPv6 (RFC 4861, RFC 4862)

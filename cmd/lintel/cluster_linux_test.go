@@ -60,6 +60,7 @@ func TestCluster(t *testing.T) {
 	c.awaitAnswer("https://shop.example.com/", "blue")
 	c.awaitAnswer("http://ingress.example.com/", "green")
 	c.awaitIngressAddress("site")
+	c.awaitServiceOf("web")
 	c.changeUnderLoad()
 
 	stop()
@@ -294,6 +295,22 @@ func (c *cluster) awaitIngressAddress(name string) {
 		c.must(err)
 		if len(i.Status.LoadBalancer.Ingress) != 1 || i.Status.LoadBalancer.Ingress[0].IP != "192.0.2.7" {
 			return fmt.Sprintf("%+v", i.Status)
+		}
+		return ""
+	})
+}
+
+// awaitServiceOf awaits the Service by which Pods reach a Gateway.
+func (c *cluster) awaitServiceOf(gateway string) {
+	c.await("Service of the Gateway has its address", func(ctx context.Context) string {
+		slices, err := c.core.DiscoveryV1().EndpointSlices("default").List(ctx, metav1.ListOptions{LabelSelector: gatewayv1.GatewayNameLabelKey + "=" + gateway})
+		c.must(err)
+		if len(slices.Items) != 1 || slices.Items[0].Endpoints[0].Addresses[0] != "192.0.2.7" {
+			return fmt.Sprintf("%+v", slices.Items)
+		}
+		service, err := c.core.CoreV1().Services("default").Get(ctx, slices.Items[0].Labels[discoveryv1.LabelServiceName], metav1.GetOptions{})
+		if err != nil || len(service.Spec.Ports) != 2 {
+			return fmt.Sprint(err, service)
 		}
 		return ""
 	})
