@@ -18,6 +18,8 @@ const (
 	lifetime = time.Second
 	// frozen is when the kernel may have removed addresses that we still believe in.
 	frozen = 900 * time.Millisecond
+	// maxNap is how long sockets surely keep what was not read.
+	maxNap = 3 * time.Second
 	// deadAfter is when a replica that is not heard no longer has its addresses. Others
 	// begin to probe for them a little before, when it is in doubt.
 	deadAfter  = 1400 * time.Millisecond
@@ -200,7 +202,7 @@ func (e *election) step(now time.Time) {
 		e.listening = now
 	}
 	if since := now.Sub(e.beaten); !e.beaten.IsZero() && since > frozen {
-		e.reset(now, fmt.Sprintf("this process stood still for %v", since.Round(time.Millisecond)))
+		e.wake(now, since)
 	}
 	e.bury(now)
 	for addr, entry := range e.entries {
@@ -209,6 +211,33 @@ func (e *election) step(now time.Time) {
 	if e.changed || now.Sub(e.beaten) >= beatInterval {
 		e.beat(now)
 	}
+}
+
+// wake is called when this process did nothing for a time: its addresses are others'
+// by now. What the others sent in the meantime is still to be read, unless it was long.
+func (e *election) wake(now time.Time, since time.Duration) {
+	why := fmt.Sprintf("this process stood still for %v", since.Round(time.Millisecond))
+	if since > maxNap {
+		e.reset(now, why)
+		return
+	}
+	for addr, entry := range e.entries {
+		if entry.state == holding || entry.state == probing {
+			e.giveUp(addr, entry, why)
+		}
+	}
+	heard := now.Add(2*beatInterval - deadAfter) // so long they have to be heard again
+	for _, p := range e.peers {
+		p.heard = later(p.heard, heard)
+	}
+	e.listening = later(e.listening, heard)
+}
+
+func later(x, y time.Time) time.Time {
+	if x.After(y) {
+		return x
+	}
+	return y
 }
 
 // reset gives everything up, and listens anew.

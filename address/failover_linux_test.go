@@ -54,9 +54,10 @@ func testFailOver(t *testing.T, addr string, signal syscall.Signal, outage time.
 		l.eventually("the first sees who has the address", func() bool { return nodes[first].answer(addr) == "" })
 		time.Sleep(3 * beatInterval) // nothing announces that nothing happens
 	}
-	longest, hosts := probed(), owners(watched())
-	t.Logf("longest outage %v", longest.Round(time.Millisecond))
-	if longest > outage {
+	longest, stall := probed()
+	hosts := owners(watched())
+	t.Logf("longest outage %v, the machine stood still for %v", longest.Round(time.Millisecond), stall.Round(time.Millisecond))
+	if longest > outage+5*stall { // there are five processes and a kernel to wait for
 		t.Errorf("clients were without an answer for %v", longest)
 	}
 	if want := []mac{nodes[first].host, nodes[second].host}; !slices.Equal(hosts, want) {

@@ -336,21 +336,33 @@ func owners(replies []reply) []mac {
 }
 
 // probing keeps connecting to an address until the function that it returns is called;
-// that returns the longest time without an answer.
-func (l *lan) probing(addr string) (stop func() time.Duration) {
+// that returns the longest time without an answer, and the longest in which this
+// machine did not get round to anything.
+func (l *lan) probing(addr string) (stop func() (outage, stall time.Duration)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	longest, last := time.Duration(0), time.Now()
+	var outage, stall time.Duration
 	running.Go(func() {
+		last := time.Now()
 		for ctx.Err() == nil {
 			if _, err := l.ask(addr); err == nil {
-				longest, last = max(longest, time.Since(last)), time.Now()
+				outage, last = max(outage, time.Since(last)), time.Now()
 			}
 		}
+		outage = max(outage, time.Since(last))
 	})
-	return func() time.Duration {
+	running.Go(func() {
+		const pause = 5 * time.Millisecond
+		tick := time.NewTicker(pause)
+		defer tick.Stop()
+		for last := time.Now(); ctx.Err() == nil; last = time.Now() {
+			<-tick.C
+			stall = max(stall, time.Since(last)-pause)
+		}
+	})
+	return func() (time.Duration, time.Duration) {
 		cancel()
 		running.Wait()
-		return longest
+		return outage, stall
 	}
 }

@@ -53,6 +53,7 @@ func (a *Announcer) follow(ctx context.Context, e *election, s *session, want Wa
 		if err != nil {
 			return want, err
 		}
+		s.drain(e)
 		now := time.Now()
 		if up != wasUp { // in between we heard nobody
 			e.reset(now, "the interface is down")
@@ -136,6 +137,18 @@ func (s *session) beat(group uint64, name string, claims []claim) {
 	}
 	for _, h := range heartbeats(group, name, claims) {
 		s.wire.send(heartbeatType, ethernet(broadcast(), s.wire.host, heartbeatType, h.encode()))
+	}
+}
+
+// drain reads what has come already: before it is known, nobody counts as dead.
+func (s *session) drain(e *election) {
+	for {
+		select {
+		case r := <-s.received():
+			r.tell(e)
+		default:
+			return
+		}
 	}
 }
 
