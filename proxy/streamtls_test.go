@@ -61,8 +61,8 @@ func TestTLSStreams(t *testing.T) {
 		if got := conn.ConnectionState().PeerCertificates[0]; !got.Equal(server.Certificate()) {
 			t.Error("the client has not met the endpoint itself")
 		}
-		_, _ = io.Copy(io.Discard, conn) // to close with something unread is to reset
-		conn.Close()
+		_, _ = io.Copy(io.Discard, conn) // to close with something unread is to reset,
+		conn.NetConn().Close()           // and so is to be told goodbye when one has closed
 		if x := g.observed(1); x.Protocol != "tls" || x.Host != "pass.test" || x.Route != "Route default/pass.test" || x.Cause != "" {
 			t.Errorf("observed %+v", x)
 		}
