@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -72,8 +73,8 @@ func TestHTTP3Heads(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g := newGateway(t, h3Mode, Settings{Limits: &limits})
-			reached := 0
-			g.route("/", httpBackend(t, func(http.ResponseWriter, *http.Request) { reached++ }))
+			var reached atomic.Int32
+			g.route("/", httpBackend(t, func(http.ResponseWriter, *http.Request) { reached.Add(1) }))
 			g.apply()
 			answer := g.dialH3().request(tt.head)
 			if tt.code == 1 { // one of the two refuses it
@@ -83,8 +84,8 @@ func TestHTTP3Heads(t *testing.T) {
 			} else if answer.status != tt.status || tt.status == "" && answer.code != tt.code {
 				t.Errorf("%+v", answer)
 			}
-			if want := tt.status == "200"; (reached > 0) != want {
-				t.Errorf("%d requests reached the upstream", reached)
+			if want := tt.status == "200"; (reached.Load() > 0) != want {
+				t.Errorf("%d requests reached the upstream", reached.Load())
 			}
 		})
 	}
