@@ -1,0 +1,98 @@
+package acme
+
+import (
+	"net/http"
+	"time"
+)
+
+// Issuer is an account at a CA, and the way in which names are proved to it.
+// It is read-only once given to [New].
+type Issuer struct {
+	// Name is how certificates refer to it.
+	Name string
+	// Directory is the URL of the CA's directory, https (RFC 8555 §7.1.1).
+	Directory string
+	// Email is the account's contact; "" for none.
+	Email string
+	// ExternalAccount binds the account to one that exists at the CA (RFC 8555
+	// §7.3.4); nil if the CA asks for none.
+	ExternalAccount *ExternalAccount
+	// PreferredChain is the common name of an issuer in the chain to choose among
+	// those that the CA offers; "", or one that no chain has, takes the CA's default.
+	PreferredChain string
+	// Profile is one of those in the CA's directory; "" for its default.
+	Profile string
+	// Roots are PEM certificates that the CA's server is trusted by, for a test or
+	// private CA; nil means the system's.
+	Roots []byte
+	// Durations tells that the CA takes a wanted end of validity (notAfter, RFC 8555
+	// §7.4). Let's Encrypt does not: it refuses such orders.
+	Durations bool
+	// Solver proves names: DNS01, HTTP01 or TLSALPN01.
+	Solver Solver
+}
+
+// ExternalAccount is a key that a CA gave out beside ACME. Key returns it as the CA
+// shows it, base64url without padding; it is called for each new account, by several
+// goroutines.
+type ExternalAccount struct {
+	ID  string
+	Key func() (string, error)
+}
+
+// Solver is DNS01, HTTP01 or TLSALPN01.
+type Solver interface{ challengeType() string }
+
+// DNS01 proves names by a TXT record at _acme-challenge.NAME (RFC 8555 §8.4), the
+// only way to get a wildcard. Where that name is an alias (CNAME), the record is
+// made where it leads to.
+type DNS01 struct {
+	// Provider makes the records: Cloudflare or RFC2136.
+	Provider Provider
+	// Resolvers are asked for zones and their servers, each host:port or host. Empty
+	// means public ones, since a resolver of the local network may see other records
+	// than the CA. One that answers with authority is also what propagation is
+	// checked with.
+	Resolvers []string
+	// PropagationTimeout is how long to wait until every server of the zone answers
+	// with the record; 0 means 2 minutes. An order that waited in vain is kept and
+	// taken up again later.
+	PropagationTimeout time.Duration
+}
+
+// HTTP01 proves names by an answer on port 80 (RFC 8555 §8.3).
+type HTTP01 struct{}
+
+// TLSALPN01 proves names by a certificate in a TLS handshake on port 443 (RFC 8737).
+type TLSALPN01 struct{}
+
+func (DNS01) challengeType() string     { return ChallengeDNS01 }
+func (HTTP01) challengeType() string    { return ChallengeHTTP01 }
+func (TLSALPN01) challengeType() string { return ChallengeTLSALPN01 }
+
+// Provider makes DNS records: Cloudflare or RFC2136. The functions that return
+// secrets are called anew for each order, by several goroutines, so that a new
+// secret is seen; a new one also ends the wait after a failure.
+type Provider interface{ secret() (string, error) }
+
+// Cloudflare makes records by Cloudflare's API.
+type Cloudflare struct {
+	// Token returns an API token that may read zones and edit their DNS.
+	Token func() (string, error)
+	// HTTPClient speaks to the API; nil means one with a timeout of 30 s.
+	HTTPClient *http.Client
+}
+
+// RFC2136 makes records by dynamic update, signed with TSIG (RFC 8945).
+type RFC2136 struct {
+	// Server is the primary of the zone, host:port or host; it is spoken to over TCP.
+	Server string
+	// KeyName and KeyAlgorithm name the key as the server does; "" for the
+	// algorithm means "hmac-sha256".
+	KeyName, KeyAlgorithm string
+	// Key returns the key in base64.
+	Key func() (string, error)
+}
+
+func (p Cloudflare) secret() (string, error) { return p.Token() }
+func (p RFC2136) secret() (string, error)    { return p.Key() }
