@@ -115,16 +115,16 @@ func (b *build) resolvePort(service *corev1.Service, p *corev1.ServicePort, use 
 	}
 	var policy *tlsPolicy
 	if use != usePassthrough && use != useUDP {
-		policy = b.tlsPolicyFor(name, p.Name)
+		var fault refFault
+		if policy, fault = b.tlsPolicyFor(service, p.Name); fault != (refFault{}) {
+			return nil, fault
+		}
 	}
 	if policy != nil && speaksTLS(p) {
 		protocol, why = insideTLS(use), ""
 	}
-	switch {
-	case why != "":
+	if why != "" {
 		return nil, unsupported("port %d of Service %s has appProtocol %q, %s", p.Port, name, *p.AppProtocol, why)
-	case policy != nil && policy.tls == nil:
-		return nil, policy.fault(name)
 	}
 	settings := b.Settings.Backends
 	settings.Protocol = protocol

@@ -140,15 +140,46 @@ func (b *build) tlsPolicyAuthorities(p *tlsPolicy) []*authorities {
 	return trusted
 }
 
-// tlsPolicyFor returns the policy that counts for a port of a Service, or nil.
-func (b *build) tlsPolicyFor(service types.NamespacedName, port string) *tlsPolicy {
-	targets := b.tlsTargets[service]
-	for _, name := range []string{port, ""} {
-		if policies := targets[name]; len(policies) > 0 {
-			return policies[0]
+// tlsPolicyFor returns the policy that counts for a port of a Service, or nil. The fault
+// says why the port cannot be spoken to: of a policy for a port that the Service does not
+// have nobody knows which it is meant for, and no port without a policy of its own may be
+// the one that gets in the clear what was meant to be secret (GEP-1897 forbids it for
+// policies that are not valid).
+func (b *build) tlsPolicyFor(service *corev1.Service, port string) (*tlsPolicy, refFault) {
+	name := nameOf(service)
+	targets := b.tlsTargets[name]
+	for _, n := range []string{port, ""} {
+		if policies := targets[n]; len(policies) > 0 {
+			if p := policies[0]; p.tls == nil {
+				return nil, p.fault(name, p.accepted.message)
+			}
+			return policies[0], refFault{}
+		}
+	}
+	for _, n := range slices.Sorted(maps.Keys(targets)) {
+		if !hasPort(service, n) {
+			return nil, targets[n][0].fault(name, noSuchPort(service, n).message)
+		}
+	}
+	return nil, refFault{}
+}
+
+func hasPort(service *corev1.Service, name string) bool { return portNamed(service, name) != nil }
+
+// portNamed returns a port of a Service, or nil.
+func portNamed(service *corev1.Service, name string) *corev1.ServicePort {
+	for i := range service.Spec.Ports {
+		if p := &service.Spec.Ports[i]; p.Name == name {
+			return p
 		}
 	}
 	return nil
+}
+
+// noSuchPort is what becomes of a policy for a port that the Service does not have.
+func noSuchPort(service *corev1.Service, name string) condition {
+	return falsity(gatewayv1.PolicyConditionAccepted, gatewayv1.PolicyReasonTargetNotFound,
+		fmt.Sprintf("spec.targetRefs: Service %s has no port named %q; it has %s", nameOf(service), name, portList(service)))
 }
 
 // secure puts what the policy wants into the settings of a Backend, whose Protocol says
@@ -165,8 +196,8 @@ func (p *tlsPolicy) secure(settings *router.BackendSettings, use string) {
 }
 
 // fault is why a Service that the policy is for cannot be spoken to.
-func (p *tlsPolicy) fault(service types.NamespacedName) refFault {
-	return refFault{reasonInvalidTLSPolicy, fmt.Sprintf("%s, which is for Service %s, cannot be followed: %s", p.ref, service, p.accepted.message)}
+func (p *tlsPolicy) fault(service types.NamespacedName, why string) refFault {
+	return refFault{reasonInvalidTLSPolicy, fmt.Sprintf("%s, which is for Service %s, cannot be followed: %s", p.ref, service, why)}
 }
 
 // bindTLSPolicies finds the Gateways that the policies have to do with.
@@ -183,7 +214,11 @@ func (b *build) bindTLSPolicies(routes []*boundRoute) {
 				continue
 			}
 			for _, l := range r.listeners {
-				if l.streamUse() != usePassthrough && l.streamUse() != useUDP {
+				switch l.streamUse() {
+				case usePassthrough:
+				case useUDP:
+					targets.bindDatagrams(service, l.gateway.ref)
+				default:
 					targets.bind(service, refs[i].port, l.gateway.ref)
 				}
 			}
@@ -193,23 +228,63 @@ func (b *build) bindTLSPolicies(routes []*boundRoute) {
 
 // bind notes that Routes of a Gateway use a port of the Service.
 func (targets tlsTargets) bind(service *corev1.Service, port int32, gateway ObjectRef) {
-	i := slices.IndexFunc(service.Spec.Ports, func(p corev1.ServicePort) bool { return p.Port == port })
+	targets.bindDatagrams(service, gateway)
+	i := slices.IndexFunc(service.Spec.Ports, func(p corev1.ServicePort) bool { return p.Port == port && p.Protocol != corev1.ProtocolUDP })
 	for name, policies := range targets {
-		exists := slices.ContainsFunc(service.Spec.Ports, func(p corev1.ServicePort) bool { return p.Name == name })
 		switch {
-		case name != "" && !exists:
+		case onlyDatagrams(service, name):
+		case name != "" && !hasPort(service, name):
 			for _, p := range policies {
-				p.bind(gateway, falsity(gatewayv1.PolicyConditionAccepted, gatewayv1.PolicyReasonTargetNotFound,
-					fmt.Sprintf("spec.targetRefs: Service %s has no port named %q; it has %s", nameOf(service), name, portList(service))))
+				p.bind(gateway, noSuchPort(service, name))
 			}
 		case name == "" || i >= 0 && service.Spec.Ports[i].Name == name:
-			policies[0].bind(gateway, policies[0].accepted)
+			policies[0].bind(gateway, besideDatagrams(policies[0].accepted, service, name))
 			for _, p := range policies[1:] {
 				p.bind(gateway, falsity(gatewayv1.PolicyConditionAccepted, gatewayv1.PolicyReasonConflicted,
 					fmt.Sprintf("spec.targetRefs: %s, which is older, is for Service %s already", policies[0].ref, nameOf(service))))
 			}
 		}
 	}
+}
+
+// bindDatagrams refuses the policies that are for UDP alone, over which there is no TLS.
+func (targets tlsTargets) bindDatagrams(service *corev1.Service, gateway ObjectRef) {
+	for name, policies := range targets {
+		if !onlyDatagrams(service, name) {
+			continue
+		}
+		what := fmt.Sprintf("Service %s", nameOf(service))
+		if name != "" {
+			what = fmt.Sprintf("port %q of %s", name, what)
+		}
+		for _, p := range policies {
+			p.bind(gateway, falsity(gatewayv1.PolicyConditionAccepted, gatewayv1.PolicyReasonInvalid,
+				fmt.Sprintf("spec.targetRefs: %s is for UDP, and there is TLS over TCP alone", what)))
+		}
+	}
+}
+
+// onlyDatagrams reports whether what a policy is for, a port or with "" all, is UDP.
+func onlyDatagrams(service *corev1.Service, name string) bool {
+	isUDP := func(p *corev1.ServicePort) bool { return p.Protocol == corev1.ProtocolUDP }
+	if name != "" {
+		p := portNamed(service, name)
+		return p != nil && isUDP(p)
+	}
+	for i := range service.Spec.Ports {
+		if !isUDP(&service.Spec.Ports[i]) {
+			return false
+		}
+	}
+	return len(service.Spec.Ports) > 0
+}
+
+// besideDatagrams adds to the condition of a policy for all ports that some are UDP.
+func besideDatagrams(accepted condition, service *corev1.Service, name string) condition {
+	if name == "" && accepted.status == metav1.ConditionTrue && slices.ContainsFunc(service.Spec.Ports, func(p corev1.ServicePort) bool { return p.Protocol == corev1.ProtocolUDP }) {
+		accepted.message += fmt.Sprintf("; without effect on the UDP ports of Service %s", nameOf(service))
+	}
+	return accepted
 }
 
 // bind notes what becomes of the policy at a Gateway. Of several targets there, one that
