@@ -304,7 +304,7 @@ func (b *build) tlsPolicyStatuses() {
 	}
 	for _, p := range b.tlsPolicies {
 		status := &PolicyStatus{}
-		for _, g := range slices.SortedFunc(maps.Keys(p.ancestors), ObjectRef.compare) {
+		for _, g := range b.shownAncestors(p) {
 			accepted := p.ancestors[g]
 			b.reportTLSPolicy(p, accepted)
 			status.Ancestors = append(status.Ancestors, gatewayv1.PolicyAncestorStatus{
@@ -320,6 +320,25 @@ func (b *build) tlsPolicyStatuses() {
 			b.addStatus(&Status{Object: p.ref, UID: p.UID, Generation: p.Generation, Policy: status})
 		}
 	}
+}
+
+// shownAncestors are the Gateways that the policy's status has room for.
+func (b *build) shownAncestors(p *tlsPolicy) []ObjectRef {
+	room, ours := maxAncestors, make(map[ObjectRef]bool)
+	for i := range p.Status.Ancestors {
+		if a := &p.Status.Ancestors[i]; string(a.ControllerName) == b.Settings.ControllerName {
+			ours[ObjectRef{valueOr(a.AncestorRef.Kind, kindGateway), valueOr(a.AncestorRef.Namespace, p.Namespace), string(a.AncestorRef.Name)}] = true
+		} else {
+			room--
+		}
+	}
+	shown, left := fit(slices.SortedFunc(maps.Keys(p.ancestors), ObjectRef.compare), room, func(g ObjectRef) bool { return ours[g] })
+	names := make([]string, len(left))
+	for i, g := range left {
+		names[i] = g.String()
+	}
+	b.reportFull(p.ref, "status.ancestors", maxAncestors, names)
+	return shown
 }
 
 // reportTLSPolicy reports what is wrong with a policy, once for all Gateways.

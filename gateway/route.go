@@ -168,7 +168,7 @@ func (o routeOutcome) equal(x routeOutcome) bool {
 }
 
 func (b *build) routeStatus(r *boundRoute) {
-	outcome := routeOutcome{parents: r.parents, resolved: r.resolved, partial: r.partial(), shadowed: b.shadowedCondition(r.ref)}
+	outcome := routeOutcome{parents: b.shownParents(r), resolved: r.resolved, partial: r.partial(), shadowed: b.shadowedCondition(r.ref)}
 	if was := b.was.statuses[r.ref]; was != nil && was.UID == r.GetUID() && was.Generation == r.GetGeneration() && outcome.equal(r.memo.outcome) {
 		b.memo.statuses[r.ref] = was
 		b.plan.Statuses = append(b.plan.Statuses, was)
@@ -190,6 +190,34 @@ func (b *build) routeStatus(r *boundRoute) {
 		})
 	}
 	b.addStatus(&Status{Object: r.ref, UID: r.GetUID(), Generation: r.GetGeneration(), Route: status})
+}
+
+// shownParents are the parents that the Route's status has room for.
+func (b *build) shownParents(r *boundRoute) []boundParent {
+	room, ours := maxParents, []gatewayv1.ParentReference(nil)
+	for i := range r.status {
+		if string(r.status[i].ControllerName) == b.Settings.ControllerName {
+			ours = append(ours, r.status[i].ParentRef)
+		} else {
+			room--
+		}
+	}
+	shown, left := fit(r.parents, room, func(p boundParent) bool {
+		return slices.ContainsFunc(ours, func(o gatewayv1.ParentReference) bool { return sameParent(&o, &r.parentRefs[p.index]) })
+	})
+	fields := make([]string, len(left))
+	for i, p := range left {
+		fields[i] = parentField(p.index)
+	}
+	b.reportFull(r.ref, "status.parents", maxParents, fields)
+	return shown
+}
+
+// sameParent reports whether two references of one object are the same.
+func sameParent(x, y *gatewayv1.ParentReference) bool {
+	return valueOr(x.Group, groupGateway) == valueOr(y.Group, groupGateway) && valueOr(x.Kind, kindGateway) == valueOr(y.Kind, kindGateway) &&
+		valueOr(x.Namespace, "") == valueOr(y.Namespace, "") && x.Name == y.Name && valueOr(x.SectionName, "") == valueOr(y.SectionName, "") &&
+		(x.Port == nil) == (y.Port == nil) && (x.Port == nil || *x.Port == *y.Port)
 }
 
 // partial is the PartiallyInvalid condition, zero when every rule is valid. If

@@ -43,20 +43,9 @@ func (m merger) gatewayClass(current *gatewayv1.GatewayClass, want *gatewayv1.Ga
 }
 
 func (m merger) gateway(current *gatewayv1.Gateway, want *gatewayv1.GatewayStatus) statusFields {
-	listeners := make([]gatewayv1.ListenerStatus, len(want.Listeners))
-	for i, l := range want.Listeners {
-		listeners[i] = l
-		var was []metav1.Condition
-		for _, c := range current.Status.Listeners {
-			if c.Name == l.Name {
-				was = c.Conditions
-			}
-		}
-		listeners[i].Conditions = m.conditions(was, l.Conditions, listenerConditions())
-	}
 	f := statusFields{}
 	f.set("conditions", current.Status.Conditions, m.conditions(current.Status.Conditions, want.Conditions, gatewayConditions()))
-	f.set("listeners", current.Status.Listeners, listeners)
+	f.set("listeners", current.Status.Listeners, mergeListeners(m, current.Status.Listeners, want.Listeners))
 	f.set("addresses", current.Status.Addresses, want.Addresses)
 	if want.AttachedListenerSets != nil {
 		f.set("attachedListenerSets", current.Status.AttachedListenerSets, want.AttachedListenerSets)
@@ -65,21 +54,33 @@ func (m merger) gateway(current *gatewayv1.Gateway, want *gatewayv1.GatewayStatu
 }
 
 func (m merger) listenerSet(current *gatewayv1.ListenerSet, want *gatewayv1.ListenerSetStatus) statusFields {
-	listeners := make([]gatewayv1.ListenerEntryStatus, len(want.Listeners))
-	for i, l := range want.Listeners {
-		listeners[i] = l
+	f := statusFields{}
+	f.set("conditions", current.Status.Conditions, m.conditions(current.Status.Conditions, want.Conditions, listenerSetConditions()))
+	f.set("listeners", current.Status.Listeners, mergeListeners(m, current.Status.Listeners, want.Listeners))
+	return f
+}
+
+// listenerStatus is the status of a Listener of a Gateway or of a ListenerSet, which have
+// the same fields.
+type listenerStatus interface {
+	gatewayv1.ListenerStatus | gatewayv1.ListenerEntryStatus
+}
+
+// mergeListeners merges the conditions of the Listeners of one name.
+func mergeListeners[L listenerStatus](m merger, current, want []L) []L {
+	listeners := make([]L, len(want))
+	for i := range want {
+		l := gatewayv1.ListenerStatus(want[i])
 		var was []metav1.Condition
-		for _, c := range current.Status.Listeners {
-			if c.Name == l.Name {
+		for _, c := range current {
+			if c := gatewayv1.ListenerStatus(c); c.Name == l.Name {
 				was = c.Conditions
 			}
 		}
-		listeners[i].Conditions = m.conditions(was, l.Conditions, listenerConditions())
+		l.Conditions = m.conditions(was, l.Conditions, listenerConditions())
+		listeners[i] = L(l)
 	}
-	f := statusFields{}
-	f.set("conditions", current.Status.Conditions, m.conditions(current.Status.Conditions, want.Conditions, listenerSetConditions()))
-	f.set("listeners", current.Status.Listeners, listeners)
-	return f
+	return listeners
 }
 
 // routeObject is the part that all kinds of Routes have in common.
@@ -89,43 +90,92 @@ type routeObject struct {
 	parents    []gatewayv1.RouteParentStatus
 }
 
-// route puts our wanted entries in the place of those with the same parentRef.
-// Entries of other controllers stay as they are, and so do those that another
-// instance of ours may have written.
+// policyObject is the part that all kinds of policies have in common.
+type policyObject struct {
+	namespace string
+	ancestors []gatewayv1.PolicyAncestorStatus
+}
+
+// The limits of RouteStatus.parents and PolicyStatus.ancestors: the API server takes no
+// status with more.
+const (
+	maxParents   = 32
+	maxAncestors = 16
+)
+
 func (m merger) route(current routeObject, want *gateway.RouteStatus) statusFields {
-	parents := []gatewayv1.RouteParentStatus{} // may be empty, but not null
-	done := make([]bool, len(want.Parents))
-	for _, p := range current.parents {
-		i := slices.IndexFunc(want.Parents, func(w gatewayv1.RouteParentStatus) bool { return sameParent(w.ParentRef, p.ParentRef) })
-		switch {
-		case p.ControllerName != m.controller:
-			parents = append(parents, p)
-		case i < 0 && m.isSiblingsEntry(current, p):
-			parents = append(parents, p)
-		case i >= 0 && !done[i]:
-			done[i] = true
-			parents = append(parents, m.routeParent(p.Conditions, want.Parents[i]))
-		}
-	}
-	for i, p := range want.Parents {
-		if !done[i] {
-			parents = append(parents, m.routeParent(nil, p))
-		}
-	}
 	f := statusFields{}
-	f.set("parents", current.parents, parents)
+	f.set("parents", current.parents, mergeEntries(m, current.parents, want.Parents, entryKind[gatewayv1.RouteParentStatus]{
+		part: func(p *gatewayv1.RouteParentStatus) entry { return entry{&p.ParentRef, p.ControllerName, &p.Conditions} },
+		own:  routeConditions(), limit: maxParents,
+		isSiblings: func(p *gatewayv1.RouteParentStatus) bool { return m.isSiblingsEntry(current, p) },
+	}))
 	return f
 }
 
-func (m merger) routeParent(current []metav1.Condition, want gatewayv1.RouteParentStatus) gatewayv1.RouteParentStatus {
-	want.ParentRef = withDefaults(want.ParentRef)
-	want.Conditions = m.conditions(current, want.Conditions, routeConditions())
-	return want
+func (m merger) policy(current policyObject, want *gateway.PolicyStatus) statusFields {
+	f := statusFields{}
+	f.set("ancestors", current.ancestors, mergeEntries(m, current.ancestors, want.Ancestors, entryKind[gatewayv1.PolicyAncestorStatus]{
+		part: func(a *gatewayv1.PolicyAncestorStatus) entry { return entry{&a.AncestorRef, a.ControllerName, &a.Conditions} },
+		own:  policyConditions(), limit: maxAncestors,
+		isSiblings: func(a *gatewayv1.PolicyAncestorStatus) bool { return m.isSiblingsRef(a.AncestorRef, current.namespace) },
+	}))
+	return f
+}
+
+// entry is what one of the entries of a status, of which several controllers write, says
+// of one parent of a Route, or ancestor of a policy.
+type entry struct {
+	ref        *gatewayv1.ParentReference
+	controller gatewayv1.GatewayController
+	conditions *[]metav1.Condition
+}
+
+// entryKind is how entries of one kind are merged.
+type entryKind[T any] struct {
+	part  func(*T) entry
+	own   []string // types of condition
+	limit int
+	// isSiblings reports an entry under our controller name that is not wanted here, but
+	// may be elsewhere.
+	isSiblings func(*T) bool
+}
+
+// mergeEntries puts our wanted entries in the place of those with the same reference.
+// Entries of other controllers stay as they are, and so do those that another instance of
+// ours may have written. Those of ours that there is no room for are left out.
+func mergeEntries[T any](m merger, current, want []T, kind entryKind[T]) []T {
+	merged := []T{} // may be empty, but not null
+	done := make([]bool, len(want))
+	add := func(i int, was []metav1.Condition) {
+		done[i] = true
+		e := want[i]
+		part := kind.part(&e)
+		*part.ref = withDefaults(*part.ref)
+		*part.conditions = m.conditions(was, *part.conditions, kind.own)
+		merged = append(merged, e)
+	}
+	for c := range current {
+		was := kind.part(&current[c])
+		i := slices.IndexFunc(want, func(w T) bool { return sameParent(*kind.part(&w).ref, *was.ref) })
+		switch {
+		case was.controller != m.controller, i < 0 && kind.isSiblings(&current[c]):
+			merged = append(merged, current[c])
+		case i >= 0 && !done[i]:
+			add(i, *was.conditions)
+		}
+	}
+	for i := range want {
+		if !done[i] && len(merged) < kind.limit {
+			add(i, nil)
+		}
+	}
+	return merged
 }
 
 // isSiblingsEntry reports an entry under our controller name that is not wanted here,
 // but may be elsewhere: the Route still names that parent, and it is a sibling's.
-func (m merger) isSiblingsEntry(r routeObject, p gatewayv1.RouteParentStatus) bool {
+func (m merger) isSiblingsEntry(r routeObject, p *gatewayv1.RouteParentStatus) bool {
 	named := slices.ContainsFunc(r.parentRefs, func(s gatewayv1.ParentReference) bool { return sameParent(s, p.ParentRef) })
 	return named && m.isSiblingsRef(p.ParentRef, r.namespace)
 }
@@ -141,48 +191,6 @@ func (m merger) isSiblingsRef(ref gatewayv1.ParentReference, namespace string) b
 		namespace = string(*ref.Namespace)
 	}
 	return m.isSiblings(gateway.ObjectRef{Kind: string(*ref.Kind), Namespace: namespace, Name: string(ref.Name)})
-}
-
-// maxAncestors is the limit of PolicyStatus.ancestors.
-const maxAncestors = 16
-
-// policyObject is the part that all kinds of policies have in common.
-type policyObject struct {
-	namespace string
-	ancestors []gatewayv1.PolicyAncestorStatus
-}
-
-// policy does with the entries of ancestors what route does with those of parents. Those
-// of ours that there is no room for are left out.
-func (m merger) policy(current policyObject, want *gateway.PolicyStatus) statusFields {
-	ancestors := []gatewayv1.PolicyAncestorStatus{}
-	done := make([]bool, len(want.Ancestors))
-	for _, a := range current.ancestors {
-		i := slices.IndexFunc(want.Ancestors, func(w gatewayv1.PolicyAncestorStatus) bool { return sameParent(w.AncestorRef, a.AncestorRef) })
-		switch {
-		case a.ControllerName != m.controller:
-			ancestors = append(ancestors, a)
-		case i < 0 && m.isSiblingsRef(a.AncestorRef, current.namespace):
-			ancestors = append(ancestors, a)
-		case i >= 0 && !done[i]:
-			done[i] = true
-			ancestors = append(ancestors, m.policyAncestor(a.Conditions, want.Ancestors[i]))
-		}
-	}
-	for i, a := range want.Ancestors {
-		if !done[i] && len(ancestors) < maxAncestors {
-			ancestors = append(ancestors, m.policyAncestor(nil, a))
-		}
-	}
-	f := statusFields{}
-	f.set("ancestors", current.ancestors, ancestors)
-	return f
-}
-
-func (m merger) policyAncestor(current []metav1.Condition, want gatewayv1.PolicyAncestorStatus) gatewayv1.PolicyAncestorStatus {
-	want.AncestorRef = withDefaults(want.AncestorRef)
-	want.Conditions = m.conditions(current, want.Conditions, policyConditions())
-	return want
 }
 
 func (m merger) ingress(current *networkingv1.Ingress, want *networkingv1.IngressLoadBalancerStatus) statusFields {
