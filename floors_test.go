@@ -46,10 +46,11 @@ func mayImport() map[string][]string {
 	}
 }
 
-// testsMayImport adds what only tests need: the API server, and what is compared
-// with it.
+// testsMayImport adds what only tests need: the real parts that they run against,
+// and what is compared with them.
 func testsMayImport() map[string][]string {
-	return map[string][]string{"kube": {"conformance/cluster"}, "cmd": {"conformance/cluster"}, "conformance": {"manifest"}}
+	parts := []string{"conformance"}
+	return map[string][]string{"kube": parts, "cmd": parts, "tls": parts, "tunnel": parts, "externaldns": parts, "conformance": {"manifest"}}
 }
 
 // goPackage is what `go list -json` says of a package.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -18,6 +17,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/lintel-dev/lintel/conformance/cluster/binary"
+	"github.com/lintel-dev/lintel/conformance/process"
 )
 
 const (
@@ -50,10 +50,10 @@ type ControlPlane struct {
 	Kubeconfig string
 
 	dir       string
-	attach    attachment
+	attach    process.Attachment
 	ca        *authority
-	server    string     // URL
-	processes []*process // in the order in which they were started
+	server    string             // URL
+	processes []*process.Process // in the order in which they were started
 }
 
 // Start builds the programs unless they are cached, starts them, and returns when
@@ -105,13 +105,13 @@ func buildPrograms(ctx context.Context, log *slog.Logger) (programs, error) {
 
 // startOnce leaves nothing behind when it fails.
 func startOnce(ctx context.Context, o Options, p programs) (*ControlPlane, error) {
-	dir, attach := o.Dir, detached
+	dir, attach := o.Dir, process.Detached
 	if dir == "" {
 		temporary, err := os.MkdirTemp("", "lintel-controlplane-")
 		if err != nil {
 			return nil, fmt.Errorf("make folder: %w", err)
 		}
-		dir, attach = temporary, attached
+		dir, attach = temporary, process.Attached
 	} else if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make folder: %w", err)
 	}
@@ -123,7 +123,7 @@ func startOnce(ctx context.Context, o Options, p programs) (*ControlPlane, error
 }
 
 func (c *ControlPlane) start(ctx context.Context, p programs, address netip.AddrPort) error {
-	ports, err := freePorts(ctx, 3)
+	ports, err := process.FreePorts(ctx, 3)
 	if err != nil {
 		return err
 	}
@@ -166,12 +166,14 @@ const ServiceNetwork = "10.96.0.0/16"
 
 // Run starts a program that ends with the others. Its output goes to NAME.log.
 func (c *ControlPlane) Run(name, path string, args ...string) error {
-	p, err := start(name, path, filepath.Join(c.dir, name+".log"), c.attach, args...)
+	p, err := process.Start(process.Program{
+		Name: name, Path: path, Args: args, Log: filepath.Join(c.dir, name+".log"), Attach: c.attach,
+	})
 	if err != nil {
 		return err
 	}
 	c.processes = append(c.processes, p)
-	if c.attach == detached {
+	if c.attach == process.Detached {
 		return writePids(c.dir, c.processes)
 	}
 	return nil
@@ -197,25 +199,10 @@ func (c *ControlPlane) configure() error {
 // Stop ends the processes and removes their files.
 func (c *ControlPlane) Stop() error {
 	for i := len(c.processes) - 1; i >= 0; i-- {
-		c.processes[i].stop()
+		c.processes[i].Stop()
 	}
 	if err := os.RemoveAll(c.dir); err != nil {
 		return fmt.Errorf("remove files: %w", err)
 	}
 	return nil
-}
-
-// freePorts returns n different ports that nobody listens on now.
-func freePorts(ctx context.Context, n int) ([]uint16, error) {
-	var ports []uint16
-	var config net.ListenConfig
-	for range n {
-		l, err := config.Listen(ctx, "tcp4", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("find free port: %w", err)
-		}
-		defer l.Close() // after the last, so that they differ
-		ports = append(ports, l.Addr().(*net.TCPAddr).AddrPort().Port())
-	}
-	return ports, nil
 }

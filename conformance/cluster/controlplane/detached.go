@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/lintel-dev/lintel/conformance/process"
 )
 
 // pidFile lists the processes of a detached control plane, one "PID NAME" a line.
@@ -21,10 +23,10 @@ const (
 	endPoll    = 10 * time.Millisecond
 )
 
-func writePids(dir string, processes []*process) error {
+func writePids(dir string, processes []*process.Process) error {
 	var b strings.Builder
 	for _, p := range processes {
-		fmt.Fprintln(&b, p.cmd.Process.Pid, p.name)
+		fmt.Fprintln(&b, p.ID(), p.Name())
 	}
 	if err := os.WriteFile(filepath.Join(dir, pidFile), []byte(b.String()), 0o600); err != nil {
 		return fmt.Errorf("write process ids: %w", err)

@@ -38,8 +38,8 @@ func (c *ControlPlane) Poll(ctx context.Context, doing string, try func() error)
 		}
 		for _, p := range c.processes {
 			select {
-			case <-p.done:
-				return fmt.Errorf("%s: %w", doing, p.failure())
+			case <-p.Done():
+				return fmt.Errorf("%s: %w", doing, p.Failure())
 			default:
 			}
 		}

@@ -1,10 +1,10 @@
-package controlplane
+package process
 
 import "syscall"
 
-func (a attachment) attributes() *syscall.SysProcAttr {
+func (a Attachment) attributes() *syscall.SysProcAttr {
 	s := &syscall.SysProcAttr{Setpgid: true}
-	if a == attached {
+	if a == Attached {
 		s.Pdeathsig = syscall.SIGKILL
 	}
 	return s
