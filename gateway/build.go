@@ -99,6 +99,7 @@ func (b *build) run() {
 	routes := b.bindRoutes()
 	b.bindTLSPolicies(routes)
 	b.findShadowed()
+	b.checkServices()
 	b.compile()
 	b.statuses(routes, ingresses)
 	b.tlsPolicyStatuses()

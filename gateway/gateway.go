@@ -46,6 +46,7 @@ func (b *build) bindGateways() {
 			continue
 		}
 		bound := &boundGateway{Gateway: g, listenerOwner: listenerOwner{ref: ref, generation: g.Generation}}
+		b.checkAnnotations(ref, g)
 		b.acceptGateway(bound, accepted)
 		b.resolveClientCertificate(bound)
 		b.gateways = append(b.gateways, bound)

@@ -118,6 +118,5 @@ const (
 	kindService      = "Service"
 	kindSecret       = "Secret"
 
-	annotationIngressClass  = "kubernetes.io/ingress.class"
-	annotationProxyProtocol = "lintel.dev/proxy-protocol"
+	annotationIngressClass = "kubernetes.io/ingress.class"
 )

@@ -43,6 +43,7 @@ func (b *build) bindIngresses() []*networkingv1.Ingress {
 		switch class := ingressClass(i); {
 		case b.ingressClasses[class], class == "" && b.defaultIngress:
 			ours = append(ours, i)
+			b.checkAnnotations(ingressRef(i), i)
 		default:
 			b.unclaimedClass(ingressRef(i), "spec.ingressClassName", class)
 		}

@@ -36,6 +36,7 @@ func (b *build) bindListenerSets() {
 			}
 			b.report(*bound.refused)
 		}
+		b.checkAnnotations(ref, s)
 		g.sets = append(g.sets, bound)
 		b.owners[ref] = &bound.listenerOwner
 		for i := range s.Spec.Listeners {

@@ -130,6 +130,7 @@ func (b *build) bindRoutes() []*boundRoute {
 			b.releaseRoute(r)
 			continue
 		}
+		b.checkAnnotations(r.ref, r)
 		for _, p := range r.memo.parsed.invalid {
 			b.report(p)
 		}
