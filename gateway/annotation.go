@@ -22,6 +22,7 @@ const annotationProxyProtocol = annotationPrefix + "proxy-protocol"
 func annotationKinds() map[string][]string {
 	return map[string][]string{
 		annotationProxyProtocol: {kindService},
+		annotationIssuer:        {kindGateway, kindListenerSet, kindIngress},
 	}
 }
 

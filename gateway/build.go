@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -41,6 +42,9 @@ type build struct {
 	sockets   map[string]*Socket
 	shadows   map[ObjectRef][]Problem
 	streamOf  map[hostKey]ObjectRef // the Route that has a host of a Listener for streams
+	claims    []claim               // for certificates that are to be issued
+
+	ingressIssues map[*networkingv1.Ingress]*issuance
 
 	clientAuths map[*gatewayv1.FrontendTLSValidation]*clientAuth
 	tlsPolicies []*tlsPolicy // oldest first
@@ -84,6 +88,8 @@ func newBuild(s *Snapshot, memo *Memo) *build {
 		shadows:  make(map[ObjectRef][]Problem),
 		streamOf: make(map[hostKey]ObjectRef),
 
+		ingressIssues: make(map[*networkingv1.Ingress]*issuance),
+
 		clientAuths: make(map[*gatewayv1.FrontendTLSValidation]*clientAuth),
 		tlsTargets:  make(map[types.NamespacedName]tlsTargets),
 		backendKeys: make(map[*router.Backend]BackendKey, len(memo.backends)),
@@ -100,6 +106,8 @@ func (b *build) run() {
 	b.bindTLSPolicies(routes)
 	b.findShadowed()
 	b.checkServices()
+	b.wantCertificates()
+	b.answerChallenges()
 	b.compile()
 	b.statuses(routes, ingresses)
 	b.tlsPolicyStatuses()

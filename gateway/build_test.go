@@ -65,8 +65,21 @@ func render(t *testing.T, input []byte) map[string]string {
 		"status":   renderStatuses(b.plan.Statuses),
 		"problems": renderProblems(b.plan.Problems),
 
+		"certificates":   renderCertificates(b.plan.Certificates),
 		"infrastructure": renderInfrastructure(b.plan.Infrastructure),
 	}
+}
+
+func renderCertificates(all []WantedCertificate) string {
+	var lines strings.Builder
+	for _, c := range all {
+		fmt.Fprintf(&lines, "%s %v from %s for %v", c.Secret, c.Names, c.Issuer, c.Objects)
+		if c.CommonName+c.KeyAlgorithm != "" || c.Duration+c.RenewBefore != 0 {
+			fmt.Fprintf(&lines, " common name %q key %q for %s renewed %s before", c.CommonName, c.KeyAlgorithm, c.Duration, c.RenewBefore)
+		}
+		lines.WriteString("\n")
+	}
+	return lines.String()
 }
 
 func renderInfrastructure(all []Infrastructure) string {
@@ -149,7 +162,7 @@ func renderValue(v router.ValueMatch) string {
 func renderAction(a *router.Action) string {
 	var parts []string
 	if a.Status != 0 {
-		parts = append(parts, fmt.Sprint("status ", a.Status))
+		parts = append(parts, strings.TrimSpace(fmt.Sprint("status ", a.Status, " ", a.Body)))
 	}
 	if r := a.Redirect; r != nil {
 		parts = append(parts, fmt.Sprintf("redirect %d %s://%s:%d path %d %q", r.Status, r.Scheme, r.Hostname, r.Port, r.Path.Kind, r.Path.Value))

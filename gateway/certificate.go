@@ -3,6 +3,7 @@ package gateway
 import (
 	"crypto/tls"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -56,11 +57,20 @@ func (b *build) resolveCertificates(l *listener) {
 	}
 	for i := range l.TLS.CertificateRefs {
 		field := fmt.Sprintf(".tls.certificateRefs[%d]", i)
-		k, reason, fault := b.resolveCertificate(&l.TLS.CertificateRefs[i], l.owner.ref)
+		ref := &l.TLS.CertificateRefs[i]
+		claimed := b.claimCertificate(l, field, ref)
+		k, reason, fault := b.resolveCertificate(ref, l.owner.ref)
+		if fault != "" && claimed {
+			continue // it is waited for
+		}
+		if fault != "" && slices.Contains(l.foreign, string(ref.Name)) {
+			fault += fmt.Sprintf("; it has no label %s=%s: delete it to get a certificate from issuer %q", LabelManagedBy, ManagedByLintel, l.owner.issue.issuer.Name)
+		}
 		if fault != "" {
 			b.unresolve(l, l.problem(field, string(reason), fault))
 			continue
 		}
+		l.hasPlaceholder = l.hasPlaceholder || claimed && l.claims[len(l.claims)-1].missing
 		l.certificates = append(l.certificates, Certificate{ServerName: l.hostname, Certificate: k})
 	}
 }

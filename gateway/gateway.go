@@ -16,7 +16,9 @@ import (
 type listenerOwner struct {
 	ref        ObjectRef
 	generation int64
-	refused    *Problem // why the object as a whole is not accepted
+	object     metav1.Object
+	issue      *issuance // of its certificates; nil for none
+	refused    *Problem  // why the object as a whole is not accepted
 	listeners  []*listener
 }
 
@@ -45,7 +47,8 @@ func (b *build) bindGateways() {
 			b.unclaimedClass(ref, "spec.gatewayClassName", string(g.Spec.GatewayClassName))
 			continue
 		}
-		bound := &boundGateway{Gateway: g, listenerOwner: listenerOwner{ref: ref, generation: g.Generation}}
+		bound := &boundGateway{Gateway: g, listenerOwner: listenerOwner{ref: ref, generation: g.Generation, object: g}}
+		bound.issue = b.issuance(ref, g.Annotations, nil)
 		b.checkAnnotations(ref, g)
 		b.acceptGateway(bound, accepted)
 		b.resolveClientCertificate(bound)
@@ -67,6 +70,7 @@ func (b *build) bindGateways() {
 	}
 	b.findConflicts()
 	b.separateClients()
+	b.collectClaims()
 	for _, l := range b.listeners {
 		b.openListener(l)
 	}

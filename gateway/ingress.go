@@ -77,10 +77,16 @@ func (b *build) openIngressSockets(ingresses []*networkingv1.Ingress) (secured m
 		}
 	}
 	b.openIngressSocket(ingresses[0], Socket{Name: socketName(netip.Addr{}, int32(b.Settings.HTTPPort))})
-	if len(certificates) > 0 {
+	if len(certificates) > 0 || b.ingressAwaitsHandshakes() {
 		b.openIngressSocket(ingresses[0], Socket{Name: socketName(netip.Addr{}, int32(b.Settings.HTTPSPort)), Protocol: router.SocketTLS, Certificates: certificates})
 	}
 	return secured
+}
+
+// ingressAwaitsHandshakes reports whether an Ingress gets its certificate only if the
+// socket answers the handshakes of a CA (RFC 8737).
+func (b *build) ingressAwaitsHandshakes() bool {
+	return slices.ContainsFunc(b.claims, func(c claim) bool { return c.listener == nil && c.issue.issuer.Challenge == challengeTLSALPN })
 }
 
 // openIngressSocket asks for one of the two sockets, unless it is turned off (port
@@ -106,13 +112,30 @@ func (b *build) openIngressSocket(first *networkingv1.Ingress, want Socket) {
 func (b *build) ingressCertificates(i *networkingv1.Ingress, j int, secured map[string]bool) []Certificate {
 	t := &i.Spec.TLS[j]
 	field := fmt.Sprintf("spec.tls[%d].secretName", j)
-	k := b.ingressKeyPair(types.NamespacedName{Namespace: i.Namespace, Name: t.SecretName})
+	secret := types.NamespacedName{Namespace: i.Namespace, Name: t.SecretName}
+	hosts := ingressHosts(i, j)
+	claimed := b.claimIngressCertificate(i, field, secret, hosts)
+	k := b.ingressKeyPair(secret)
+	if k.fault != "" && claimed {
+		return nil // it is waited for
+	}
 	if k.fault != "" {
 		b.report(Problem{ingressRef(i), field, string(gatewayv1.ListenerReasonInvalidCertificateRef), k.fault})
 		return nil
 	}
-	hosts := t.Hosts
-	if len(hosts) == 0 { // the hosts of the Ingress's own rules
+	var certificates []Certificate
+	for _, h := range hosts {
+		secured[h] = true
+		certificates = append(certificates, Certificate{ServerName: h, Certificate: k.certificate})
+	}
+	return certificates
+}
+
+// ingressHosts are the hosts of spec.tls[j], or else those of the Ingress's own rules, or
+// else "" for any.
+func ingressHosts(i *networkingv1.Ingress, j int) []string {
+	hosts := slices.Clone(i.Spec.TLS[j].Hosts)
+	if len(hosts) == 0 {
 		for _, r := range i.Spec.Rules {
 			hosts = append(hosts, r.Host)
 		}
@@ -120,13 +143,34 @@ func (b *build) ingressCertificates(i *networkingv1.Ingress, j int, secured map[
 	if len(hosts) == 0 {
 		hosts = []string{""}
 	}
-	var certificates []Certificate
-	for _, h := range hosts {
-		h = strings.ToLower(h)
-		secured[h] = true
-		certificates = append(certificates, Certificate{ServerName: h, Certificate: k.certificate})
+	for k, h := range hosts {
+		hosts[k] = strings.ToLower(h)
 	}
-	return certificates
+	return hosts
+}
+
+// claimIngressCertificate claims a certificate for the hosts of an entry of spec.tls, if an
+// issuer cares for it.
+func (b *build) claimIngressCertificate(i *networkingv1.Ingress, field string, name types.NamespacedName, hosts []string) bool {
+	issue := b.ingressIssuance(i)
+	if secret := b.secrets[name]; issue == nil || name.Name == "" || secret != nil && !isOurs(secret) {
+		return false
+	}
+	b.claims = append(b.claims, claim{
+		secret: name, issue: issue, object: i, ref: ingressRef(i), field: field, missing: b.isMissing(name),
+		names: slices.DeleteFunc(slices.Clone(hosts), func(h string) bool { return h == "" }),
+	})
+	return true
+}
+
+// ingressIssuance reads the annotations of an Ingress, once.
+func (b *build) ingressIssuance(i *networkingv1.Ingress) *issuance {
+	issue, known := b.ingressIssues[i]
+	if !known {
+		issue = b.issuance(ingressRef(i), i.Annotations, nil)
+		b.ingressIssues[i] = issue
+	}
+	return issue
 }
 
 // ingressKeyPair reads the Secret of a spec.tls entry.
@@ -290,4 +334,6 @@ const (
 	// createdLast lets a default backend come after every rule with the same match,
 	// however old the rule is.
 	createdLast = math.MaxInt64
+	// createdFirst comes before every rule with the same match.
+	createdFirst = math.MinInt64
 )

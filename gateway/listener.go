@@ -30,6 +30,13 @@ type listener struct {
 	certificates []Certificate
 	clients      *clientAuth // nil when nothing is asked of them
 
+	claims  []claim  // for certificates that are to be issued
+	foreign []string // Secrets that an issuer would care for, were they not somebody else's
+	pending string   // why a claimed certificate is not there, "" if all are
+	// hasPlaceholder says that a certificate stands in for one that is waited for.
+	hasPlaceholder bool
+	renewal        string // why the last renewal failed, "" if it did not
+
 	// The first mistake of each kind; nil where there is none.
 	refused    *Problem // Accepted is False
 	conflict   *Problem // Conflicted is True
@@ -238,6 +245,11 @@ func (l *listener) allows(x *index, route *ObjectRef) bool {
 // openListener asks for the sockets of a Listener, and adds its certificates.
 func (b *build) openListener(l *listener) {
 	if !l.usable() {
+		if l.awaitsHandshakes() {
+			for i, name := range l.sockets {
+				b.openSocket(Socket{Name: name, Protocol: router.SocketTLS, FreeBind: l.gateway.listening[i].pool})
+			}
+		}
 		return
 	}
 	for i, name := range l.sockets {

@@ -28,7 +28,8 @@ func (b *build) bindListenerSets() {
 		if g == nil {
 			continue
 		}
-		bound := &boundListenerSet{ListenerSet: s, listenerOwner: listenerOwner{ref: ref, generation: s.Generation}, gateway: g}
+		bound := &boundListenerSet{ListenerSet: s, listenerOwner: listenerOwner{ref: ref, generation: s.Generation, object: s}, gateway: g}
+		bound.issue = b.issuance(ref, s.Annotations, g.Annotations)
 		if !b.allowsListeners(g, s.Namespace) {
 			bound.refused = &Problem{
 				Object: ref, Field: "spec.parentRef", Reason: string(gatewayv1.ListenerSetReasonNotAllowed),

@@ -1,12 +1,14 @@
 package gateway
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -21,6 +23,7 @@ func TestMemoIsInvisible(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			w := newWorld(seed)
+			w.t = t
 			var warm Memo
 			for range 40 {
 				w.edit()
@@ -80,22 +83,26 @@ func TestBackendStaysUntilItsProtocolChanges(t *testing.T) {
 
 func summary(b *build) map[string]string {
 	return map[string]string{
-		"table":    renderTable(b),
-		"sockets":  renderSockets(b.plan.Sockets),
-		"status":   renderStatuses(b.plan.Statuses),
-		"problems": renderProblems(b.plan.Problems),
-		"backends": strings.Join(backendNames(b.plan), "\n"),
+		"table":        renderTable(b),
+		"sockets":      renderSockets(b.plan.Sockets),
+		"status":       renderStatuses(b.plan.Statuses),
+		"problems":     renderProblems(b.plan.Problems),
+		"certificates": renderCertificates(b.plan.Certificates),
+		"backends":     strings.Join(backendNames(b.plan), "\n"),
 	}
 }
 
 // world is a set of objects under random edits.
 type world struct {
+	t        *testing.T
 	random   *rand.Rand
 	routes   map[int]*gatewayv1.HTTPRoute
 	streams  map[int]metav1.Object  // Routes of the other kinds
 	set      *gatewayv1.ListenerSet // nil for none
 	services map[int]*corev1.Service
 	gateway  *gatewayv1.Gateway
+	secret   *corev1.Secret // nil for none
+	observed Observed
 	open     bool
 	gone     bool   // the Gateway
 	last     string // what the last edit did
@@ -110,6 +117,9 @@ func newWorld(seed uint64) *world {
 			{Name: "tls", Port: 443, Protocol: gatewayv1.TLSProtocolType, TLS: &gatewayv1.ListenerTLSConfig{Mode: new(gatewayv1.TLSModePassthrough)}},
 			{Name: "tcp", Port: 53, Protocol: gatewayv1.TCPProtocolType},
 			{Name: "udp", Port: 53, Protocol: gatewayv1.UDPProtocolType},
+			{Name: "https", Port: 443, Protocol: gatewayv1.HTTPSProtocolType, Hostname: new(gatewayv1.Hostname("secure.test")), TLS: &gatewayv1.ListenerTLSConfig{
+				CertificateRefs: []gatewayv1.SecretObjectReference{{Name: "certificate"}},
+			}},
 		}},
 	}
 	w.gateway.Spec.AllowedListeners = &gatewayv1.AllowedListeners{Namespaces: &gatewayv1.ListenerNamespaces{From: new(gatewayv1.NamespacesFromAll)}}
@@ -119,7 +129,7 @@ func newWorld(seed uint64) *world {
 // edit makes one change, by new objects as informers do.
 func (w *world) edit() {
 	n := w.random.IntN(6)
-	switch w.random.IntN(11) {
+	switch w.random.IntN(13) {
 	case 0, 1:
 		w.last = fmt.Sprintf("route %d written", n)
 		generation := int64(1)
@@ -163,8 +173,18 @@ func (w *world) edit() {
 	case 10:
 		w.last = "ListenerSet written"
 		w.set = w.listenerSet()
+	case 11:
+		w.last = "certificate written, or gone"
+		w.certificate()
+	case 12:
+		w.last = "certificate observed"
+		name := types.NamespacedName{Namespace: "default", Name: "certificate"}
+		w.observed.Certificates = map[types.NamespacedName]CertificateState{name: {Stage: w.pick("Ordering", "Failed", "Ready"), Message: w.pick("", "no")}}
+		w.observed.Challenges = []HTTPChallenge{{Host: w.pick("a.example.com", "secure.test"), Token: w.pick("a", "b"), KeyAuthorization: w.pick("a.x", "b.x")}}[:w.random.IntN(2)]
 	case 7:
 		w.last = "gateway written"
+		w.gateway = w.gateway.DeepCopy()
+		w.gateway.Annotations = map[string]string{annotationIssuer: w.pick("le", "alpn", "none", "unknown")}
 		w.gateway = w.gateway.DeepCopy()
 		w.gateway.Generation++
 		hostname := gatewayv1.Hostname(w.pick("a.example.com", "*.example.com", "*.test"))
@@ -172,6 +192,36 @@ func (w *world) edit() {
 		w.gateway.Spec.Listeners[0].Port = gatewayv1.PortNumber(80 + w.random.IntN(2))
 		w.open = !w.open
 	}
+}
+
+// certificate makes a Secret, which may be Lintel's, hold none, or not be there.
+func (w *world) certificate() {
+	if w.random.IntN(4) == 0 {
+		w.secret = nil
+		return
+	}
+	w.secret = readSnapshot(w.t, testSecret(w.t)).Secrets[0]
+	w.secret.Name = "certificate"
+	w.secret.Labels = map[string]string{LabelManagedBy: w.pick(ManagedByLintel, "somebody")}
+	if w.random.IntN(4) == 0 {
+		w.secret.Data = nil
+	}
+}
+
+// testSecret is the Secret of another test, in YAML.
+func testSecret(t testing.TB) []byte {
+	t.Helper()
+	archive, err := txtar.ParseFile("testdata/ingress-tls.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for document := range bytes.SplitSeq(archive.Files[0].Data, []byte("---\n")) {
+		if bytes.Contains(document, []byte("kind: Secret")) {
+			return document
+		}
+	}
+	t.Fatal("no Secret")
+	return nil
 }
 
 func (w *world) pick(from ...string) string { return from[w.random.IntN(len(from))] }
@@ -295,6 +345,11 @@ func (w *world) snapshot() *Snapshot {
 	for _, service := range w.services {
 		s.Services = append(s.Services, service)
 	}
+	if w.secret != nil {
+		s.Secrets = []*corev1.Secret{w.secret}
+	}
+	s.Settings.Issuers, s.Settings.DefaultIssuer = []Issuer{{Name: "le", Challenge: "dns-01"}, {Name: "alpn", Challenge: "tls-alpn-01"}}, "le"
+	s.Observed = w.observed
 	if w.open {
 		s.Observed.Sockets = map[string]string{":80": "", ":81": ""}
 	}

@@ -25,6 +25,8 @@ type Plan struct {
 	Backends map[BackendKey]*Backend
 	// Addresses are those of the address pools that Gateways use, sorted.
 	Addresses []netip.Addr
+	// Certificates are those to be issued, sorted by Secret.
+	Certificates []WantedCertificate
 	// Infrastructure stands for the accepted Gateways, in their order.
 	Infrastructure []Infrastructure
 	// Statuses are the wanted statuses of every object that is ours. An object

@@ -66,6 +66,12 @@ type Settings struct {
 	// AddressPools are given to Gateways in this order. A Gateway that none of them serves
 	// shares the addresses of the node.
 	AddressPools []AddressPool
+	// Issuers are those that certificates come from, beside IssuerSelfSigned, and
+	// DefaultIssuer is the one of objects that say nothing, "" for none.
+	Issuers       []Issuer
+	DefaultIssuer string
+	// CertManagerAnnotations reads the annotations that cert-manager reads.
+	CertManagerAnnotations bool
 	// Backends say how every Backend is used; the Protocol there is each Service's own.
 	Backends router.BackendSettings
 }
@@ -80,6 +86,10 @@ type Observed struct {
 	// that is missing was not tried yet. Of addresses outside of pools it holds those that
 	// the node turned out not to have.
 	Addresses map[netip.Addr]string
+	// Certificates is what became of those that were wanted, by Secret.
+	Certificates map[types.NamespacedName]CertificateState
+	// Challenges are those that CAs ask for now.
+	Challenges []HTTPChallenge
 }
 
 // ServicePort names one port of a Service.

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	sigsyaml "sigs.k8s.io/yaml"
@@ -91,6 +92,15 @@ func addObject(t testing.TB, s *Snapshot, doc []byte) {
 	case "Observed":
 		if err := sigsyaml.Unmarshal(doc, &s.Observed); err != nil {
 			t.Fatal(err)
+		}
+	case "Certificates": // by the names of Secrets in the namespace "default"
+		var states struct{ States map[string]CertificateState }
+		if err := sigsyaml.Unmarshal(doc, &states); err != nil {
+			t.Fatal(err)
+		}
+		s.Observed.Certificates = map[types.NamespacedName]CertificateState{}
+		for name, state := range states.States {
+			s.Observed.Certificates[types.NamespacedName{Namespace: "default", Name: name}] = state
 		}
 	case "Settings":
 		if err := sigsyaml.Unmarshal(doc, &s.Settings); err != nil {

@@ -99,7 +99,7 @@ func (b *build) listenerStatus(l *listener, summary *listenerSummary) gatewayv1.
 	if accepted.status != metav1.ConditionTrue {
 		summary.invalid = append(summary.invalid, string(l.Name))
 	}
-	if accepted.status != metav1.ConditionTrue || !l.usable() {
+	if accepted.status != metav1.ConditionTrue || !l.usable() && l.pending == "" {
 		summary.unusable = append(summary.unusable, string(l.Name))
 	}
 	switch {
@@ -111,6 +111,9 @@ func (b *build) listenerStatus(l *listener, summary *listenerSummary) gatewayv1.
 		programmed = falsity(gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerReasonInvalid, l.gateway.refused.text())
 	case l.owner.refused != nil:
 		programmed = falsity(gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerReasonInvalid, l.owner.refused.text())
+	case !l.usable() && l.pending != "":
+		programmed = falsity(gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerReasonPending, l.pending)
+		summary.pending++
 	case !l.usable():
 		programmed = falsity(gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerReasonInvalid, resolved.message)
 	case len(l.serving()) == 0:
@@ -118,7 +121,11 @@ func (b *build) listenerStatus(l *listener, summary *listenerSummary) gatewayv1.
 	case !tried:
 		programmed = falsity(gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerReasonPending, "the port is being opened")
 		summary.pending++
+	case l.hasPlaceholder:
+		programmed = falsity(gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerReasonPending, cmp.Or(l.pending, resolved.message)+"; until then it serves a certificate that signs itself")
+		summary.pending++
 	default:
+		programmed.message += b.issued(l)
 		summary.programmed++
 	}
 	if programmed.status != metav1.ConditionTrue {

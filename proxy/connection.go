@@ -90,7 +90,7 @@ func (c *connection) run() outcome {
 	c.startClock()
 	if c.secure {
 		h, err := c.handshake()
-		if err != nil {
+		if err != nil || h.protocol == challengeProtocol {
 			return ended
 		}
 		if c.moveToLoop(h) {

@@ -100,13 +100,13 @@ func (s *Server) newSocket(l Listener, listener net.Listener) *socket {
 		return (*get)(hello)
 	}
 	sock.streamTLS = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate}
-	sock.streamTLS.GetConfigForClient = sock.askClients(sock.streamTLS)
+	sock.streamTLS.GetConfigForClient = answerChallenges(sock.streamTLS, sock.askClients(sock.streamTLS))
 	sock.tls = &tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		NextProtos:     []string{"h2", "http/1.1"},
 		GetCertificate: certificate,
 	}
-	sock.tls.GetConfigForClient = sock.askClients(sock.tls)
+	sock.tls.GetConfigForClient = answerChallenges(sock.tls, sock.askClients(sock.tls))
 	sock.handshakes = tls13.NewServer(sock.tls)
 	sock.isTCP.Store(l.Protocol == router.SocketTCP)
 	if l.GetCertificate != nil {

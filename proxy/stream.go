@@ -115,7 +115,7 @@ func (t *stream) serve() exchange.Cause {
 func (t *stream) handshake() bool {
 	_ = t.arrival.conn.SetDeadline(time.Now().Add(t.server.settings.ReadHeaderTimeout))
 	conn := tls.Server(t.arrival.underTLS(), t.socket.streamTLS)
-	if conn.HandshakeContext(context.Background()) != nil {
+	if conn.HandshakeContext(context.Background()) != nil || conn.ConnectionState().NegotiatedProtocol == challengeProtocol {
 		return false
 	}
 	_ = t.arrival.conn.SetDeadline(time.Time{})

@@ -70,8 +70,9 @@ type Order struct {
 // set of Status, Redirect and Backends decides.
 type Action struct {
 	// Status answers at once with this code and no body from upstream; 0 means
-	// no such answer.
+	// no such answer. Body is the text of this answer, "" for the code in words.
 	Status   int
+	Body     string
 	Redirect *Redirect
 
 	RequestHeaders  *HeaderFilter

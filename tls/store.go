@@ -18,7 +18,8 @@ type Certificate struct {
 // Store holds the certificates of every socket. The zero Store is empty and
 // ready. Its methods are safe for concurrent use.
 type Store struct {
-	sockets atomic.Pointer[map[string]*names]
+	sockets    atomic.Pointer[map[string]*names]
+	challenges atomic.Pointer[map[string]*tls.Certificate] // by name
 }
 
 // names are the certificates of one socket, each list in order of preference.
@@ -61,6 +62,9 @@ func newNames(list []Certificate) *names {
 // certificate and no error, and crypto/tls sends the alert unrecognized_name.
 func (s *Store) For(socket string) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if isChallenge(hello) {
+			return s.answer(hello), nil
+		}
 		sockets := s.sockets.Load()
 		if sockets == nil {
 			return nil, nil

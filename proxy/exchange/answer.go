@@ -83,6 +83,10 @@ func (x *Exchange) Answered(a Answer, now time.Time) (fields []router.Field, bod
 	}
 	if a.Status != http.StatusNoContent && a.Status != http.StatusNotModified {
 		fields = append(fields, router.Field{Name: "Content-Type", Value: "text/plain; charset=utf-8"})
+		if a.Body != "" {
+			x.fields, x.scratch = fields, append(x.scratch, a.Body...)
+			return fields, x.scratch
+		}
 		x.scratch = append(x.scratch, byte('0'+a.Status/100), byte('0'+a.Status/10%10), byte('0'+a.Status%10), ' ')
 		x.scratch = append(x.scratch, reasonOf(a.Status)...)
 		x.scratch = append(x.scratch, '\n')

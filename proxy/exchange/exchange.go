@@ -99,6 +99,7 @@ type Answer struct {
 	Status   int
 	Cause    Cause
 	Location string // "" for none
+	Body     string // "" for the status in words
 
 	preflight bool // to one of CORS
 }
@@ -134,7 +135,7 @@ func (x *Exchange) Decide(table *router.Table) Answer {
 	case x.TooLarge(0):
 		return CauseBodyTooLarge.Answer()
 	case action.Status != 0:
-		return Answer{Status: action.Status}
+		return Answer{Status: action.Status, Body: action.Body}
 	case preflights && action.CORS != nil:
 		return Answer{Status: http.StatusNoContent, preflight: true}
 	case action.Redirect != nil:
