@@ -85,6 +85,10 @@ func renderCertificates(all []WantedCertificate) string {
 func renderInfrastructure(all []Infrastructure) string {
 	var lines strings.Builder
 	for _, i := range all {
+		if i.None() {
+			fmt.Fprintf(&lines, "no Service of %s\n", i.Gateway)
+			continue
+		}
 		fmt.Fprintf(&lines, "Service %s/%s of %s, labels %v, annotations %v\n", i.Gateway.Namespace, i.Name, i.Gateway, i.Labels, i.Annotations)
 		for _, p := range i.Ports {
 			fmt.Fprintf(&lines, "  port %s %d/%s\n", p.Name, p.Port, p.Protocol)

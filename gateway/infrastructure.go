@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -17,7 +18,8 @@ import (
 
 // Infrastructure is what stands for a Gateway inside the cluster: a Service without
 // selector, under whose name Pods reach the Gateway. It carries the labels and
-// annotations of spec.infrastructure (GEP-1867, GEP-1762).
+// annotations of spec.infrastructure (GEP-1867, GEP-1762). A Gateway that wants none has
+// one too, so that what is left from before is taken away: see [Infrastructure.None].
 type Infrastructure struct {
 	Gateway ObjectRef
 	UID     types.UID // of the Gateway
@@ -25,11 +27,14 @@ type Infrastructure struct {
 	// shortened if it is too long for the name of a Service.
 	Name                string
 	Labels, Annotations map[string]string
-	Ports               []InfrastructurePort // sorted, at least one
+	Ports               []InfrastructurePort // sorted
 	// Addresses are those of the Gateway's status that can be endpoints: IP addresses
 	// that are neither loopback nor link-local.
 	Addresses []netip.Addr
 }
+
+// None reports whether the Gateway wants no Service.
+func (i *Infrastructure) None() bool { return len(i.Ports) == 0 }
 
 // InfrastructurePort is a port that the Gateway listens on.
 type InfrastructurePort struct {
@@ -40,12 +45,10 @@ type InfrastructurePort struct {
 
 // infrastructure wants a Service for every Gateway that is accepted, if the settings do.
 func (b *build) infrastructure(nodes []string) {
-	if !b.Settings.GatewayServices {
-		return
-	}
 	for _, g := range b.gateways {
 		ports := g.ports()
-		if g.refused != nil || len(ports) == 0 {
+		if !b.Settings.GatewayServices || g.refused != nil || len(ports) == 0 {
+			b.plan.Infrastructure = append(b.plan.Infrastructure, Infrastructure{Gateway: g.ref, UID: g.UID})
 			continue
 		}
 		want := Infrastructure{
@@ -72,6 +75,27 @@ func (b *build) infrastructure(nodes []string) {
 	}
 	slices.SortFunc(b.plan.Infrastructure, func(x, y Infrastructure) int { return x.Gateway.compare(y.Gateway) })
 }
+
+// noService is the condition of a Gateway whose Service has a name that is somebody else's.
+// There is no condition where all is well.
+func (b *build) noService(g *boundGateway) (condition, bool) {
+	why := b.Observed.Infrastructure[g.ref]
+	if why == "" || !b.Settings.GatewayServices {
+		return condition{}, false
+	}
+	p := Problem{g.ref, "metadata.name", reasonNameTaken, why}
+	b.report(p)
+	c := fault(conditionNoService, p)
+	c.status = metav1.ConditionTrue
+	return c, true
+}
+
+// Lintel's own condition of a Gateway: it is present, and True, while Pods do not reach the
+// Gateway by the Service that it should have.
+const (
+	conditionNoService = annotationPrefix + "NoService"
+	reasonNameTaken    = "NameTaken"
+)
 
 // ports are those of the Gateway's Listeners, and of its ListenerSets', that are served.
 func (g *boundGateway) ports() []InfrastructurePort {

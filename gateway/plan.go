@@ -27,7 +27,7 @@ type Plan struct {
 	Addresses []netip.Addr
 	// Certificates are those to be issued, sorted by Secret.
 	Certificates []WantedCertificate
-	// Infrastructure stands for the accepted Gateways, in their order.
+	// Infrastructure is what our Gateways want to stand for them, in their order.
 	Infrastructure []Infrastructure
 	// Statuses are the wanted statuses of every object that is ours. An object
 	// whose status did not change keeps the pointer of its Status.

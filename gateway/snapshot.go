@@ -90,6 +90,9 @@ type Observed struct {
 	Certificates map[types.NamespacedName]CertificateState
 	// Challenges are those that CAs ask for now.
 	Challenges []HTTPChallenge
+	// Infrastructure holds the Gateways that do not get the Service which they want, and
+	// why: its name is somebody else's.
+	Infrastructure map[ObjectRef]string
 }
 
 // ServicePort names one port of a Service.

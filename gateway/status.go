@@ -46,7 +46,8 @@ func (b *build) gatewayStatus(g *boundGateway, nodes []string) {
 		status.Listeners = append(status.Listeners, b.listenerStatus(l, &summary))
 	}
 	conditions := []condition{g.accepted(&summary), g.programmed(&summary)}
-	for _, maybe := range []func() (condition, bool){g.resolvedRefs, g.insecureFallback} {
+	noService := func() (condition, bool) { return b.noService(g) }
+	for _, maybe := range []func() (condition, bool){g.resolvedRefs, g.insecureFallback, noService} {
 		if c, ok := maybe(); ok {
 			conditions = append(conditions, c)
 		}

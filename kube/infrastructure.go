@@ -2,8 +2,11 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -37,6 +40,10 @@ type InfrastructureWriter struct {
 	clients clients
 	log     *slog.Logger
 	newest  *latest.Box[[]gateway.Infrastructure]
+	changes chan struct{} // holds one token while conflicts are unread
+
+	mu        sync.Mutex // guards conflicts
+	conflicts map[gateway.ObjectRef]string
 
 	// The rest belongs to Run.
 	want map[objectKey]generated
@@ -56,8 +63,16 @@ type objectKey struct {
 // generated is an object that is wanted.
 type generated struct {
 	gateway types.UID
+	of      gateway.ObjectRef // the Gateway
 	object  object
 	digest  string
+}
+
+// conflictError says that an object of the wanted name is not ours to write.
+type conflictError struct{ key objectKey }
+
+func (e *conflictError) Error() string {
+	return fmt.Sprintf("%s %s exists and is not the Gateway's: delete it, or give the Gateway another name", e.key.kind, e.key.NamespacedName)
 }
 
 type writtenObject struct {
@@ -72,7 +87,7 @@ func NewInfrastructureWriter(o InfrastructureWriterOptions) (*InfrastructureWrit
 		return nil, err
 	}
 	w := &InfrastructureWriter{
-		store: o.Store, clients: c, log: o.Log, newest: latest.New[[]gateway.Infrastructure](),
+		store: o.Store, clients: c, log: o.Log, newest: latest.New[[]gateway.Infrastructure](), changes: make(chan struct{}, 1),
 		want: make(map[objectKey]generated), gone: make(map[objectKey]types.UID),
 		written: make(map[objectKey]writtenObject), said: make(map[objectKey]string),
 	}
@@ -84,6 +99,30 @@ func NewInfrastructureWriter(o InfrastructureWriterOptions) (*InfrastructureWrit
 
 // Apply replaces what is wanted; it never blocks. From then on it is read-only.
 func (w *InfrastructureWriter) Apply(want []gateway.Infrastructure) { w.newest.Put(want) }
+
+// Changes can be read once after Conflicts has changed.
+func (w *InfrastructureWriter) Changes() <-chan struct{} { return w.changes }
+
+// Conflicts returns why Gateways do not get what they want, as far as Run has tried: its
+// name is somebody else's. The map is the caller's.
+func (w *InfrastructureWriter) Conflicts() map[gateway.ObjectRef]string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.conflicts)
+}
+
+func (w *InfrastructureWriter) setConflicts(conflicts map[gateway.ObjectRef]string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if maps.Equal(w.conflicts, conflicts) {
+		return
+	}
+	w.conflicts = conflicts
+	select {
+	case w.changes <- struct{}{}:
+	default:
+	}
+}
 
 // Run makes the objects what is wanted until ctx ends. What fails is tried again; the
 // error is always nil. It may be called again when it has returned.
@@ -118,10 +157,15 @@ func (w *InfrastructureWriter) Run(ctx context.Context) error {
 // replace takes over a new want.
 func (w *InfrastructureWriter) replace(all []gateway.Infrastructure) {
 	want := make(map[objectKey]generated)
+	gateways := make(map[types.UID]bool, len(all))
 	for i := range all {
+		gateways[all[i].UID] = true
+		if all[i].None() {
+			continue
+		}
 		for _, object := range generate(&all[i]) {
-			key := objectKey{kindOf(object), types.NamespacedName{Namespace: object.GetNamespace(), Name: object.GetName()}}
-			want[key] = generated{gateway: all[i].UID, object: object, digest: object.GetAnnotations()[digestAnnotation]}
+			key := keyOf(object)
+			want[key] = generated{gateway: all[i].UID, of: all[i].Gateway, object: object, digest: object.GetAnnotations()[digestAnnotation]}
 			delete(w.gone, key)
 		}
 	}
@@ -130,7 +174,21 @@ func (w *InfrastructureWriter) replace(all []gateway.Infrastructure) {
 			w.gone[key] = was.gateway
 		}
 	}
+	// What was written before this process began.
+	for o := range w.store.all("Service", "EndpointSlice") {
+		o, ok := o.(object)
+		if !ok || !gateways[ownerOf(o)] {
+			continue
+		}
+		if _, wanted := want[keyOf(o)]; !wanted {
+			w.gone[keyOf(o)] = ownerOf(o)
+		}
+	}
 	w.want = want
+}
+
+func keyOf(o object) objectKey {
+	return objectKey{kindOf(o), types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}}
 }
 
 // early reports whether something may have to be written again soon.
@@ -145,9 +203,28 @@ func (w *InfrastructureWriter) early() bool {
 
 // reconcileAll reports whether something failed.
 func (w *InfrastructureWriter) reconcileAll(ctx context.Context) (failed bool) {
-	for key, want := range w.want {
-		err := w.reconcile(ctx, key, want)
-		failed = w.note(ctx, key, err) || failed
+	conflicts := make(map[gateway.ObjectRef]string)
+	reconcile := func(kind string) {
+		for key, want := range w.want {
+			if key.kind != kind {
+				continue
+			}
+			var err error
+			if _, taken := conflicts[want.of]; taken {
+				err = w.remove(ctx, key, want.gateway) // it would be an EndpointSlice of the Service that is not ours
+			} else {
+				err = w.reconcile(ctx, key, want)
+			}
+			if conflict, ok := errors.AsType[*conflictError](err); ok {
+				conflicts[want.of] = conflict.Error()
+			}
+			failed = w.note(ctx, key, err) || failed
+		}
+	}
+	reconcile("Service")
+	reconcile("EndpointSlice")
+	if ctx.Err() == nil {
+		w.setConflicts(conflicts)
 	}
 	for key, gateway := range w.gone {
 		err := w.remove(ctx, key, gateway)
@@ -193,7 +270,7 @@ func (w *InfrastructureWriter) reconcile(ctx context.Context, key objectKey, wan
 		}
 	}
 	if owner := ownerOf(current); owner != want.gateway {
-		return fmt.Errorf("%s %s exists and is not the Gateway's: delete it, or give the Gateway another name", key.kind, key.NamespacedName)
+		return &conflictError{key}
 	}
 	if isGenerated(current, want) {
 		return nil

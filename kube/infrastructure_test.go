@@ -3,6 +3,7 @@ package kube
 import (
 	"log/slog"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -118,7 +119,8 @@ func (f *fixture) updateService(name string, change func(*corev1.Service)) {
 }
 
 // TestServiceOfSomebodyElse has a Service with the name that a Gateway's would have. It
-// is neither changed nor deleted; the log says so once.
+// is neither changed nor deleted, and gets no EndpointSlices; the log says so once, and
+// whoever asks is told until it is gone.
 func TestServiceOfSomebodyElse(t *testing.T) {
 	f := newFixture(t)
 	g := f.createGateway("web")
@@ -128,10 +130,45 @@ func TestServiceOfSomebodyElse(t *testing.T) {
 	w, log := f.infrastructureWriter(store)
 	w.Apply(infrastructure(g, nil))
 	f.eventually("the log says whose it is not", func() bool { return log.count("exists and is not the Gateway's") == 1 })
-	w.Apply(nil)
-	f.eventually("the slices are gone again", func() bool { return len(f.endpoints("web-lintel")) == 0 })
-	if s := f.service("web-lintel"); s == nil || s.ResourceVersion != theirs.ResourceVersion {
+	<-w.Changes()
+	if why := w.Conflicts()[refOf("Gateway", g)]; !strings.Contains(why, "delete it, or give the Gateway another name") {
+		t.Errorf("the conflict is %q", why)
+	}
+	if s := f.service("web-lintel"); s == nil || s.ResourceVersion != theirs.ResourceVersion || len(f.endpoints("web-lintel")) > 0 {
 		t.Error("the Service was changed")
+	}
+	if err := f.clients.kubernetes.CoreV1().Services(f.namespace).Delete(t.Context(), "web-lintel", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.eventually("the Gateway has it", func() bool { return len(f.endpoints("web-lintel")) == 2 && len(w.Conflicts()) == 0 })
+}
+
+// TestServiceOfAnEarlierProcess has one that a process before left, for a Gateway that
+// wants none now, and one for a Gateway that is not ours.
+func TestServiceOfAnEarlierProcess(t *testing.T) {
+	f := newFixture(t)
+	g, other := f.createGateway("web"), f.createGateway("other")
+	store, _ := f.runStore(StoreOptions{})
+	f.wait(store)
+	before := must(NewInfrastructureWriter(InfrastructureWriterOptions{Config: f.plane.Config, Store: store}))(f) // does not run
+	before.replace(append(infrastructure(g, nil), infrastructure(other, nil)...))
+	if before.reconcileAll(t.Context()) {
+		t.Fatal("a write failed")
+	}
+	f.eventually("the Store has all", func() bool {
+		n := 0
+		for o := range store.all("Service", "EndpointSlice") {
+			if o := o.(metav1.Object); o.GetNamespace() == f.namespace && ownerOf(o) != "" {
+				n++
+			}
+		}
+		return n == 6
+	})
+	w, _ := f.infrastructureWriter(store)
+	w.Apply([]gateway.Infrastructure{{Gateway: refOf("Gateway", g), UID: g.UID}})
+	f.eventually("it is gone", func() bool { return f.service("web-lintel") == nil && len(f.endpoints("web-lintel")) == 0 })
+	if f.service("other-lintel") == nil {
+		t.Error("the Service of a Gateway that is not ours is gone")
 	}
 }
 

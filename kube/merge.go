@@ -106,8 +106,10 @@ const (
 func (m merger) route(current routeObject, want *gateway.RouteStatus) statusFields {
 	f := statusFields{}
 	f.set("parents", current.parents, mergeEntries(m, current.parents, want.Parents, entryKind[gatewayv1.RouteParentStatus]{
-		part: func(p *gatewayv1.RouteParentStatus) entry { return entry{&p.ParentRef, p.ControllerName, &p.Conditions} },
-		own:  routeConditions(), limit: maxParents,
+		part: func(p *gatewayv1.RouteParentStatus) entry {
+			return entry{&p.ParentRef, p.ControllerName, &p.Conditions}
+		},
+		own: routeConditions(), limit: maxParents,
 		isSiblings: func(p *gatewayv1.RouteParentStatus) bool { return m.isSiblingsEntry(current, p) },
 	}))
 	return f
@@ -116,8 +118,10 @@ func (m merger) route(current routeObject, want *gateway.RouteStatus) statusFiel
 func (m merger) policy(current policyObject, want *gateway.PolicyStatus) statusFields {
 	f := statusFields{}
 	f.set("ancestors", current.ancestors, mergeEntries(m, current.ancestors, want.Ancestors, entryKind[gatewayv1.PolicyAncestorStatus]{
-		part: func(a *gatewayv1.PolicyAncestorStatus) entry { return entry{&a.AncestorRef, a.ControllerName, &a.Conditions} },
-		own:  policyConditions(), limit: maxAncestors,
+		part: func(a *gatewayv1.PolicyAncestorStatus) entry {
+			return entry{&a.AncestorRef, a.ControllerName, &a.Conditions}
+		},
+		own: policyConditions(), limit: maxAncestors,
 		isSiblings: func(a *gatewayv1.PolicyAncestorStatus) bool { return m.isSiblingsRef(a.AncestorRef, current.namespace) },
 	}))
 	return f

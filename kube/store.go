@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"iter"
 	"log/slog"
 	"slices"
 	"sync"
@@ -227,6 +228,24 @@ func (s *Store) feedsOf(kind, namespace string) []*feed {
 		}
 	}
 	return feeds
+}
+
+// all returns every object of some kinds, in any order.
+func (s *Store) all(kinds ...string) iter.Seq[any] {
+	return func(yield func(any) bool) {
+		for _, kind := range kinds {
+			s.mu.RLock()
+			feeds := s.open[kind].feeds
+			s.mu.RUnlock()
+			for _, f := range feeds {
+				for _, o := range f.informer.GetStore().List() {
+					if !yield(o) {
+						return
+					}
+				}
+			}
+		}
+	}
 }
 
 // watches reports whether objects of a kind and namespace would be in the Store.

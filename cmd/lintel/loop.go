@@ -54,6 +54,8 @@ type loop struct {
 	writeStatus func([]*gateway.Status)
 	// writeInfrastructure takes the wanted Services of Gateways; it must not block.
 	writeInfrastructure func([]gateway.Infrastructure)
+	// conflicts says which Gateways did not get theirs.
+	conflicts func() map[gateway.ObjectRef]string
 	// built is called after each build; it must not block.
 	built func()
 	log   *slog.Logger
@@ -128,6 +130,7 @@ func (l *loop) rebuild() {
 func (l *loop) build() *gateway.Plan {
 	snapshot := l.source.Snapshot()
 	snapshot.Settings, snapshot.Observed = l.settings, l.observed
+	snapshot.Observed.Infrastructure = l.conflicts()
 	l.addresses.observe(snapshot)
 	start := time.Now()
 	plan := gateway.Build(snapshot, &l.memo)

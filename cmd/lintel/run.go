@@ -112,6 +112,7 @@ func newProcess(s Settings, log *slog.Logger) *process {
 		writeStatus:  func([]*gateway.Status) {},
 
 		writeInfrastructure: func([]gateway.Infrastructure) {},
+		conflicts:           func() map[gateway.ObjectRef]string { return nil },
 		log:                 log,
 	}
 	return p
@@ -152,7 +153,8 @@ func (p *process) useCluster() error {
 		return err
 	}
 	p.early = append(p.early, store.Run)
-	p.loop.source, p.loop.writeStatus, p.loop.writeInfrastructure = store, writer.Apply, infrastructure.Apply
+	p.loop.source, p.loop.writeStatus, p.loop.writeInfrastructure = wakingSource{store, infrastructure.Changes()}, writer.Apply, infrastructure.Apply
+	p.loop.conflicts = infrastructure.Conflicts
 	p.log.Info("reading objects from the API server", "host", config.Host)
 	return p.writers(config, writer.Run, infrastructure.Run)
 }
