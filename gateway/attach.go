@@ -28,7 +28,9 @@ func (b *build) attach(r *boundRoute) {
 			r.listeners = append(r.listeners, l)
 			if accepted.status == metav1.ConditionTrue {
 				l.attached++
-				l.take(r)
+				if b.hasRivals(r.ref.Kind) {
+					l.take(r)
+				}
 			}
 		}
 	}

@@ -28,6 +28,18 @@ func rivalKind(kind string) string {
 	}
 }
 
+// hasRivals reports whether there are Routes that a Route of the kind may compete with.
+func (b *build) hasRivals(kind string) bool {
+	switch rivalKind(kind) {
+	case kindHTTPRoute:
+		return len(b.HTTPRoutes) > 0
+	case kindGRPCRoute:
+		return len(b.GRPCRoutes) > 0
+	default:
+		return false
+	}
+}
+
 // rival returns an older Route that r cannot attach to the Listener beside, and the
 // hostname of r that it has.
 func (l *listener) rival(r *boundRoute) (rival ObjectRef, host string, found bool) {
@@ -45,9 +57,6 @@ func (l *listener) rival(r *boundRoute) (rival ObjectRef, host string, found boo
 
 // take notes the hostnames under which r is attached to the Listener.
 func (l *listener) take(r *boundRoute) {
-	if rivalKind(r.ref.Kind) == "" {
-		return
-	}
 	taken := l.taken[r.ref.Kind]
 	if taken == nil {
 		taken = make(routeByHost)

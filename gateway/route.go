@@ -17,6 +17,7 @@ import (
 type route struct {
 	metav1.Object
 	ref        ObjectRef
+	created    int64 // in ns since 1970
 	parentRefs []gatewayv1.ParentReference
 	status     []gatewayv1.RouteParentStatus // as the Snapshot has it
 }
@@ -68,13 +69,24 @@ func (b *build) routes() []route {
 	for _, r := range b.UDPRoutes {
 		all = append(all, newRoute(kindUDPRoute, r, r.Spec.ParentRefs, r.Status.Parents))
 	}
-	slices.SortFunc(all, func(x, y route) int { return cmp.Or(byAge(x, y), cmp.Compare(x.ref.Kind, y.ref.Kind)) })
+	slices.SortFunc(all, func(x, y route) int { return x.compareAge(&y) })
 	return all
+}
+
+// compareAge is byAge, then by kind. It is called often.
+func (r *route) compareAge(x *route) int {
+	return cmp.Or(
+		cmp.Compare(r.created, x.created),
+		cmp.Compare(r.ref.Namespace, x.ref.Namespace),
+		cmp.Compare(r.ref.Name, x.ref.Name),
+		cmp.Compare(r.ref.Kind, x.ref.Kind),
+	)
 }
 
 func newRoute(kind string, object metav1.Object, parentRefs []gatewayv1.ParentReference, status []gatewayv1.RouteParentStatus) route {
 	return route{
 		Object: object, ref: ObjectRef{Kind: kind, Namespace: object.GetNamespace(), Name: object.GetName()},
+		created:    object.GetCreationTimestamp().UnixNano(),
 		parentRefs: parentRefs, status: status,
 	}
 }

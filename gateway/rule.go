@@ -83,7 +83,7 @@ func (r *boundRoute) rulesFor(e entry, backends []*router.Backend) []*router.Rul
 		return rules
 	}
 	var rules []*router.Rule
-	order := router.Order{Created: r.GetCreationTimestamp().UnixNano(), Name: r.ref.Namespace + "/" + r.ref.Name}
+	order := router.Order{Created: r.created, Name: r.ref.Namespace + "/" + r.ref.Name}
 	for i := range r.memo.parsed.rules {
 		p := &r.memo.parsed.rules[i]
 		action := p.actionOn(e, backends)

@@ -21,10 +21,6 @@ import (
 )
 
 const (
-	// restFactor and maxRest leave a core to the traffic while objects keep
-	// changing: after a build the loop rests for three times as long.
-	restFactor = 3
-	maxRest    = 100 * time.Millisecond
 	// maxApplies is enough for a socket to open in the place of another: one that
 	// fails, one that succeeds, and one that finds nothing new.
 	maxApplies = 3
@@ -60,6 +56,7 @@ type loop struct {
 	built func()
 	log   *slog.Logger
 
+	pace     pace
 	memo     gateway.Memo
 	plan     *gateway.Plan
 	observed gateway.Observed
@@ -81,7 +78,7 @@ func (l *loop) Run(ctx context.Context) error {
 		}
 		l.loadEndpoints(change.Services)
 		l.problems.report(l.plan.Problems)
-		rest(ctx, min(restFactor*time.Since(start), maxRest))
+		rest(ctx, l.pace.rest(start, time.Now()))
 	}
 	return nil
 }
