@@ -1,6 +1,11 @@
 package acme
 
-import "time"
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
 
 // Name is where a certificate is kept: the name of a Secret, or of a directory.
 type Name struct{ Namespace, Name string }
@@ -59,8 +64,45 @@ type State struct {
 	NotAfter time.Time
 	// Renews is when the stored certificate is to be renewed; zero while there is none.
 	Renews time.Time
-	// Retry is when the next order begins; zero unless Failed.
+	// Retry is when the next order begins; zero unless Failed, and when there will be
+	// none until something else is wanted.
 	Retry time.Time
 	// Issuer is the wanted one.
 	Issuer string
+}
+
+// mistake says what no CA need be asked to see that a certificate cannot be had from
+// an issuer, nil if there is none of this name; "" if there is no mistake.
+func (c Certificate) mistake(i *issuer) string {
+	switch {
+	case i == nil:
+		return fmt.Sprintf("there is no issuer %q: define it, or name another", c.Issuer)
+	case len(c.Names) == 0:
+		return "it has no names"
+	case c.CommonName != "" && !slices.Contains(c.Names, c.CommonName):
+		return fmt.Sprintf("the common name %s is none of its names, which are %s", c.CommonName, strings.Join(c.Names, ", "))
+	case !slices.Contains(algorithms(), c.algorithm()):
+		return fmt.Sprintf("key algorithm %q is unknown: use %s", c.KeyAlgorithm, strings.Join(algorithms(), ", "))
+	}
+	wildcard := slices.IndexFunc(c.Names, func(name string) bool { return strings.HasPrefix(name, "*.") })
+	if kind := i.Solver.challengeType(); wildcard >= 0 && kind != ChallengeDNS01 {
+		return fmt.Sprintf("a CA gives %s only by dns-01, but issuer %q proves names by %s", c.Names[wildcard], i.Name, kind)
+	}
+	return ""
+}
+
+// normal returns the certificate with its names sorted, each once.
+func (c Certificate) normal() Certificate {
+	c.Names = slices.Clone(c.Names)
+	slices.Sort(c.Names)
+	c.Names = slices.Compact(c.Names)
+	return c
+}
+
+// algorithm is that of the wanted key, by name.
+func (c Certificate) algorithm() string {
+	if c.KeyAlgorithm == "" {
+		return defaultAlgorithm
+	}
+	return c.KeyAlgorithm
 }

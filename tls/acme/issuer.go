@@ -1,7 +1,10 @@
 package acme
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -73,7 +76,11 @@ func (TLSALPN01) challengeType() string { return ChallengeTLSALPN01 }
 // Provider makes DNS records: Cloudflare or RFC2136. The functions that return
 // secrets are called anew for each order, by several goroutines, so that a new
 // secret is seen; a new one also ends the wait after a failure.
-type Provider interface{ secret() (string, error) }
+type Provider interface {
+	secret() (string, error)
+	// place says where records are made, and by whom.
+	place() []string
+}
 
 // Cloudflare makes records by Cloudflare's API.
 type Cloudflare struct {
@@ -96,3 +103,81 @@ type RFC2136 struct {
 
 func (p Cloudflare) secret() (string, error) { return p.Token() }
 func (p RFC2136) secret() (string, error)    { return p.Key() }
+
+func (p Cloudflare) place() []string { return []string{"cloudflare"} }
+func (p RFC2136) place() []string    { return []string{"rfc2136", p.Server, p.KeyName, p.KeyAlgorithm} }
+
+// issuer is an Issuer with what its use needs.
+type issuer struct {
+	Issuer
+	transport http.RoundTripper
+}
+
+func newIssuer(settings Issuer) (*issuer, error) {
+	if err := settings.check(); err != nil {
+		return nil, fmt.Errorf("issuer %q: %w", settings.Name, err)
+	}
+	transport, err := caTransport(settings.Roots)
+	if err != nil {
+		return nil, fmt.Errorf("issuer %q: %w", settings.Name, err)
+	}
+	return &issuer{Issuer: settings, transport: transport}, nil
+}
+
+func (i Issuer) check() error {
+	directory, err := url.Parse(i.Directory)
+	if err != nil || directory.Scheme != "https" || directory.Host == "" {
+		return fmt.Errorf("directory %q is not an https URL", i.Directory)
+	}
+	if e := i.ExternalAccount; e != nil && (e.ID == "" || e.Key == nil) {
+		return errors.New("an external account needs an ID and a key")
+	}
+	dns, ok := i.Solver.(DNS01)
+	if !ok {
+		if i.Solver == nil {
+			return errors.New("it needs a solver: DNS01, HTTP01 or TLSALPN01")
+		}
+		return nil
+	}
+	switch p := dns.Provider.(type) {
+	case Cloudflare:
+		if p.Token == nil {
+			return errors.New("Cloudflare needs an API token")
+		}
+	case RFC2136:
+		if p.Server == "" || p.KeyName == "" || p.Key == nil {
+			return errors.New("RFC 2136 needs a server, and the name and secret of a TSIG key")
+		}
+	default:
+		return errors.New("DNS-01 needs a provider: Cloudflare or RFC2136")
+	}
+	return nil
+}
+
+// asks returns the lifetime to ask the CA for; 0 if none.
+func (i *issuer) asks(want Certificate) time.Duration {
+	if !i.Durations {
+		return 0
+	}
+	return want.Duration
+}
+
+// proof stands for how names are proved, with the secret.
+func (i *issuer) proof() string {
+	dns, ok := i.Solver.(DNS01)
+	if !ok {
+		return i.Solver.challengeType()
+	}
+	secret, err := dns.Provider.secret()
+	if err != nil {
+		secret = err.Error()
+	}
+	return fingerprint(dns.Provider.place(), dns.Resolvers, dns.PropagationTimeout, secret)
+}
+
+func (i *issuer) newSolver(storage Storage, tell func(string)) (solver, error) {
+	if dns, ok := i.Solver.(DNS01); ok {
+		return newDNSSolver(dns, tell)
+	}
+	return &answerSolver{storage: storage}, nil
+}

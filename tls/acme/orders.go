@@ -1,0 +1,254 @@
+package acme
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"reflect"
+	"sync"
+	"time"
+)
+
+const (
+	// attentionInterval is how often each certificate is looked at, at least: what is
+	// stored may be changed by others.
+	attentionInterval = 10 * time.Minute
+	// clockInterval is how often the clock is read, at least: it may be set, and a
+	// machine may sleep, while timers go on as if nothing had happened.
+	clockInterval = 30 * time.Second
+	// ordersAtOnce bounds the orders under way at a time.
+	ordersAtOnce  = 8
+	defaultSettle = 2 * time.Second
+)
+
+// Orders gets the certificates that are wanted. Its methods are safe for concurrent
+// use; Run is called once.
+type Orders struct {
+	options Options
+	issuers map[string]*issuer
+	wake    chan struct{} // holds a token when Run has something to see
+	slots   chan struct{} // one for each order under way
+
+	mu      sync.Mutex // guards what is below
+	want    map[Name]Certificate
+	recheck map[Name]struct{} // to be looked at at once
+	states  map[Name]State
+}
+
+// New returns an Orders that wants nothing yet. An error says which issuer cannot
+// work, and why.
+func New(options Options) (*Orders, error) {
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	if options.Changed == nil {
+		options.Changed = func() {}
+	}
+	if options.Settle == 0 {
+		options.Settle = defaultSettle
+	}
+	options.Backoff = options.Backoff.orDefault()
+	o := &Orders{
+		options: options,
+		issuers: make(map[string]*issuer),
+		wake:    make(chan struct{}, 1),
+		slots:   make(chan struct{}, ordersAtOnce),
+		want:    make(map[Name]Certificate),
+		recheck: make(map[Name]struct{}),
+		states:  make(map[Name]State),
+	}
+	for _, settings := range options.Issuers {
+		if _, twice := o.issuers[settings.Name]; twice {
+			return nil, fmt.Errorf("issuer %q: there are two of this name", settings.Name)
+		}
+		i, err := newIssuer(settings)
+		if err != nil {
+			return nil, err
+		}
+		o.issuers[settings.Name] = i
+	}
+	return o, nil
+}
+
+// Apply replaces the certificates that are wanted. Those not wanted any more are
+// left as they are, and an order for them ends. It never blocks; of several with the
+// same Name the last counts.
+func (o *Orders) Apply(want []Certificate) {
+	next := make(map[Name]Certificate, len(want))
+	for _, c := range want {
+		next[c.Name] = c.normal()
+	}
+	o.mu.Lock()
+	o.want = next
+	before := len(o.states)
+	maps.DeleteFunc(o.states, func(name Name, _ State) bool { _, wanted := next[name]; return !wanted })
+	changed := len(o.states) != before
+	for name, c := range next {
+		if state, known := o.states[name]; !known || state.Issuer != c.Issuer {
+			state.Issuer = c.Issuer
+			if !known {
+				state.Stage = Pending
+			}
+			o.states[name] = state
+			changed = true
+		}
+	}
+	o.mu.Unlock()
+	o.poke()
+	if changed {
+		o.options.Changed()
+	}
+}
+
+// Recheck makes Run look soon at what is stored under name: somebody else changed or
+// removed it. It never blocks.
+func (o *Orders) Recheck(name Name) {
+	o.mu.Lock()
+	o.recheck[name] = struct{}{}
+	o.mu.Unlock()
+	o.poke()
+}
+
+// States returns how each wanted certificate stands. The map is the caller's.
+func (o *Orders) States() map[Name]State {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return maps.Clone(o.states)
+}
+
+func (o *Orders) poke() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// set changes a state, unless the certificate is wanted no more.
+func (o *Orders) set(name Name, change func(*State)) {
+	o.mu.Lock()
+	state, wanted := o.states[name]
+	before := state
+	if wanted {
+		change(&state)
+		o.states[name] = state
+	}
+	o.mu.Unlock()
+	if state != before {
+		o.options.Changed()
+	}
+}
+
+// job is what Run knows of a certificate. While it is attended to, the goroutine
+// that does so owns suggested and trouble; Run owns the rest.
+type job struct {
+	want   Certificate
+	next   time.Time          // when to attend to it
+	cancel context.CancelFunc // ends the attention; nil while there is none
+	again  bool               // attend to it once more after the attention
+
+	suggested window
+	// trouble is how often in a row the storage failed.
+	trouble int
+}
+
+// attended is the end of a job's attention.
+type attended struct {
+	job  *job
+	next time.Time
+}
+
+// Run orders and renews until ctx ends, and returns its error. Orders under way end
+// with it; the next to run takes them up.
+func (o *Orders) Run(ctx context.Context) error {
+	jobs := make(map[Name]*job)
+	done := make(chan attended)
+	var attending sync.WaitGroup
+	defer attending.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // before Wait
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-o.wake:
+		case <-timer.C:
+		case end := <-done:
+			end.job.cancel()
+			end.job.cancel = nil
+			end.job.next = end.next
+			if end.job.again {
+				end.job.next, end.job.again = time.Time{}, false
+			}
+		}
+		o.adjust(jobs)
+		now := o.options.Now()
+		sleep := clockInterval
+		for _, j := range jobs {
+			if j.cancel != nil {
+				continue
+			}
+			// A longer wait than there is means that the clock was set back.
+			if wait := j.next.Sub(now); wait > 0 && wait <= attentionInterval {
+				sleep = min(sleep, wait)
+				continue
+			}
+			attention, end := context.WithCancel(ctx)
+			j.cancel = end
+			want := j.want
+			attending.Go(func() {
+				next := o.attend(attention, j, want)
+				select {
+				case done <- attended{j, next}:
+				case <-ctx.Done():
+				}
+			})
+		}
+		timer.Reset(sleep)
+	}
+}
+
+// adjust makes the jobs those that are wanted. An order for something else ends.
+func (o *Orders) adjust(jobs map[Name]*job) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for name, j := range jobs {
+		if _, wanted := o.want[name]; wanted {
+			continue
+		}
+		if j.cancel != nil {
+			j.want = Certificate{}
+			j.cancel() // its end comes through done; then it goes
+			continue
+		}
+		delete(jobs, name)
+	}
+	for name, c := range o.want {
+		j := jobs[name]
+		if j == nil {
+			j = &job{want: c}
+			jobs[name] = j
+		}
+		_, again := o.recheck[name]
+		if !reflect.DeepEqual(j.want, c) {
+			j.want, again = c, true
+			if j.cancel != nil {
+				j.cancel()
+			}
+		}
+		switch {
+		case again && j.cancel != nil:
+			j.again = true
+		case again:
+			j.next = time.Time{}
+		}
+	}
+	clear(o.recheck)
+}
+
+// logFor returns a logger that names a certificate.
+func (o *Orders) logFor(want Certificate) *slog.Logger {
+	return o.options.Log.With("certificate", want.Name.String(), "issuer", want.Issuer)
+}
