@@ -6,6 +6,11 @@ export KUBE_CACHE_MUTATION_DETECTOR := true
 
 SHELL := /bin/bash
 FUZZ_TIME ?= 30s
+FUZZ_JOBS ?= $(shell nproc)
+# Fuzzes target $2 of package $1 on a processor of its own. Its output comes in one piece, at
+# its end; a failure fails all, once the others have ended.
+FUZZ_ONE = said=$$(GOMAXPROCS=1 go test -run "^\$$" -fuzz "^$$2\$$" -fuzztime $(FUZZ_TIME) "$$1" 2>&1); failed=$$?; \
+	exec 9<Makefile; flock 9; printf "fuzz %s %s\n%s\n" "$$1" "$$2" "$$said"; exit $$failed
 # For the longest package, which starts an API server; a first run builds it too.
 TEST_TIMEOUT ?= 30m
 LINT := go tool -modfile=tools/go.mod golangci-lint
@@ -40,14 +45,9 @@ generate: ## files that are made from others
 	go test ./deploy -count=1 -run '^TestRenderedFilesAreCurrent$$' -update
 	go test ./conformance -count=1 -run '^TestGatewayAPIPageIsCurrent$$' -write-page
 
-fuzz: ## each fuzz target for $(FUZZ_TIME)
-	@set -e; for package in $$(go list ./...); do \
-	    listed=$$(go test -list '^Fuzz' "$$package"); \
-	    for target in $$(grep '^Fuzz' <<<"$$listed" || true); do \
-	        echo "fuzz $$package $$target"; \
-	        go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ_TIME) "$$package"; \
-	    done; \
-	done
+fuzz: ## each fuzz target for $(FUZZ_TIME), as many at once as there are processors
+	@set -euo pipefail; listed=$$(go test -list '^Fuzz' ./... | awk '/^Fuzz/ { names[n++] = $$1 } /^ok/ { while (n) print $$2, names[--n] }'); \
+	xargs -P $(FUZZ_JOBS) -L 1 bash -c '$(FUZZ_ONE)' fuzz <<<"$$listed"
 
 smoke: build ## 20,000 requests under wrk while the configuration changes
 	go test -tags smoke -count=1 -v -timeout 10m -run '^TestSmoke' ./cmd/lintel

@@ -63,8 +63,9 @@ func TestSmugglingCorpus(t *testing.T) {
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			t.Parallel()
 			a := readAttack(t, file)
-			run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+			runAtOnce(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
 				up := newRecorder(t)
 				g.route("/", up.backend)
 				g.apply()

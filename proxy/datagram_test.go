@@ -61,6 +61,9 @@ type datagrams struct {
 func newDatagrams(t *testing.T, name string, settings Settings, backends ...*router.Backend) *datagrams {
 	t.Helper()
 	settings.Lane = exchange.LaneFull // there is but one
+	if settings.DrainTimeout == 0 {
+		settings.DrainTimeout = 200 * time.Millisecond // sessions that nobody ends would last longer
+	}
 	d := &datagrams{gateway: newGateway(t, plainMode, settings), name: name}
 	d.use(backends...)
 	t.Cleanup(func() {
@@ -314,7 +317,7 @@ func TestDatagramsDrain(t *testing.T) {
 		<-release
 		return p
 	})})
-	d := newDatagrams(t, "127.0.0.1:0/udp", Settings{}, backend)
+	d := newDatagrams(t, "127.0.0.1:0/udp", Settings{DrainTimeout: 2 * time.Second}, backend)
 	client, address := dialUDP(t, d.at()), d.at()
 	_, _ = client.Write([]byte("slow"))
 	<-asked

@@ -63,7 +63,7 @@ func TestUpstreamFailsBeforeResponse(t *testing.T) {
 
 // An upstream that fails in its response: the client notices.
 func TestUpstreamFailsInResponse(t *testing.T) {
-	run(t, allModes, Settings{BodyTimeout: 300 * time.Millisecond}, func(t *testing.T, g *gateway) {
+	runAtOnce(t, allModes, Settings{BodyTimeout: 300 * time.Millisecond}, func(t *testing.T, g *gateway) {
 		for _, test := range []struct {
 			name, path, bytes string
 			cause             exchange.Cause
@@ -158,7 +158,7 @@ func TestBadBodyIsNoEnd(t *testing.T) {
 
 // A client that leaves ends the upstream's connection too, whatever it waits for.
 func TestClientLeaves(t *testing.T) {
-	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+	runAtOnce(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
 		arrived, left := make(chan struct{}, 1), make(chan struct{}, 1)
 		serve := func(begin, repeat string) *router.Backend {
 			return rawBackend(t, func(conn net.Conn, in *bufio.Reader) {
@@ -202,7 +202,7 @@ func TestClientLeaves(t *testing.T) {
 }
 
 func TestBadRequestBody(t *testing.T) {
-	run(t, allModes, Settings{MaxBody: 100_000, BodyTimeout: 300 * time.Millisecond}, func(t *testing.T, g *gateway) {
+	runAtOnce(t, allModes, Settings{MaxBody: 100_000, BodyTimeout: 300 * time.Millisecond}, func(t *testing.T, g *gateway) {
 		g.route("/", httpBackend(t, echo))
 		g.apply()
 		const head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -235,7 +235,7 @@ func TestBadRequestBody(t *testing.T) {
 // Under concurrency every response belongs to its request, even when connections
 // of both sides end all the time.
 func TestResponsesNeverCross(t *testing.T) {
-	run(t, clientModes, Settings{MaxIdlePerEndpoint: 4}, func(t *testing.T, g *gateway) {
+	runAtOnce(t, clientModes, Settings{MaxIdlePerEndpoint: 4}, func(t *testing.T, g *gateway) {
 		var count atomic.Int64
 		g.route("/", httpBackend(t, func(w http.ResponseWriter, r *http.Request) {
 			if count.Add(1)%7 == 0 {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -95,7 +96,7 @@ func TestTrailers(t *testing.T) {
 }
 
 func TestLargeBodiesBothWays(t *testing.T) {
-	run(t, clientModes, Settings{}, func(t *testing.T, g *gateway) {
+	runAtOnce(t, clientModes, Settings{}, func(t *testing.T, g *gateway) {
 		g.route("/", httpBackend(t, func(w http.ResponseWriter, r *http.Request) {
 			_ = http.NewResponseController(w).EnableFullDuplex()
 			if r.ContentLength > 0 {
@@ -131,18 +132,35 @@ type pattern struct {
 	wrong bool
 }
 
-func (p *pattern) Read(b []byte) (int, error) {
+// patternPeriod is after how many bytes the pattern starts over.
+const patternPeriod = 2048
+
+// patternBytes is many periods, so that it is copied and compared in large pieces.
+var patternBytes = func() []byte {
+	b := make([]byte, 32*patternPeriod)
 	for i := range b {
-		b[i] = byte(p.at * 31 >> 3)
-		p.at++
+		b[i] = byte(i * 31 >> 3)
 	}
-	return len(b), nil
+	return b
+}()
+
+// next returns what comes next, at most n bytes.
+func (p *pattern) next(n int) []byte {
+	b := patternBytes[p.at%patternPeriod:]
+	b = b[:min(n, len(b))]
+	p.at += len(b)
+	return b
+}
+
+func (p *pattern) Read(b []byte) (int, error) {
+	return copy(b, p.next(len(b))), nil
 }
 
 func (p *pattern) Write(b []byte) (int, error) {
-	for i := range b {
-		p.wrong = p.wrong || b[i] != byte(p.at*31>>3)
-		p.at++
+	for rest := b; len(rest) > 0; {
+		want := p.next(len(rest))
+		p.wrong = p.wrong || !bytes.Equal(rest[:len(want)], want)
+		rest = rest[len(want):]
 	}
 	return len(b), nil
 }

@@ -87,7 +87,7 @@ func TestInjectionFromH2(t *testing.T) {
 	}
 	for name, head := range heads {
 		t.Run(name, func(t *testing.T) {
-			run(t, rawH2Modes, Settings{}, func(t *testing.T, g *gateway) {
+			runAtOnce(t, rawH2Modes, Settings{}, func(t *testing.T, g *gateway) {
 				var arrived atomic.Int64
 				g.route("/", httpBackend(t, func(http.ResponseWriter, *http.Request) { arrived.Add(1) }))
 				g.apply()
@@ -147,7 +147,7 @@ func TestLengthMismatchFromH2(t *testing.T) {
 
 // A socket that goes lets streams end, and takes those that were on their way.
 func TestDrainOfH2(t *testing.T) {
-	run(t, rawH2Modes, Settings{DrainTimeout: 10 * time.Second}, func(t *testing.T, g *gateway) {
+	runAtOnce(t, rawH2Modes, Settings{DrainTimeout: 10 * time.Second}, func(t *testing.T, g *gateway) {
 		arrived, release := make(chan struct{}), make(chan struct{})
 		g.route("/", httpBackend(t, func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/slow" {
@@ -234,7 +234,7 @@ func TestSlowReaderOverH2(t *testing.T) {
 // without payload know no window that would stop them.
 func TestDeafClientOverH2(t *testing.T) {
 	const head, batch, enough = 8 << 10, 32, 4000 // 32 MiB of heads, more than sockets hold
-	run(t, rawH2Modes, Settings{}, func(t *testing.T, g *gateway) {
+	runAtOnce(t, rawH2Modes, Settings{}, func(t *testing.T, g *gateway) {
 		var asked atomic.Int64
 		g.route("/", httpBackend(t, func(w http.ResponseWriter, _ *http.Request) {
 			asked.Add(1)
@@ -263,7 +263,7 @@ func TestDeafClientOverH2(t *testing.T) {
 
 // A client that resets its request takes it away from the upstream at once.
 func TestResetMidBodyOverH2(t *testing.T) {
-	run(t, rawH2Modes, Settings{}, func(t *testing.T, g *gateway) {
+	runAtOnce(t, rawH2Modes, Settings{}, func(t *testing.T, g *gateway) {
 		arrived, gone := make(chan struct{}), make(chan error)
 		g.route("/", httpBackend(t, func(_ http.ResponseWriter, r *http.Request) {
 			if _, err := io.ReadFull(r.Body, make([]byte, 5)); err != nil {
@@ -306,6 +306,7 @@ func TestRapidResetOverH2(t *testing.T) {
 					return
 				}
 			}
+			_ = r.conn.(closeWriter).CloseWrite() // where streams end slowly most are refused, which costs nothing
 		}()
 		for {
 			frame, err := r.frames.ReadFrame()

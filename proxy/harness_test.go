@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"flag"
 	"io"
 	"math/big"
 	"net"
@@ -18,6 +19,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -29,7 +31,19 @@ import (
 	"github.com/lintel-dev/lintel/router"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// atOnce is how many tests that wait for most of their time run at once, unless -parallel
+// was given.
+const atOnce = 8
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		_ = flag.Set("test.parallel", strconv.Itoa(atOnce))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // mode is a way to reach the proxy that every test of an exchange runs in.
 type mode struct {
@@ -55,12 +69,34 @@ var (
 // run runs a test in each of the modes and lanes, with a gateway of its own.
 func run(t *testing.T, modes []mode, settings Settings, test func(*testing.T, *gateway)) {
 	t.Helper()
-	for _, m := range modes {
+	ways{modes: modes, settings: settings, begin: func(*testing.T) {}}.run(t, test)
+}
+
+// runAtOnce is run for a test that waits, or has much to do: all its modes and lanes go at
+// the same time, beside no other test. They share nothing.
+func runAtOnce(t *testing.T, modes []mode, settings Settings, test func(*testing.T, *gateway)) {
+	t.Helper()
+	ways{modes: modes, settings: settings, begin: (*testing.T).Parallel}.run(t, test)
+}
+
+// ways are the modes and lanes that a test runs in.
+type ways struct {
+	modes    []mode
+	settings Settings
+	begin    func(*testing.T) // each of them
+}
+
+func (w ways) run(t *testing.T, test func(*testing.T, *gateway)) {
+	t.Helper()
+	for _, m := range w.modes {
+		settings := w.settings
 		for _, lane := range lanes(&settings) {
 			t.Run(m.name+"/"+lane.name, func(t *testing.T) {
 				if m.h3 && lane.Lane != exchange.LaneFull {
 					t.Skip("HTTP/3 has the full lane alone")
 				}
+				w.begin(t)
+				settings := settings
 				settings.Lane = lane.Lane
 				g := newGateway(t, m, settings)
 				g.apply()

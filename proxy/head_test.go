@@ -168,7 +168,7 @@ func TestUnwantedBody(t *testing.T) {
 }
 
 func TestHeadTimeout(t *testing.T) {
-	run(t, allModes, Settings{ReadHeaderTimeout: 300 * time.Millisecond, IdleTimeout: 300 * time.Millisecond}, func(t *testing.T, g *gateway) {
+	runAtOnce(t, allModes, Settings{ReadHeaderTimeout: 300 * time.Millisecond, IdleTimeout: 300 * time.Millisecond}, func(t *testing.T, g *gateway) {
 		g.route("/", httpBackend(t, echo))
 		g.apply()
 		c := g.dial()

@@ -48,7 +48,7 @@ func TestContinue(t *testing.T) {
 // A client that waits for 100 (Continue) gets it even if the upstream does not
 // know it.
 func TestContinueWithoutUpstream(t *testing.T) {
-	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+	runAtOnce(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
 		g.route("/", rawBackend(t, answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")))
 		g.apply()
 		c := g.dial()

@@ -21,7 +21,7 @@ import (
 
 const (
 	loadClients  = 200
-	loadRequests = 8 // of each client
+	loadRequests = 5 // of each client
 	// loadIdle is few, so that connections to upstreams come and go.
 	loadIdle = 16
 	// stallLimit is the timeout of the route whose upstream stalls.
@@ -183,7 +183,7 @@ func troubles() []trouble {
 // right status, or the client notices that it is cut; and when all is over nothing is
 // left of it.
 func TestFaultsUnderLoad(t *testing.T) {
-	run(t, clientModes, Settings{MaxIdlePerEndpoint: loadIdle, ConnectTimeout: loadPatience}, func(t *testing.T, g *gateway) {
+	run(t, allModes, Settings{MaxIdlePerEndpoint: loadIdle, ConnectTimeout: loadPatience}, func(t *testing.T, g *gateway) {
 		all := troubles()
 		serve := func(conn net.Conn, in *bufio.Reader) {
 			for {

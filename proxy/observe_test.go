@@ -75,7 +75,7 @@ func TestMaxIdlePerEndpoint(t *testing.T) {
 // Endpoints change under load: the exchanges in flight end where they began, the
 // next ones go to the new endpoints, and none fails.
 func TestEndpointsChangeUnderLoad(t *testing.T) {
-	run(t, clientModes, Settings{}, func(t *testing.T, g *gateway) {
+	runAtOnce(t, clientModes, Settings{}, func(t *testing.T, g *gateway) {
 		first, second := httpBackend(t, echo), httpBackend(t, echo)
 		a, b := first.Endpoints()[0].Addr, second.Endpoints()[0].Addr
 		g.route("/", first)

@@ -205,7 +205,7 @@ func TestRepeatsIdempotentOnly(t *testing.T) {
 // An upstream that closes its connections as soon as they are idle costs no
 // request, whether we notice before or after sending.
 func TestStaleConnections(t *testing.T) {
-	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+	runAtOnce(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
 		g.route("/", rawBackend(t, func(conn net.Conn, in *bufio.Reader) {
 			req, err := http.ReadRequest(in)
 			if err != nil {

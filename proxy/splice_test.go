@@ -16,7 +16,7 @@ import (
 // Large bodies of known length take a way of their own (splice.go): their faults
 // end like those of small ones.
 func TestLargeResponseFaults(t *testing.T) {
-	run(t, allModes, Settings{BodyTimeout: 400 * time.Millisecond}, func(t *testing.T, g *gateway) {
+	runAtOnce(t, allModes, Settings{BodyTimeout: 400 * time.Millisecond}, func(t *testing.T, g *gateway) {
 		const size, sent = 4 << 20, 1 << 20
 		stop := make(chan struct{})
 		large := func(then func(net.Conn)) func(net.Conn, *bufio.Reader) {
@@ -54,7 +54,7 @@ func TestLargeResponseFaults(t *testing.T) {
 // A client that does not read holds its upstream back, and is given up after the
 // BodyTimeout; one that reads slowly but steadily gets everything.
 func TestSlowReader(t *testing.T) {
-	run(t, allModes, Settings{BodyTimeout: time.Second}, func(t *testing.T, g *gateway) {
+	runAtOnce(t, allModes, Settings{BodyTimeout: time.Second}, func(t *testing.T, g *gateway) {
 		const size = 64 << 20
 		held := make(chan int64, 1)
 		g.route("/", rawBackend(t, func(conn net.Conn, in *bufio.Reader) {

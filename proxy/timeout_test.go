@@ -31,7 +31,7 @@ func TestTimeouts(t *testing.T) {
 		{"response header", Settings{ResponseHeaderTimeout: 200 * time.Millisecond}, router.Action{}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			run(t, clientModes, test.settings, func(t *testing.T, g *gateway) {
+			runAtOnce(t, clientModes, test.settings, func(t *testing.T, g *gateway) {
 				rule := g.route("/", silent(t))
 				rule.Action.RequestTimeout, rule.Action.BackendTimeout = test.action.RequestTimeout, test.action.BackendTimeout
 				g.apply()

@@ -42,7 +42,7 @@ func (r *raw) upgraded() {
 
 func TestUpgrade(t *testing.T) {
 	// The request's timeout is over with the 101.
-	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+	runAtOnce(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
 		rule := g.route("/", rawBackend(t, chat))
 		rule.Action.RequestTimeout = 500 * time.Millisecond
 		g.apply()
