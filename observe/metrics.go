@@ -118,6 +118,8 @@ type Connections struct {
 	Streams      func() int64 // client connections that are not read as HTTP
 	Sessions     func() int64 // of UDP
 	Dropped      func() int64 // datagrams that were not forwarded, ever: this one only grows
+	Mirroring    func() int64 // copies of requests under way to mirrors
+	MirrorsCut   func() int64 // copies that were not sent, or not to their end, ever: this one only grows
 }
 
 // ObserveConnections adds the numbers of connections. It is called once, with all
@@ -133,6 +135,7 @@ func (m *Metrics) ObserveConnections(c Connections) {
 		{"lintel_upgraded_connections", "Client connections being relayed after an upgrade.", c.Upgraded},
 		{"lintel_open_streams", "Client connections of TCPRoutes and TLSRoutes.", c.Streams},
 		{"lintel_udp_sessions", "Clients of UDPRoutes that have an endpoint.", c.Sessions},
+		{"lintel_mirroring", "Copies of requests under way to mirrors.", c.Mirroring},
 	} {
 		m.registry.MustRegister(prometheus.NewGaugeFunc(
 			prometheus.GaugeOpts{Name: gauge.name, Help: gauge.help},
@@ -144,6 +147,7 @@ func (m *Metrics) ObserveConnections(c Connections) {
 	}{
 		{"lintel_refused_connections_total", "Client connections that were closed because there were too many.", c.Refused},
 		{"lintel_udp_dropped_total", "Datagrams that were not forwarded.", c.Dropped},
+		{"lintel_mirrors_cut_total", "Copies of requests that a mirror did not get, or not to their end.", c.MirrorsCut},
 	} {
 		m.registry.MustRegister(prometheus.NewCounterFunc(
 			prometheus.CounterOpts{Name: counter.name, Help: counter.help},

@@ -98,6 +98,7 @@ func newProcess(s Settings, log *slog.Logger) *process {
 	p.metrics.ObserveConnections(observe.Connections{
 		Downstream: stats.Downstream.Load, Upstream: stats.Upstream.Load, UpstreamIdle: stats.UpstreamIdle.Load, Upgraded: stats.Upgraded.Load,
 		Refused: stats.Refused.Load, Streams: stats.Streams.Load, Sessions: stats.Sessions.Load, Dropped: stats.Dropped.Load,
+		Mirroring: stats.Mirroring.Load, MirrorsCut: stats.MirrorsCut.Load,
 	})
 	memory := newFootprint()
 	p.early = append(p.early, memory.Run)
