@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
@@ -65,6 +66,7 @@ type way struct {
 	relay    *streamRelay
 	from, to net.Conn
 	bytes    int64
+	deaf     bool // to is closed: nothing more goes there
 }
 
 // run moves pending, and then bytes until from ends, which it tells to.
@@ -73,7 +75,7 @@ func (w *way) run(pending []byte) {
 		_ = w.to.SetWriteDeadline(time.Now().Add(w.relay.stall))
 		n, err := w.to.Write(pending)
 		w.bytes += int64(n)
-		if err != nil {
+		if err != nil && !w.goesDeaf(err) {
 			w.relay.end(w.failed(w.to, err))
 			return
 		}
@@ -81,7 +83,7 @@ func (w *way) run(pending []byte) {
 	for {
 		readErr, writeErr := w.move()
 		switch {
-		case writeErr != nil:
+		case writeErr != nil && !w.goesDeaf(writeErr):
 			w.relay.end(w.failed(w.to, writeErr))
 			return
 		case isTimeout(readErr):
@@ -94,7 +96,7 @@ func (w *way) run(pending []byte) {
 			if w.from == w.relay.upstream {
 				w.relay.answered.Store(true)
 			}
-			if !finish(w.to, io.EOF) {
+			if !w.deaf && !finish(w.to, io.EOF) {
 				w.relay.end(exchange.CauseNone)
 			}
 			return
@@ -114,7 +116,7 @@ func (w *way) move() (readErr, writeErr error) {
 	buf := w.relay.buffers.get()
 	defer w.relay.buffers.put(buf)
 	n, readErr := w.from.Read(*buf)
-	if n == 0 {
+	if n == 0 || w.deaf {
 		return readErr, nil
 	}
 	w.relay.moved.Store(time.Now().UnixNano())
@@ -122,6 +124,14 @@ func (w *way) move() (readErr, writeErr error) {
 	written, writeErr := w.to.Write((*buf)[:n])
 	w.bytes += int64(written)
 	return readErr, writeErr
+}
+
+// goesDeaf reports whether the relay goes on after to could not be written: an upstream may
+// have closed all of its connection after its last words, which are still to be read. EPIPE
+// says that its end had come.
+func (w *way) goesDeaf(err error) bool {
+	w.deaf = w.to == w.relay.upstream && errors.Is(err, syscall.EPIPE)
+	return w.deaf
 }
 
 // silence is how long no bytes have moved.

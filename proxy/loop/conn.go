@@ -26,6 +26,8 @@ type conn struct {
 	broken   bool // all is over: both directions are
 	failed   bool // a write has failed: nothing more goes out
 
+	failure unix.Errno // why it has
+
 	waiting []byte // what the kernel did not take, waiting[taken:]
 	taken   int
 	moved   int64 // when the kernel last took something of that, in the loop's time
@@ -198,7 +200,7 @@ func (c *conn) write(p []byte) (int, bool) {
 		case errno == unix.EINTR:
 			continue
 		case errno != 0:
-			c.failed = true
+			c.failed, c.failure = true, errno
 			return total, false
 		}
 		total += n

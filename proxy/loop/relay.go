@@ -29,6 +29,7 @@ type side struct {
 	conn
 	relay    *Relay
 	finished bool  // no read brings more, and the other side was told
+	deaf     bool  // it takes nothing any more, but what it has sent still comes
 	passed   int64 // bytes for it, those that wait too
 	left     int   // how many waited when it was last looked at
 
@@ -86,23 +87,21 @@ func (r *Relay) start() {
 	r.client.writable, r.upstream.writable = true, true
 	pending, early := r.pair.Pending, r.pair.Early
 	r.pair.Pending, r.pair.Early = nil, nil
-	switch {
-	case !r.upstream.pass(pending):
-		r.end(exchange.CauseUpstreamReset)
-	case !r.client.pass(early):
-		r.end(exchange.CauseClientGone)
-	default:
+	if r.upstream.pass(pending) && r.client.pass(early) {
 		r.arm()
 	}
 }
 
-// pass sends p to the side, or lets it wait. It reports false when the side takes nothing
-// any more.
-func (s *side) pass(p []byte) bool {
-	if !s.send(p) {
-		return false
+// pass sends p to the side, or lets it wait. It reports false when the relay is over
+// because the side takes nothing any more.
+func (s *side) pass(p []byte) (goesOn bool) {
+	switch {
+	case s.deaf:
+	case s.send(p):
+		s.passed += int64(len(p))
+	default:
+		return s.relay.fails(s, s.failure)
 	}
-	s.passed += int64(len(p))
 	return true
 }
 
@@ -110,13 +109,31 @@ func (s *side) pass(p []byte) bool {
 // what waited.
 func (s *side) ready() {
 	r := s.relay
-	if s.failed {
-		r.end(r.faultOf(s))
-		return
+	if s.failed && !s.deaf {
+		s.passed, s.left = s.passed-int64(s.left), 0 // what waited is lost
+		if !r.fails(s, s.failure) {
+			return
+		}
 	}
 	if r.move(s, r.other(s)) && r.move(r.other(s), s) {
 		r.arm()
 	}
+}
+
+// fails is called when s can be written no more, and reports whether the relay goes on. An
+// upstream may have closed all of its connection after its last words, which are still to
+// be read: EPIPE says that its end had come before the reset. Nobody gets then what the
+// client goes on to send.
+func (r *Relay) fails(s *side, errno unix.Errno) (goesOn bool) {
+	if s == &r.client || s.finished || errno != unix.EPIPE {
+		r.end(r.faultOf(s))
+		return false
+	}
+	s.deaf, s.failed = true, true
+	s.passed -= int64(s.waits()) // which it did not get
+	s.discard()
+	s.dropPipe()
+	return true
 }
 
 // faultOf is the cause when s was reset. An upstream that has finished may do that: the
@@ -157,8 +174,10 @@ func (r *Relay) move(from, to *side) (goesOn bool) {
 		}
 		r.progress = r.loop.now
 		if !to.pass(r.loop.shared[:n]) {
-			r.end(r.faultOf(to))
 			return false
+		}
+		if to.deaf {
+			continue
 		}
 		if n == len(r.loop.shared) && to.pending() == 0 {
 			to.pipe = r.loop.takePipe() // there is much to be moved; without a pipe as before
@@ -219,8 +238,7 @@ func (r *Relay) splice(from, to *side) (dry, goesOn bool) {
 		case errno == unix.EAGAIN:
 			to.writable = false
 		case errno != 0:
-			r.end(r.faultOf(to))
-			return true, false
+			return false, r.fails(to, errno)
 		default:
 			to.piped -= n
 			to.moved = r.loop.now
@@ -245,11 +263,11 @@ func (r *Relay) finish(from, to *side) (goesOn bool) {
 		r.end(exchange.CauseNone)
 		return false
 	}
-	if !shutdownWrite(to.fd) {
+	from.finished, r.half = true, true
+	if !to.deaf && !shutdownWrite(to.fd) {
 		r.end(r.faultOf(to))
 		return false
 	}
-	from.finished, r.half = true, true
 	r.progress = r.loop.now
 	return true
 }

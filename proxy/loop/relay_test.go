@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lintel-dev/lintel/proxy/exchange"
 )
 
 // connected returns a connection, and the descriptor of its peer.
@@ -153,4 +155,36 @@ func TestRelayHoldsNoBuffers(t *testing.T) {
 	client.Close()
 	upstream.Close()
 	expectCounts(t, relay, much, 0)
+}
+
+// What an upstream has sent before it closed all of its connection reaches the client, also
+// when that has made the kernel refuse what the client still sends.
+func TestRelayDeliversLastWords(t *testing.T) {
+	r := newRig(t, func(net.Conn, *bufio.Reader) {})
+	p := Pair{Pending: []byte("too late"), WriteLimit: time.Minute, HalfClosedLimit: time.Minute, Resets: true}
+	client, toClient := connected(t)
+	upstream, toUpstream := connected(t)
+	p.Client, p.Upstream = toClient, toUpstream
+	if _, err := upstream.Write([]byte("last words")); err != nil {
+		t.Fatal(err)
+	}
+	upstream.Close()
+	if _, err := unix.Write(toUpstream, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	events := []unix.PollFd{{Fd: int32(toUpstream)}}
+	if n, err := unix.Poll(events, 10_000); n != 1 || err != nil || events[0].Revents&unix.POLLERR == 0 {
+		t.Fatalf("no reset: %d, %v, %#x", n, err, events[0].Revents)
+	}
+	relay := r.group.Relay(p)
+	expectBytes(t, client, "last words")
+	if n, err := client.Read(make([]byte, 1)); n > 0 || err != io.EOF {
+		t.Errorf("and then %v", err)
+	}
+	_, _ = client.Write([]byte("later still"))
+	client.Close()
+	expectCounts(t, relay, 0, int64(len("last words")))
+	if cause := relay.Cause(); cause != exchange.CauseNone {
+		t.Errorf("cause %q", cause)
+	}
 }
