@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/router"
 )
 
@@ -214,7 +215,7 @@ func TestSocketChangesKind(t *testing.T) {
 }
 
 func TestDrain(t *testing.T) {
-	run(t, allModes, Settings{DrainTimeout: 10 * time.Second}, func(t *testing.T, g *gateway) {
+	runAtOnce(t, allModes, Settings{DrainTimeout: 10 * time.Second}, func(t *testing.T, g *gateway) {
 		arrived, answer := make(chan struct{}), make(chan struct{})
 		g.route("/slow", httpBackend(t, func(w http.ResponseWriter, r *http.Request) {
 			arrived <- struct{}{}
@@ -264,7 +265,7 @@ func TestDrain(t *testing.T) {
 
 // What does not end by itself is closed after the DrainTimeout.
 func TestDrainTimeout(t *testing.T) {
-	run(t, allModes, Settings{DrainTimeout: 300 * time.Millisecond}, func(t *testing.T, g *gateway) {
+	runAtOnce(t, allModes, Settings{DrainTimeout: 300 * time.Millisecond}, func(t *testing.T, g *gateway) {
 		g.route("/chat", rawBackend(t, chat))
 		g.route("/silent", silent(t))
 		g.apply()
@@ -286,6 +287,14 @@ func TestDrainTimeout(t *testing.T) {
 		}
 		chatting.expectEnd()
 		waiting.expectEnd()
+		causes := map[int]exchange.Cause{}
+		for n := range 2 {
+			x := g.observed(n + 1)
+			causes[x.Status] = x.Cause
+		}
+		if causes[101] != exchange.CauseDrained || causes[0] == exchange.CauseNone {
+			t.Errorf("causes %v", causes)
+		}
 	})
 }
 

@@ -199,12 +199,12 @@ func (c *connection) abort() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.aborted.Store(true)
-	c.wire.Close()
+	defer c.wire.Close() // once the flights know why
 	if c.h1 != nil {
-		c.h1.flight.cancel()
+		c.h1.flight.cancel(exchange.CauseDrained)
 	}
 	if c.h2 != nil {
-		c.h2.cancel()
+		c.h2.cancel(exchange.CauseDrained)
 	}
 }
 

@@ -44,9 +44,9 @@ type flight struct {
 	ended     bool      // the response was sent to its end
 	switches  bool      // the client accepts no success but an upgrade; set by the owner
 
-	mu        sync.Mutex // guards what cancel uses: canceled, and up against others
-	canceled  bool
-	canceling upstream // up, for cancel
+	mu        sync.Mutex     // guards what cancel uses: canceled, and up against others
+	canceled  exchange.Cause // why cancel was called, CauseNone before
+	canceling upstream       // up, for cancel
 }
 
 // init readies f for the exchanges of one owner, one after the other.
@@ -117,12 +117,14 @@ func (f *flight) finish() {
 	}
 }
 
-// cancel ends the exchange because nobody waits for it any more. It may be called by
-// any goroutine.
-func (f *flight) cancel() {
+// cancel ends the exchange: its client is gone, or its connection is being closed. It may
+// be called by any goroutine; the first cause counts.
+func (f *flight) cancel(cause exchange.Cause) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.canceled = true
+	if f.canceled == exchange.CauseNone {
+		f.canceled = cause
+	}
 	if f.canceling != nil {
 		f.canceling.cancel()
 	}
@@ -134,7 +136,7 @@ func (f *flight) use(up upstream) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.canceling = up
-	if f.canceled && up != nil {
+	if f.canceled != exchange.CauseNone && up != nil {
 		up.cancel()
 	}
 }
@@ -144,7 +146,7 @@ func (f *flight) gone() bool {
 	f.mu.Lock()
 	canceled := f.canceled
 	f.mu.Unlock()
-	return canceled || f.down.gone()
+	return canceled != exchange.CauseNone || f.down.gone()
 }
 
 // fail ends the exchange with the answer that a cause has, or by breaking it off when
@@ -154,9 +156,20 @@ func (f *flight) fail(cause exchange.Cause) {
 	if f.answered || answer.Status == 0 {
 		f.Report.Cause = cause
 		f.Keep = false
+		f.breakOff(cause)
 		return
 	}
 	f.answer(answer)
+}
+
+// breakOff ends a response of gRPC that has begun; others just stop.
+func (f *flight) breakOff(cause exchange.Cause) {
+	if !f.answered {
+		return
+	}
+	if trailers := f.BrokenOff(cause); trailers != nil {
+		f.ended = f.down.end(trailers) == nil && f.down.flush() == nil
+	}
 }
 
 // answer sends a response of our own.

@@ -187,7 +187,7 @@ func (h *h2Downstream) on(e *h2.Event) {
 	case h2.StreamReset:
 		if s := h.streams[e.Stream]; s != nil {
 			s.over(errStreamOver)
-			s.flight.cancel()
+			s.flight.cancel(exchange.CauseClientGone)
 		}
 	case h2.Writable, h2.SettingsChanged:
 		h.unblock()
@@ -246,19 +246,19 @@ func (h *h2Downstream) drain() {
 }
 
 // cancel ends all streams.
-func (h *h2Downstream) cancel() {
+func (h *h2Downstream) cancel(cause exchange.Cause) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, s := range h.streams {
 		s.over(errStreamOver)
-		s.flight.cancel()
+		s.flight.cancel(cause)
 	}
 }
 
 // shut ends what goes on behind the reader, which has ended, and waits for it. The
 // codec's last words are still sent.
 func (h *h2Downstream) shut() {
-	h.cancel()
+	h.cancel(exchange.CauseClientGone)
 	h.mu.Lock()
 	h.closed = true
 	h.writeBy.exactly(time.Now().Add(exchange.LingerTimeout))

@@ -37,7 +37,7 @@ func (s *h2Stream) begin(h *h2Downstream, e *h2.Event) {
 	s.socket = webSocket{}
 	f := &s.flight
 	f.init(h.server, s, &h.c.client)
-	f.canceled, f.switches = false, false
+	f.canceled, f.switches = exchange.CauseNone, false
 	f.Request = &s.request
 	f.begin()
 	if e.Kind == h2.HeadTooLarge {

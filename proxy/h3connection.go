@@ -30,6 +30,7 @@ type h3Connection struct {
 	http   http3.Server
 
 	draining atomic.Bool
+	aborted  atomic.Bool
 
 	mu     sync.Mutex // guards what follows
 	active int        // exchanges under way
@@ -129,7 +130,18 @@ func (c *h3Connection) drain() {
 }
 
 // abort closes the connection, and what is under way on it.
-func (c *h3Connection) abort() { closeQUIC(c.conn, http3.ErrCodeNoError) }
+func (c *h3Connection) abort() {
+	c.aborted.Store(true)
+	closeQUIC(c.conn, http3.ErrCodeNoError)
+}
+
+// endedBy says why a stream of the connection is over that has not come to its end.
+func (c *h3Connection) endedBy() exchange.Cause {
+	if c.aborted.Load() {
+		return exchange.CauseDrained
+	}
+	return exchange.CauseClientGone
+}
 
 // client is what is known of the client now: it may move to another address (RFC 9000
 // §9), which QUIC has validated then.

@@ -64,7 +64,7 @@ func newH3Downstream(c *h3Connection, w http.ResponseWriter, r *http.Request) *h
 func (d *h3Downstream) serve() bool {
 	f := &d.flight
 	f.begin()
-	d.ignore = context.AfterFunc(d.ctx, f.cancel)
+	d.ignore = context.AfterFunc(d.ctx, func() { f.cancel(d.c.endedBy()) })
 	defer d.ignore()
 	defer d.giveBack()
 	if err := d.readHead(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/proxy/h1"
 	"github.com/lintel-dev/lintel/router"
 )
@@ -75,7 +76,7 @@ func (m *mirrors) start(c *mirror) {
 	m.active[c] = struct{}{}
 	m.server.stats.Mirroring.Add(1)
 	if m.closed {
-		c.flight.cancel()
+		c.flight.cancel(exchange.CauseDrained)
 	}
 	m.running.Go(c.run)
 }
@@ -113,7 +114,7 @@ func (m *mirrors) close() {
 	active := slices.Collect(maps.Keys(m.active))
 	m.mu.Unlock()
 	for _, c := range active {
-		c.flight.cancel()
+		c.flight.cancel(exchange.CauseDrained)
 		c.cut()
 	}
 	m.running.Wait()

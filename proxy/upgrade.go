@@ -2,9 +2,11 @@ package proxy
 
 import (
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
@@ -38,7 +40,17 @@ func (f *flight) upgrade() exchange.Cause {
 	f.Lighten()
 	f.relay(&relay{client: client, upstream: conn}, pending, early)
 	f.ended = true
+	f.noteDrained()
 	return exchange.CauseNone
+}
+
+// noteDrained says in the report that the relay was not ended by either side.
+func (f *flight) noteDrained() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.canceled == exchange.CauseDrained {
+		f.Report.Cause = exchange.CauseDrained
+	}
 }
 
 // relay copies bytes both ways until both have ended. What either side had sent already
@@ -95,15 +107,22 @@ func (r *relay) write(d *direction, p []byte) error {
 func (r *relay) copy(d *direction, pending []byte) {
 	buf := r.buffers.get()
 	defer r.buffers.put(buf)
+	deaf := false // d.to is closed: nothing more goes there
 	for err := r.write(d, pending); err == nil; {
 		if r.half.Load() {
 			_ = d.from.SetReadDeadline(time.Now().Add(exchange.HalfClosedTimeout))
 		}
 		n, readErr := d.from.Read(*buf)
-		if err = r.write(d, (*buf)[:n]); err != nil || readErr == nil {
+		if !deaf {
+			err = r.write(d, (*buf)[:n])
+		}
+		if err != nil && d.to == r.upstream && errors.Is(err, syscall.EPIPE) {
+			deaf, err = true, nil // its last words are still to be read
+		}
+		if err != nil || readErr == nil {
 			continue
 		}
-		finished := finish(d.to, readErr)
+		finished := deaf && readErr == io.EOF || finish(d.to, readErr)
 		if r.half.Swap(true) || !finished {
 			break
 		}

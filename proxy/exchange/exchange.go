@@ -70,11 +70,13 @@ type Exchange struct {
 	id      [32]byte       // of the request, when it is ours
 	altSvc  []byte         // the value of Alt-Svc
 	web     GRPCWeb        // what the request was before it became gRPC
+	sized   bool           // the response's head has told the length of its body
 }
 
 // Forget readies x for a request whose head is not there yet.
 func (x *Exchange) Forget() {
 	x.Rule, x.Chosen, x.Keep, x.endpoint, x.web = nil, nil, false, nil, NoGRPCWeb
+	x.sized = false
 	x.session.settings, x.session.found = nil, false
 	x.Report = Report{Socket: x.Client.Socket, Client: x.Client.Addr, Scheme: x.Client.Scheme}
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/lintel-dev/lintel/proxy/h1"
 	"github.com/lintel-dev/lintel/router"
 )
 
@@ -71,14 +72,33 @@ func (x *Exchange) grpcMedia() string {
 	return ""
 }
 
+// BrokenOff returns the trailers that end the response of a gRPC client when that breaks
+// off for cause behind its head: without them the client would see a failure inside of us.
+// They are nil for other clients, which have to see that it is not all, and when nobody is
+// there to be told. They may be kept.
+func (x *Exchange) BrokenOff(cause Cause) []h1.Field {
+	a := cause.Answer()
+	if a.Status == 0 || cause == CauseClientStalled || x.Report.Status != http.StatusOK || x.sized {
+		return nil
+	}
+	if media := x.grpcMedia(); media != grpcType && (media == "" || x.web == NoGRPCWeb) {
+		return nil
+	}
+	return appendStatus(nil, &a)
+}
+
 // appendGRPC appends what tells a gRPC client of a.
 func appendGRPC(fields []router.Field, media string, a *Answer) []router.Field {
+	return appendStatus(append(fields, router.Field{Name: "Content-Type", Value: media}), a)
+}
+
+// appendStatus appends the status of gRPC that a stands for.
+func appendStatus(fields []router.Field, a *Answer) []router.Field {
 	message := reasonOf(a.Status)
 	if a.Cause != CauseNone {
 		message += ": " + string(a.Cause)
 	}
 	return append(fields,
-		router.Field{Name: "Content-Type", Value: media},
 		router.Field{Name: "Grpc-Status", Value: strconv.Itoa(int(a.code()))},
 		router.Field{Name: "Grpc-Message", Value: message})
 }

@@ -46,6 +46,7 @@ func (x *Exchange) AppendResponse(dst []byte, res *h1.Response, framing h1.Frami
 // connection, changed by the filters, and a Date. They are valid until the next
 // call of a method.
 func (x *Exchange) ResponseFields(res *h1.Response, now time.Time) []router.Field {
+	x.sized = res.Framing == h1.Length
 	fields := x.filtered(res)
 	if !slices.ContainsFunc(fields, isDate) { // RFC 9110 §6.6.1
 		fields = append(fields, router.Field{Name: "Date", Value: x.Dates.At(now)})

@@ -45,6 +45,9 @@ type client interface {
 	// connection takes another request.
 	settles() bool
 
+	// breakOff ends a response, whose head was sent, with trailers. It reports false when
+	// the client takes no such thing.
+	breakOff(trailers []h1.Field) bool
 	// finish ends the exchange after a complete response, and abort without one: if the
 	// client has got a part, it must see that it is not all.
 	finish()

@@ -143,6 +143,11 @@ func (f *flight) fail(cause exchange.Cause) {
 		f.finish()
 		return
 	}
+	if f.answered {
+		if trailers := f.BrokenOff(cause); trailers != nil {
+			f.done = f.down.breakOff(trailers)
+		}
+	}
 	f.flush()
 }
 

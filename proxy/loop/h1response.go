@@ -104,6 +104,9 @@ func (d *downstream) encoded(head, data []byte) (out, rest []byte, err error) {
 	return out, data, err
 }
 
+// breakOff implements client: over HTTP/1.1 there is no gRPC.
+func (d *downstream) breakOff([]h1.Field) bool { return false }
+
 // finish deals with what is left of the request's body, and readies the connection for
 // the next request or closes it.
 func (d *downstream) finish() {

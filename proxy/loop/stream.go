@@ -257,6 +257,11 @@ func (s *stream) answer(a exchange.Answer) bool {
 	return head.End || s.write(body, closing)
 }
 
+func (s *stream) breakOff(trailers []h1.Field) bool {
+	s.trails = trailers
+	return s.write(nil, trailing)
+}
+
 // head sends the head of the final response.
 func (s *stream) head(head *h2.Response) bool {
 	s.m.soil()
