@@ -148,7 +148,7 @@ func TestRetryEarlyAnswer(t *testing.T) {
 }
 
 func TestRetryTimeouts(t *testing.T) {
-	run(t, []mode{plainMode, h2Mode}, Settings{}, func(t *testing.T, g *gateway) {
+	runAtOnce(t, []mode{plainMode, h2Mode}, Settings{}, func(t *testing.T, g *gateway) {
 		var slow atomic.Int32
 		app := httpBackend(t, func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body) // or else the server does not notice that we leave
@@ -158,13 +158,13 @@ func TestRetryTimeouts(t *testing.T) {
 			w.WriteHeader(int(r.ContentLength))
 		})
 		attempt := g.route("/attempt", app)
-		attempt.Action.BackendTimeout = 100 * time.Millisecond
+		attempt.Action.BackendTimeout = 400 * time.Millisecond
 		attempt.Action.Retry = &router.Retry{Attempts: 2, Backoff: quick}
 		coded := g.route("/coded", app)
-		coded.Action.BackendTimeout = 100 * time.Millisecond
+		coded.Action.BackendTimeout = 400 * time.Millisecond
 		coded.Action.Retry = &router.Retry{Codes: []int{504}, Attempts: 2, Backoff: quick}
 		whole := g.route("/whole", app)
-		whole.Action.RequestTimeout = 200 * time.Millisecond
+		whole.Action.RequestTimeout = 600 * time.Millisecond
 		whole.Action.Retry = &router.Retry{Codes: []int{500}, Attempts: 100, Backoff: 20 * time.Millisecond}
 		g.apply()
 		for i, test := range []struct {
