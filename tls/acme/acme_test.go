@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log"
@@ -49,6 +50,11 @@ var shared *world
 func TestMain(m *testing.M) {
 	if place := os.Getenv(childEnv); place != "" {
 		os.Exit(child(place))
+	}
+	// Tests here wait for a CA and for the DNS, and compute little.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "12"); err != nil {
+		panic(err)
 	}
 	code, err := runTests(m)
 	if err != nil {

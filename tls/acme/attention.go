@@ -164,6 +164,11 @@ func (i *issuer) suggests(j *job, h *held, now time.Time) bool {
 // askRenewal asks the CA when it wants a certificate renewed. Without an answer our
 // own times are good.
 func (o *Orders) askRenewal(ctx context.Context, j *job, h *held, i *issuer) {
+	leave, err := o.slot(ctx)
+	if err != nil {
+		return // we have to stop
+	}
+	defer leave()
 	now := o.options.Now()
 	j.suggested = window{serial: h.leaf.SerialNumber.String(), again: now.Add(ariInterval)}
 	c := &caller{transport: i.transport, now: o.options.Now}
@@ -182,12 +187,11 @@ func (o *Orders) askRenewal(ctx context.Context, j *job, h *held, i *issuer) {
 // it while we waited. An error is the storage's; what else fails is in the progress.
 func (o *Orders) order(ctx context.Context, j *job, want Certificate, i *issuer) error {
 	o.set(want.Name, func(s *State) { s.Stage, s.Message, s.Retry = Pending, "it waits for other orders", time.Time{} })
-	select {
-	case o.slots <- struct{}{}:
-		defer func() { <-o.slots }()
-	case <-ctx.Done():
-		return ctx.Err()
+	leave, err := o.slot(ctx)
+	if err != nil {
+		return err
 	}
+	defer leave()
 	held, unlock, err := o.options.Storage.Lock(ctx, documentKey("certificate", want.Name.Namespace, want.Name.Name))
 	if err != nil {
 		return fmt.Errorf("lock certificate: %w", err)
@@ -197,6 +201,16 @@ func (o *Orders) order(ctx context.Context, j *job, want Certificate, i *issuer)
 		return err
 	}
 	return errors.New("lock certificate: it was lost in the middle of an order")
+}
+
+// slot waits until few enough others speak to CAs.
+func (o *Orders) slot(ctx context.Context) (leave func(), err error) {
+	select {
+	case o.slots <- struct{}{}:
+		return func() { <-o.slots }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // orderLocked is order, under the lock.

@@ -17,7 +17,7 @@ const (
 	// clockInterval is how often the clock is read, at least: it may be set, and a
 	// machine may sleep, while timers go on as if nothing had happened.
 	clockInterval = 30 * time.Second
-	// ordersAtOnce bounds the orders under way at a time.
+	// ordersAtOnce bounds the orders under way at a time, and questions to CAs.
 	ordersAtOnce  = 8
 	defaultSettle = 2 * time.Second
 )
@@ -28,7 +28,7 @@ type Orders struct {
 	options Options
 	issuers map[string]*issuer
 	wake    chan struct{} // holds a token when Run has something to see
-	slots   chan struct{} // one for each order under way
+	slots   chan struct{} // one for each that speaks to a CA
 
 	mu      sync.Mutex // guards what is below
 	want    map[Name]Certificate

@@ -115,13 +115,15 @@ type window struct {
 	again      time.Time // when to ask again
 }
 
-// usable tells whether the window means something: it is for this certificate, and
-// does not begin before it, unless it has passed, which is how a CA says "now".
+// usable tells whether the window means something: it is for this certificate, does
+// not leave open most of its lifetime, and does not begin before it, unless it is over
+// as soon, which is how a CA says "now".
 func (w window) usable(leaf *x509.Certificate) bool {
-	if w.start.IsZero() || w.serial != leaf.SerialNumber.String() {
+	lifetime := leaf.NotAfter.Sub(leaf.NotBefore)
+	if w.start.IsZero() || w.serial != leaf.SerialNumber.String() || w.end.Sub(w.start) > lifetime/2 {
 		return false
 	}
-	return !w.start.Before(leaf.NotBefore) || w.end.Before(leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore)/jitterParts))
+	return !w.start.Before(leaf.NotBefore) || w.end.Before(leaf.NotBefore.Add(lifetime/jitterParts))
 }
 
 // check returns an error if a chain that the CA returned is not for the order.
