@@ -80,9 +80,9 @@ func final(err error) bool {
 // open returns the order under way if it is for what is wanted and still good, and
 // else makes one.
 func (a *attempt) open(ctx context.Context, account acme.Account) (acme.Order, error) {
-	print := orderPrint(a.want, a.issuer)
+	mark := orderPrint(a.want, a.issuer)
 	p := a.progress
-	if p.URL != "" && p.Order == print && p.Account == account.Location {
+	if p.URL != "" && p.Order == mark && p.Account == account.Location {
 		order, err := a.client.GetOrder(ctx, account, acme.Order{Location: p.URL})
 		problem, refused := problemOf(err)
 		switch {
@@ -108,7 +108,7 @@ func (a *attempt) open(ctx context.Context, account acme.Account) (acme.Order, e
 	}
 	a.ordered()
 	a.log.Info("certificate ordered", "order", order.Location, "ca", a.issuer.Directory)
-	p.Order, p.URL, p.Key, p.Account = print, order.Location, string(text), account.Location
+	p.Order, p.URL, p.Key, p.Account = mark, order.Location, string(text), account.Location
 	return order, p.save(ctx, a.storage, a.want.Name)
 }
 

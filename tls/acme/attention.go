@@ -219,12 +219,12 @@ func (o *Orders) orderLocked(ctx context.Context, j *job, want Certificate, i *i
 	if err != nil {
 		return err
 	}
-	now, print := o.options.Now(), attemptPrint(want, i)
-	if seen.due.After(now) || seen.progress.retry(print, i, o.options.Backoff).After(now) {
+	now, mark := o.options.Now(), attemptPrint(want, i)
+	if seen.due.After(now) || seen.progress.retry(mark, i, o.options.Backoff).After(now) {
 		return nil
 	}
 	p := seen.progress
-	p.begin(now, print)
+	p.begin(now, mark)
 	if err := p.save(ctx, o.options.Storage, want.Name); err != nil {
 		return err // before the CA is asked for what could not be kept
 	}

@@ -69,15 +69,15 @@ func (d *Directory) Load(_ context.Context, name Name) (*Stored, error) {
 	}
 	// The directory behind the link may be replaced while it is read: once more then.
 	for {
-		real, err := filepath.EvalSymlinks(place)
+		folder, err := filepath.EvalSymlinks(place)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, nil
 		}
 		if err != nil {
 			return nil, err
 		}
-		stored, err := readStored(real)
-		if again, _ := filepath.EvalSymlinks(place); again == real || !errors.Is(err, fs.ErrNotExist) {
+		stored, err := readStored(folder)
+		if again, _ := filepath.EvalSymlinks(place); again == folder || !errors.Is(err, fs.ErrNotExist) {
 			return stored, err
 		}
 	}

@@ -84,11 +84,11 @@ func (p *progress) save(ctx context.Context, storage Storage, name Name) error {
 func (p *progress) forgetOrder() { p.Order, p.URL, p.Key, p.Account = "", "", "", "" }
 
 // begin notes that an attempt begins.
-func (p *progress) begin(now time.Time, print string) {
-	if p.Attempt != print {
+func (p *progress) begin(now time.Time, mark string) {
+	if p.Attempt != mark {
 		p.Failures, p.Unfinished = 0, 0
 	}
-	p.Attempt, p.Started = print, now
+	p.Attempt, p.Started = mark, now
 	p.Unfinished++
 }
 
@@ -117,7 +117,7 @@ const changedSooner = 6
 
 // retry returns when the next attempt may begin; zero if at once. Somebody who
 // changed what failed need not wait long, but a CA that named a time is not asked before.
-func (p *progress) retry(print string, i *issuer, backoff Backoff) time.Time {
+func (p *progress) retry(mark string, i *issuer, backoff Backoff) time.Time {
 	if p.Unfinished >= unfinishedAttempts {
 		return p.Started.Add(backoff.step(p.Unfinished - unfinishedAttempts + 1))
 	}
@@ -125,7 +125,7 @@ func (p *progress) retry(print string, i *issuer, backoff Backoff) time.Time {
 		return time.Time{}
 	}
 	wait := p.Wait
-	if p.Attempt != print {
+	if p.Attempt != mark {
 		wait = backoff.First / changedSooner
 	}
 	if p.Directory == i.Directory {

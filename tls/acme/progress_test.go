@@ -109,7 +109,7 @@ func TestWords(t *testing.T) {
 		want string
 	}{
 		{fmt.Errorf("order: %w", problem), "the CA refused: the CA's own words; a.test: policy (rejectedIdentifier, HTTP 400)"},
-		{fmt.Errorf("order: %w", &problem), "the CA refused: the CA's own words; a.test: policy (rejectedIdentifier, HTTP 400)"},
+		{deadOrder{&problem}, "the CA refused: the CA's own words; a.test: policy (rejectedIdentifier, HTTP 400)"},
 		{deadOrder{fmt.Errorf("wait: %w", dead)}, "the CA refused *.a.test: no such host"},
 		{&clockError{ahead: -90 * time.Minute}, "the clock of this machine is 1h30m0s behind that of the CA: set it"},
 		{errors.New("plain"), "plain"},

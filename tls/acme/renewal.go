@@ -115,15 +115,16 @@ type window struct {
 	again      time.Time // when to ask again
 }
 
-// usable tells whether the window means something: it is for this certificate, does
-// not leave open most of its lifetime, and does not begin before it, unless it is over
-// as soon, which is how a CA says "now".
+// usable tells whether the window means something: it is for this certificate, and
+// lies in its lifetime without leaving most of that open, or is over when the
+// certificate begins, which is how a CA says "now".
 func (w window) usable(leaf *x509.Certificate) bool {
-	lifetime := leaf.NotAfter.Sub(leaf.NotBefore)
-	if w.start.IsZero() || w.serial != leaf.SerialNumber.String() || w.end.Sub(w.start) > lifetime/2 {
+	if w.start.IsZero() || w.serial != leaf.SerialNumber.String() {
 		return false
 	}
-	return !w.start.Before(leaf.NotBefore) || w.end.Before(leaf.NotBefore.Add(lifetime/jitterParts))
+	lifetime := leaf.NotAfter.Sub(leaf.NotBefore)
+	return w.end.Before(leaf.NotBefore.Add(lifetime/jitterParts)) ||
+		!w.start.Before(leaf.NotBefore) && w.end.Sub(w.start) <= lifetime/2
 }
 
 // check returns an error if a chain that the CA returned is not for the order.

@@ -16,11 +16,11 @@ func TestRenewalTime(t *testing.T) {
 	other := suggest(40*day, 42*day)
 	other.serial = "8"
 	for _, tc := range []struct {
-		name                string
-		lifetime, before    time.Duration
-		suggested           window
-		issued              time.Duration // after from; 0 for unknown
-		earliest, latest    time.Duration // after from
+		name             string
+		lifetime, before time.Duration
+		suggested        window
+		issued           time.Duration // after from; 0 for unknown
+		earliest, latest time.Duration // after from
 	}{
 		{name: "two thirds", lifetime: 90 * day, earliest: 60 * day, latest: 65 * day},
 		{name: "two thirds of minutes", lifetime: 3 * time.Minute, earliest: 2 * time.Minute, latest: 129 * time.Second},
