@@ -3,7 +3,6 @@ package observe
 import (
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,8 +30,6 @@ type ObjectCondition struct {
 type Metrics struct {
 	registry *prometheus.Registry
 
-	requests   *prometheus.CounterVec
-	durations  *prometheus.HistogramVec
 	streams    *prometheus.CounterVec
 	streamed   *prometheus.CounterVec
 	logDropped prometheus.Counter
@@ -41,8 +38,9 @@ type Metrics struct {
 	buildSeconds prometheus.Histogram
 	objects      *prometheus.GaugeVec
 
-	seriesMu   sync.Mutex // serialises writers of series; guards streamKeys
-	series     atomic.Pointer[map[seriesKey]*series]
+	series     *requestSeries
+	seriesMu   sync.Mutex          // serialises writers of series; guards what follows
+	listeners  map[string]string   // the strings in the keys of series
 	streamKeys map[Attachment]bool // those of streams
 
 	objectsMu sync.Mutex // guards known
@@ -53,15 +51,7 @@ type Metrics struct {
 func NewMetrics(build Build) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "lintel_requests_total",
-			Help: "Requests answered, by class of the status code; aborted stands for those that got no answer.",
-		}, []string{"code", "listener", "route", "protocol"}),
-		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "lintel_request_duration_seconds",
-			Help:    "Time from a request's head to the last byte of its response.",
-			Buckets: durationBuckets(),
-		}, []string{"listener", "route"}),
+		series:   newRequestSeries(),
 		streams: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "lintel_streams_total",
 			Help: "Connections of TCPRoutes and TLSRoutes and sessions of UDPRoutes that have ended; ok is false for those that did not end well.",
@@ -88,24 +78,18 @@ func NewMetrics(build Build) *Metrics {
 			Help: "Objects of ours by the status of each condition.",
 		}, []string{"kind", "condition", "status"}),
 		known:      make(map[ObjectCondition]bool),
+		listeners:  make(map[string]string),
 		streamKeys: make(map[Attachment]bool),
 	}
-	m.series.Store(&map[seriesKey]*series{})
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name:        "lintel_build_info",
 		Help:        "Always 1; the labels say what program this is.",
 		ConstLabels: prometheus.Labels{"version": build.Version, "commit": build.Commit, "goversion": build.GoVersion},
 	})
 	info.Set(1)
-	m.registry.MustRegister(m.requests, m.durations, m.streams, m.streamed, m.logDropped, m.builds, m.buildSeconds, m.objects, info,
+	m.registry.MustRegister(m.series, m.streams, m.streamed, m.logDropped, m.builds, m.buildSeconds, m.objects, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
-}
-
-// durationBuckets returns upper bounds in seconds: fine from half a millisecond,
-// which a backend nearby takes, and up to a minute, the usual timeout.
-func durationBuckets() []float64 {
-	return []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
 }
 
 // Connections are numbers that are read at each scrape, on any goroutine.

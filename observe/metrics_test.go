@@ -1,6 +1,8 @@
 package observe
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"net/http/httptest"
 	"strings"
 	"sync"
@@ -203,6 +205,19 @@ func BenchmarkObserveExchange(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			m.ObserveExchange(e)
+		}
+	})
+	b.Run("many routes", func(b *testing.B) { // each from another part of memory
+		all := make([]*Exchange, 5000)
+		for i := range all {
+			all[i] = exchange(200)
+			all[i].Route = fmt.Sprint("HTTPRoute default/app-", i)
+			m.ObserveExchange(all[i])
+		}
+		rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			m.ObserveExchange(all[i%len(all)])
 		}
 	})
 	b.Run("parallel", func(b *testing.B) {

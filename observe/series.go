@@ -4,6 +4,8 @@ import (
 	"maps"
 	"strconv"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -21,11 +23,112 @@ type seriesKey struct {
 	class    int // of the status code; 0 is aborted
 }
 
-// series are what one kind of exchange counts in, ready to be used: to find them
-// by their labels costs more than to count.
+// series is what one kind of exchange counts in. With thousands of Routes it comes from
+// another part of memory for each request, so it is small and in one piece: the number of
+// exchanges is the sum of its buckets.
 type series struct {
-	requests prometheus.Counter
-	duration prometheus.Observer
+	took    atomic.Int64              // by all of them, in nanoseconds
+	buckets [bounds + 1]atomic.Uint64 // by how long each took; the last is beyond
+}
+
+// bounds is the number of durations that durationBounds returns.
+const bounds = 16
+
+// durationBounds returns the upper bounds of buckets: fine from half a millisecond, which a
+// backend nearby takes, and up to a minute, the usual timeout.
+func durationBounds() [bounds]time.Duration {
+	return [...]time.Duration{
+		500 * time.Microsecond, time.Millisecond, 2500 * time.Microsecond,
+		5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond,
+		50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond,
+		500 * time.Millisecond, time.Second, 2500 * time.Millisecond,
+		5 * time.Second, 10 * time.Second, 30 * time.Second, time.Minute,
+	}
+}
+
+// observe counts one exchange.
+func (s *series) observe(took time.Duration) {
+	i := 0
+	for _, bound := range durationBounds() {
+		if took <= bound {
+			break
+		}
+		i++
+	}
+	s.buckets[i].Add(1)
+	s.took.Add(int64(took))
+}
+
+// histogram is a sum of series.
+type histogram struct {
+	took    time.Duration
+	buckets [bounds + 1]uint64
+}
+
+func (h *histogram) add(s *series) (count uint64) {
+	h.took += time.Duration(s.took.Load())
+	for i := range s.buckets {
+		n := s.buckets[i].Load()
+		h.buckets[i] += n
+		count += n
+	}
+	return count
+}
+
+// cumulative returns what Prometheus wants to know: how many took no longer than each of
+// the bounds, in seconds, and how many there are.
+func (h *histogram) cumulative() (buckets map[float64]uint64, count uint64) {
+	buckets = make(map[float64]uint64, bounds)
+	for i, bound := range durationBounds() {
+		count += h.buckets[i]
+		buckets[bound.Seconds()] = count
+	}
+	return buckets, count + h.buckets[bounds]
+}
+
+// requestSeries are all series of requests, as Prometheus collects them. Readers take no
+// lock: writers replace the map.
+type requestSeries struct {
+	atomic.Pointer[map[seriesKey]*series]
+	requests *prometheus.Desc
+	duration *prometheus.Desc
+}
+
+func newRequestSeries() *requestSeries {
+	s := &requestSeries{
+		requests: prometheus.NewDesc("lintel_requests_total",
+			"Requests answered, by class of the status code; aborted stands for those that got no answer.",
+			[]string{"code", "listener", "route", "protocol"}, nil),
+		duration: prometheus.NewDesc("lintel_request_duration_seconds",
+			"Time from a request's head to the last byte of its response.", []string{"listener", "route"}, nil),
+	}
+	s.Store(&map[seriesKey]*series{})
+	return s
+}
+
+// Describe implements [prometheus.Collector].
+func (r *requestSeries) Describe(to chan<- *prometheus.Desc) {
+	to <- r.requests
+	to <- r.duration
+}
+
+// Collect implements [prometheus.Collector].
+func (r *requestSeries) Collect(to chan<- prometheus.Metric) {
+	sums := map[Attachment]*histogram{}
+	for key, s := range *r.Load() {
+		sum := sums[key.Attachment]
+		if sum == nil {
+			sum = &histogram{}
+			sums[key.Attachment] = sum
+		}
+		count := sum.add(s)
+		to <- prometheus.MustNewConstMetric(r.requests, prometheus.CounterValue, float64(count),
+			classLabel(key.class), key.Listener, key.Route, key.protocol)
+	}
+	for a, sum := range sums {
+		buckets, count := sum.cumulative()
+		to <- prometheus.MustNewConstHistogram(r.duration, count, sum.took.Seconds(), buckets, a.Listener, a.Route)
+	}
 }
 
 // ObserveExchange counts one exchange. It neither locks nor allocates once an
@@ -40,8 +143,7 @@ func (m *Metrics) ObserveExchange(e *Exchange) {
 	if s == nil {
 		s = m.addSeries(key)
 	}
-	s.requests.Inc()
-	s.duration.Observe(e.Duration.Seconds())
+	s.observe(e.Duration)
 }
 
 // observeStream counts one connection or session that was not read as HTTP. These are
@@ -79,11 +181,13 @@ func (m *Metrics) addSeries(key seriesKey) *series {
 	if s := current[key]; s != nil {
 		return s
 	}
-	key.Listener, key.Route = strings.Clone(key.Listener), strings.Clone(key.Route)
-	s := &series{
-		requests: m.requests.WithLabelValues(classLabel(key.class), key.Listener, key.Route, key.protocol),
-		duration: m.durations.WithLabelValues(key.Listener, key.Route),
+	listener, known := m.listeners[key.Listener]
+	if !known { // one string for all of its Routes
+		listener = strings.Clone(key.Listener)
+		m.listeners[listener] = listener
 	}
+	key.Listener, key.Route = listener, strings.Clone(key.Route)
+	s := &series{}
 	next := maps.Clone(current)
 	next[key] = s
 	m.series.Store(&next)
@@ -109,12 +213,9 @@ func (m *Metrics) Keep(live map[Attachment]bool) {
 		return
 	}
 	m.series.Store(&next)
-	for key := range current {
-		if !keep(key.Attachment) {
-			labels := prometheus.Labels{"listener": key.Listener, "route": key.Route}
-			m.requests.DeletePartialMatch(labels)
-			m.durations.DeletePartialMatch(labels)
-		}
+	clear(m.listeners)
+	for key := range next {
+		m.listeners[key.Listener] = key.Listener
 	}
 }
 
