@@ -1,0 +1,76 @@
+package externaldns
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Domains says which names are looked after. A domain stands for itself and for what is
+// below it; with a dot before it, for what is below it alone. The zero value is all.
+type Domains struct {
+	Include []string // empty is all
+	Exclude []string
+}
+
+// Match tells whether a name is looked after.
+func (d Domains) Match(name string) bool {
+	name = canonicalName(name)
+	matches := func(domain string) bool {
+		domain = canonicalName(domain)
+		if strings.HasPrefix(domain, ".") {
+			return strings.HasSuffix(name, domain)
+		}
+		return domain != "" && within(name, domain)
+	}
+	return (len(d.Include) == 0 || slices.ContainsFunc(d.Include, matches)) && !slices.ContainsFunc(d.Exclude, matches)
+}
+
+// Brake stops deletions that are too many to be meant: those that would take more than
+// Share of our records and are more than Least wait for a person. Records that are
+// replaced by others of their name don't count. The zero value stops nothing.
+type Brake struct {
+	Share float64 // of 1
+	Least int
+}
+
+// DefaultBrake is for those who set none.
+func DefaultBrake() Brake { return Brake{Share: 0.3, Least: 5} }
+
+// brake marks the rows whose deletions wait.
+func (c *calculation) brake() {
+	var rows []*row
+	var doomed []Record
+	for _, id := range slices.Sorted(maps.Keys(c.rows)) {
+		if r := c.rows[id]; len(r.remove) > 0 && len(r.wanted) == 0 {
+			rows = append(rows, r)
+			for _, current := range r.remove {
+				doomed = append(doomed, current.Record)
+			}
+		}
+	}
+	limit := c.rules.Brake
+	if limit == (Brake{}) || len(doomed) <= limit.Least || float64(len(doomed)) <= limit.Share*float64(c.plan.Owned) {
+		return
+	}
+	id := fingerprint(doomed)
+	if id == c.rules.Released {
+		return
+	}
+	for _, r := range rows {
+		r.held = true
+	}
+	c.plan.Held, c.plan.HeldID = doomed, id
+}
+
+// fingerprint names a list of records.
+func fingerprint(records []Record) string {
+	h := sha256.New()
+	for _, r := range records {
+		fmt.Fprintln(h, r)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:6])
+}
