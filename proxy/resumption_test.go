@@ -94,3 +94,36 @@ func TestSessionsAreResumed(t *testing.T) {
 		})
 	}
 }
+
+// With the same ticket keys a session goes on at another replica, and after a change of
+// keys as long as its own is among them.
+func TestSessionsAreResumedByOtherReplicas(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		t.Run(tls.VersionName(version), func(t *testing.T) {
+			run(t, []mode{tlsMode}, Settings{}, func(t *testing.T, g *gateway) {
+				replica := newGateway(t, g.mode, g.server.settings)
+				replica.server.SetTicketKeys([][32]byte{{1}}) // before there is a socket
+				for _, g := range []*gateway{g, replica} {
+					g.route("/", httpBackend(t, func(http.ResponseWriter, *http.Request) {}))
+					g.apply()
+				}
+				g.server.SetTicketKeys([][32]byte{{1}})
+				here := g.resumer(version)
+				there := &resumer{replica, here.config}
+				resumes := func(at *resumer, want bool, when string) {
+					t.Helper()
+					if got := at.request("/"); got != want {
+						t.Errorf("%s: resumed %v", when, got)
+					}
+				}
+				resumes(here, false, "first")
+				resumes(there, true, "at another replica")
+				replica.server.SetTicketKeys([][32]byte{{2}, {1}})
+				resumes(there, true, "after a change of keys")
+				resumes(here, false, "at a replica that has only the old key")
+				replica.server.SetTicketKeys([][32]byte{{3}})
+				resumes(there, false, "with keys that are all new")
+			})
+		})
+	}
+}

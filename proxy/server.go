@@ -68,11 +68,12 @@ type Server struct {
 	streams   sync.Pool // of *h2Stream
 	attempts  sync.Pool // of *h2Attempt
 
-	mu      sync.Mutex // guards what follows
-	sockets map[string]*socket
-	udp     map[string]*datagramSocket
-	phase   phase
-	running sync.WaitGroup // the sockets' goroutines, once Run runs
+	mu         sync.Mutex // guards what follows
+	sockets    map[string]*socket
+	udp        map[string]*datagramSocket
+	ticketKeys [][32]byte // see SetTicketKeys; empty at first
+	phase      phase
+	running    sync.WaitGroup // the sockets' goroutines, once Run runs
 }
 
 type phase uint8
@@ -226,6 +227,7 @@ func (s *Server) openPort(l *Listener) (port, error) {
 		return nil, err
 	}
 	s.sockets[l.Name] = sock
+	sock.followTicketKeys()
 	return sock, nil
 }
 
