@@ -71,8 +71,13 @@ func (b *build) resolveCertificates(l *listener) {
 			continue
 		}
 		l.hasPlaceholder = l.hasPlaceholder || claimed && l.claims[len(l.claims)-1].missing
-		l.certificates = append(l.certificates, Certificate{ServerName: l.hostname, Certificate: k})
+		l.certificates = append(l.certificates, Certificate{ServerName: l.hostname, Certificate: k, Secret: l.secretOf(ref)})
 	}
+}
+
+// secretOf names the Secret of a certificateRef.
+func (l *listener) secretOf(r *gatewayv1.SecretObjectReference) types.NamespacedName {
+	return types.NamespacedName{Namespace: valueOr(r.Namespace, l.owner.ref.Namespace), Name: string(r.Name)}
 }
 
 // resolveCertificate reads one certificateRef of a Gateway or a ListenerSet.

@@ -126,7 +126,7 @@ func (b *build) ingressCertificates(i *networkingv1.Ingress, j int, secured map[
 	var certificates []Certificate
 	for _, h := range hosts {
 		secured[h] = true
-		certificates = append(certificates, Certificate{ServerName: h, Certificate: k.certificate})
+		certificates = append(certificates, Certificate{ServerName: h, Certificate: k.certificate, Secret: secret})
 	}
 	return certificates
 }

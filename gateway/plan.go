@@ -73,6 +73,8 @@ type Socket struct {
 type Certificate struct {
 	ServerName  string
 	Certificate *tls.Certificate
+	// Secret is where it comes from.
+	Secret types.NamespacedName
 }
 
 // ObjectRef names one API object.

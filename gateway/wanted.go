@@ -101,7 +101,7 @@ func (b *build) claimCertificate(l *listener, field string, r *gatewayv1.SecretO
 		return false
 	}
 	c := claim{
-		secret: types.NamespacedName{Namespace: l.owner.ref.Namespace, Name: string(r.Name)},
+		secret: l.secretOf(r),
 		issue:  issue, object: l.owner.object, ref: l.owner.ref, field: l.field + field, listener: l,
 	}
 	if l.hostname != "" {

@@ -43,6 +43,8 @@ type Metrics struct {
 	listeners  map[string]string   // the strings in the keys of series
 	streamKeys map[Attachment]bool // those of streams
 
+	certificates *certificateMetrics
+
 	objectsMu sync.Mutex // guards known
 	known     map[ObjectCondition]bool
 }
@@ -87,6 +89,7 @@ func NewMetrics(build Build) *Metrics {
 		ConstLabels: prometheus.Labels{"version": build.Version, "commit": build.Commit, "goversion": build.GoVersion},
 	})
 	info.Set(1)
+	m.certificates = newCertificateMetrics(m.registry)
 	m.registry.MustRegister(m.series, m.streams, m.streamed, m.logDropped, m.builds, m.buildSeconds, m.objects, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m

@@ -255,3 +255,23 @@ func TestStreamSeries(t *testing.T) {
 		t.Errorf("they outlive their Route: %q", lines)
 	}
 }
+
+func TestCertificatesAreReplaced(t *testing.T) {
+	m := NewMetrics(Build{})
+	m.SetCertificates(map[Certificate]time.Time{
+		{"default", "web", "acme"}: time.Unix(1000, 0),
+		{"default", "own", ""}:     time.Unix(2000, 0),
+	})
+	wantLine(t, m, `lintel_tls_certificate_not_after_seconds{issuer="acme",namespace="default",secret="web"} 1000`)
+	m.SetCertificates(map[Certificate]time.Time{{"default", "web", "acme"}: time.Unix(3000, 0)})
+	wantLine(t, m, `lintel_tls_certificate_not_after_seconds{issuer="acme",namespace="default",secret="web"} 3000`)
+	if lines := scrape(t, m, "lintel_tls_certificate_not_after_seconds"); len(lines) != 1 {
+		t.Errorf("got %q", lines)
+	}
+	m.Ordered("acme")
+	m.Obtained("acme")
+	m.OrderFailed("acme")
+	for _, name := range []string{"orders", "certificates", "failures"} {
+		wantLine(t, m, `lintel_acme_`+name+`_total{issuer="acme"} 1`)
+	}
+}

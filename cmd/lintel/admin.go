@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,8 +20,8 @@ const (
 	adminShutdownTimeout = time.Second
 )
 
-// admin is the HTTP server for operators and the kubelet: /healthz, /readyz and
-// /metrics.
+// admin is the HTTP server for operators and the kubelet: /healthz, /readyz,
+// /metrics and /certificates.
 type admin struct {
 	listener net.Listener
 	server   *http.Server
@@ -30,7 +32,9 @@ type adminOptions struct {
 	Address   string // host:port
 	Readiness *readiness
 	Metrics   http.Handler
-	Log       *slog.Logger
+	// Certificates is the report of /certificates; nil inside before there is one.
+	Certificates *atomic.Pointer[[]certificateOfReport]
+	Log          *slog.Logger
 }
 
 // newAdmin opens the address; Run serves it.
@@ -87,6 +91,16 @@ func adminHandler(o adminOptions) http.Handler {
 		answer(w, http.StatusOK, text)
 	})
 	mux.Handle("GET /metrics", o.Metrics)
+	mux.HandleFunc("GET "+certificatesPath, func(w http.ResponseWriter, _ *http.Request) {
+		report := o.Certificates.Load()
+		if report == nil {
+			answer(w, http.StatusServiceUnavailable, "no configuration yet\n")
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		_ = json.NewEncoder(w).Encode(report) // the client may be gone
+	})
 	return mux
 }
 

@@ -20,7 +20,7 @@ func (p *process) writers(config *kuberest.Config, parts ...func(context.Context
 	}
 	leader, err := kube.NewLeader(kube.LeaderOptions{
 		Config:    config,
-		Namespace: cmp.Or(p.settings.LeaseNamespace, kube.Namespace(p.settings.Kubeconfig)),
+		Namespace: p.ownNamespace(),
 		Name:      p.settings.LeaseName,
 		Identity:  replicaName(),
 		Log:       p.log,
@@ -30,6 +30,11 @@ func (p *process) writers(config *kuberest.Config, parts ...func(context.Context
 	}
 	p.early = append(p.early, func(ctx context.Context) error { return leader.Run(ctx, parts...) })
 	return nil
+}
+
+// ownNamespace is where the replicas keep what they share.
+func (p *process) ownNamespace() string {
+	return cmp.Or(p.settings.LeaseNamespace, kube.Namespace(p.settings.Kubeconfig))
 }
 
 // replicaName tells this process from every other one, and from itself before a

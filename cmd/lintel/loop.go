@@ -46,6 +46,7 @@ type loop struct {
 	readiness    *readiness
 	problems     *problemLog
 	addresses    *poolAddresses // nil without address pools
+	care         *certificateCare
 	// writeStatus takes the wanted statuses; it must not block.
 	writeStatus func([]*gateway.Status)
 	// writeInfrastructure takes the wanted Services of Gateways; it must not block.
@@ -115,6 +116,7 @@ func (l *loop) rebuild() {
 	for attempt := 0; l.unsettled && attempt < maxApplies; attempt++ {
 		l.unsettled = l.apply(l.build())
 	}
+	l.care.apply(l.plan)
 	l.addresses.apply(l.plan)
 	l.writeStatus(l.plan.Statuses)
 	l.writeInfrastructure(l.plan.Infrastructure)
@@ -129,6 +131,7 @@ func (l *loop) build() *gateway.Plan {
 	snapshot.Settings, snapshot.Observed = l.settings, l.observed
 	snapshot.Observed.Infrastructure = l.conflicts()
 	l.addresses.observe(snapshot)
+	l.care.observe(snapshot)
 	start := time.Now()
 	plan := gateway.Build(snapshot, &l.memo)
 	took := time.Since(start)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"os"
 	"runtime"
 	"time"
@@ -53,15 +54,21 @@ func run(ctx context.Context, s Settings, log *slog.Logger) error {
 	if err := raiseCapabilities(); err != nil {
 		log.Warn("going on without the capabilities of the program's file", "error", err)
 	}
-	p := newProcess(s, log)
+	return newProcess(s, log).serve(ctx)
+}
+
+// serve chooses the parts, and runs them.
+func (p *process) serve(ctx context.Context) error {
+	s := &p.settings
 	if err := p.chooseSource(); err != nil {
 		return err
 	}
+	p.loop.source = wakingSource{source: p.loop.source, wake: p.loop.care.changes}
 	if err := p.announceAddresses(); err != nil {
 		return err
 	}
 	if s.AdminAddress != "" {
-		admin, err := newAdmin(adminOptions{Address: s.AdminAddress, Readiness: p.loop.readiness, Metrics: p.metrics.Handler(), Log: log})
+		admin, err := newAdmin(adminOptions{Address: s.AdminAddress, Readiness: p.loop.readiness, Metrics: p.metrics.Handler(), Certificates: &p.loop.care.report, Log: p.log})
 		if err != nil {
 			return err
 		}
@@ -79,7 +86,8 @@ type process struct {
 	accessLog *observe.AccessLog // nil when it is off
 	server    *proxy.Server
 	loop      *loop
-	memory    int64 // bytes that we may use; 0 means no limit
+	dnsClient *http.Client // that speaks to DNS providers; nil is the usual one
+	memory    int64        // bytes that we may use; 0 means no limit
 
 	early []func(context.Context) error // end with the signal
 	late  []func(context.Context) error // end when the data plane has drained
@@ -100,13 +108,15 @@ func newProcess(s Settings, log *slog.Logger) *process {
 		Refused: stats.Refused.Load, Streams: stats.Streams.Load, Sessions: stats.Sessions.Load, Dropped: stats.Dropped.Load,
 		Mirroring: stats.Mirroring.Load, MirrorsCut: stats.MirrorsCut.Load,
 	})
+	store := &edgetls.Store{}
 	memory := newFootprint()
 	p.early = append(p.early, memory.Run)
 	p.loop = &loop{
 		built:        memory.built,
 		settings:     gatewaySettings(&s),
 		server:       p.server,
-		certificates: &edgetls.Store{},
+		certificates: store,
+		care:         newCertificateCare(store, p.metrics, log),
 		metrics:      p.metrics,
 		readiness:    &readiness{},
 		problems:     &problemLog{log: log},
@@ -116,6 +126,7 @@ func newProcess(s Settings, log *slog.Logger) *process {
 		conflicts:           func() map[gateway.ObjectRef]string { return nil },
 		log:                 log,
 	}
+	p.loop.care.standIns = s.SelfSignedUntilReady
 	return p
 }
 
@@ -123,7 +134,7 @@ func newProcess(s Settings, log *slog.Logger) *process {
 func (p *process) chooseSource() error {
 	if p.settings.Manifests != "" {
 		p.useManifests()
-		return nil
+		return p.useDirectory()
 	}
 	return p.useCluster()
 }
@@ -157,7 +168,15 @@ func (p *process) useCluster() error {
 	p.loop.source, p.loop.writeStatus, p.loop.writeInfrastructure = wakingSource{store, infrastructure.Changes()}, writer.Apply, infrastructure.Apply
 	p.loop.conflicts = infrastructure.Conflicts
 	p.log.Info("reading objects from the API server", "host", config.Host)
-	return p.writers(config, writer.Run, infrastructure.Run)
+	parts := []func(context.Context) error{writer.Run, infrastructure.Run}
+	if len(p.settings.ACMEIssuers) > 0 {
+		care, err := p.useSecrets(config, store)
+		if err != nil {
+			return err
+		}
+		parts = append(parts, care...)
+	}
+	return p.writers(config, parts...)
 }
 
 // run starts every part and waits for all. A part that fails stops the others.
@@ -191,16 +210,19 @@ func (p *process) run(ctx context.Context) error {
 // gatewaySettings are those that change what is built.
 func gatewaySettings(s *Settings) gateway.Settings {
 	return gateway.Settings{
-		ControllerName:        s.ControllerName,
-		IngressControllerName: s.IngressControllerName,
-		GatewayClasses:        s.GatewayClasses,
-		IngressClasses:        s.IngressClasses,
-		HTTPPort:              s.HTTPPort,
-		HTTPSPort:             s.HTTPSPort,
-		Addresses:             s.PublishAddresses,
-		AddressPools:          s.AddressPools,
-		NodeName:              s.NodeName,
-		GatewayServices:       s.GatewayServices,
+		ControllerName:         s.ControllerName,
+		IngressControllerName:  s.IngressControllerName,
+		GatewayClasses:         s.GatewayClasses,
+		IngressClasses:         s.IngressClasses,
+		HTTPPort:               s.HTTPPort,
+		HTTPSPort:              s.HTTPSPort,
+		Addresses:              s.PublishAddresses,
+		AddressPools:           s.AddressPools,
+		NodeName:               s.NodeName,
+		Issuers:                gatewayIssuers(s),
+		DefaultIssuer:          s.DefaultIssuer,
+		CertManagerAnnotations: s.CertManagerAnnotations,
+		GatewayServices:        s.GatewayServices,
 		Backends: router.BackendSettings{
 			Outlier:   router.Outlier{Errors: s.OutlierErrors},
 			SlowStart: s.SlowStart,
@@ -211,6 +233,15 @@ func gatewaySettings(s *Settings) gateway.Settings {
 			},
 		},
 	}
+}
+
+// gatewayIssuers are the issuers, as far as they change what is built.
+func gatewayIssuers(s *Settings) []gateway.Issuer {
+	var issuers []gateway.Issuer
+	for i := range s.ACMEIssuers {
+		issuers = append(issuers, gateway.Issuer{Name: s.ACMEIssuers[i].Name, Challenge: challengeOf(s.ACMEIssuers[i].Solver)})
+	}
+	return issuers
 }
 
 func (p *process) proxySettings() proxy.Settings {

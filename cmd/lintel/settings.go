@@ -37,6 +37,14 @@ type Settings struct {
 	NodeName          string
 	AdminAddress      string // host:port; "" turns it off
 
+	ACME                   acmeIssuer // of the settings acme-*; without a solver there is none
+	ACMEIssuers            []acmeIssuer
+	ACMEResolvers          []string // none means public ones
+	ACMEStorage            string   // directory
+	DefaultIssuer          string   // "" means none
+	CertManagerAnnotations bool
+	SelfSignedUntilReady   bool
+
 	LogLevel        string // debug, info, warn or error
 	LogFormat       string // json or text
 	AccessLog       bool
@@ -131,7 +139,8 @@ func (r *settingsReader) Read(environ []string) (Settings, error) {
 	if err := errors.Join(mistakes...); err != nil {
 		return Settings{}, err
 	}
-	return r.settings, r.settings.validate()
+	err := r.settings.validate()
+	return r.settings, err
 }
 
 // given is the text of a value and the place where it was given.
@@ -147,7 +156,8 @@ func (g given) check(v settingValue) error {
 	return nil
 }
 
-// validate finds settings that are fine alone but not together.
+// validate finds settings that are fine alone but not together, and completes those that
+// follow from others.
 func (s *Settings) validate() error {
 	switch {
 	case s.Manifests != "" && s.Kubeconfig != "":
@@ -155,5 +165,5 @@ func (s *Settings) validate() error {
 	case s.HTTPPort != 0 && s.HTTPPort == s.HTTPSPort:
 		return fmt.Errorf("http-port and https-port are both %d: one port speaks one protocol", s.HTTPPort)
 	}
-	return nil
+	return s.validateCertificates()
 }

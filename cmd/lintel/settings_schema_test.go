@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -42,6 +43,8 @@ var chartOwns = map[string]string{
 	"manifests":    "the API server is where objects come from",
 	"kubeconfig":   "the Pod's service account is used",
 	"adminAddress": "the Pod's probes and its Services name the port",
+
+	"acmeStorage": "certificates are in Secrets",
 
 	"leaseName":      "the chart holds the Lease, so that it goes with the release",
 	"leaseNamespace": "that of the release",
@@ -118,8 +121,19 @@ func valueSchema(v settingValue) schema {
 		return schema{{"type", []string{"integer", "string"}}, {"minimum", 0}}
 	case *value[time.Duration]:
 		return schema{{"type", []string{"string", "integer"}}, {"pattern", `^(0|([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+)$`}, {"maximum", 0}}
-	case *value[string]:
+	case *value[string], *value[credential]:
 		return schema{{"type", "string"}}
+	case *issuersValue:
+		properties := schema{}
+		for key := range reflect.TypeFor[acmeIssuer]().Fields() {
+			name, _, _ := strings.Cut(key.Tag.Get("yaml"), ",")
+			properties = append(properties, keyword{name, schema{{"type", map[reflect.Kind]string{
+				reflect.String: "string", reflect.Struct: "object", reflect.Bool: "boolean",
+			}[key.Type.Kind()]}}})
+		}
+		return schema{{"type", "array"}, {"items", schema{
+			{"type", "object"}, {"additionalProperties", false}, {"required", []string{"name", "solver"}}, {"properties", properties},
+		}}}
 	case *poolsValue:
 		names := schema{{"type", "array"}, {"items", schema{{"type", "string"}}}}
 		pool := schema{{"type", "object"}, {"additionalProperties", false}, {"required", []string{"name", "cidrs"}}, {"properties", schema{

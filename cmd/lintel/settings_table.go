@@ -36,6 +36,7 @@ func settingsTable(s *Settings) []setting {
 	}{
 		{"Objects", objectSettings(s)},
 		{"Addresses and ports", addressSettings(s)},
+		{"Certificates", certificateSettings(s)},
 		{"Logs", logSettings(s)},
 		{"Traffic", trafficSettings(s)},
 		{"Backends", backendSettings(s)},
@@ -93,7 +94,7 @@ func addressSettings(s *Settings) []setting {
 		{name: "node-name", value: text(&s.NodeName, ""),
 			usage: "publish only the addresses of the node of this `name`"},
 		{name: "admin-address", value: hostPort(&s.AdminAddress, "127.0.0.1:9180"),
-			usage: "`host:port` of /healthz, /readyz and /metrics; empty turns them off"},
+			usage: "`host:port` of /healthz, /readyz, /metrics and /certificates; empty turns them off"},
 	}
 }
 

@@ -40,6 +40,7 @@ func TestSettingsDefaults(t *testing.T) {
 		ControllerName: "lintel.dev/gateway-controller", IngressControllerName: "lintel.dev/ingress-controller",
 		GatewayServices: true, LeaderElection: true, LeaseName: "lintel",
 		HTTPPort: 80, HTTPSPort: 443, HTTP3: true, AdminAddress: "127.0.0.1:9180",
+		ACME: acmeIssuer{Directory: "letsencrypt"}, ACMEStorage: "/var/lib/lintel",
 		LogLevel: "info", LogFormat: "json", AccessLog: true, AccessLogSample: 1,
 		DrainTimeout: 25 * time.Second, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 75 * time.Second,
 		ConnectTimeout: 5 * time.Second, ResponseHeaderTimeout: 60 * time.Second, BodyStallTimeout: 60 * time.Second,
