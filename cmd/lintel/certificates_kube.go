@@ -7,7 +7,7 @@ import (
 	"os"
 
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/rest"
+	kuberest "k8s.io/client-go/rest"
 
 	"github.com/lintel-dev/lintel/kube"
 	"github.com/lintel-dev/lintel/tls/acme"
@@ -66,7 +66,7 @@ func challengesOf(board *challengeBoard) func([]kube.Challenge) {
 
 // useSecrets lets certificates be kept in Secrets, and returns the parts that only one
 // replica runs.
-func (p *process) useSecrets(config *rest.Config, store *kube.Store) ([]func(context.Context) error, error) {
+func (p *process) useSecrets(config *kuberest.Config, store *kube.Store) ([]func(context.Context) error, error) {
 	care := p.loop.care
 	storage, err := kube.NewCertificateStorage(kube.CertificateStorageOptions{
 		Config: config, Namespace: p.ownNamespace(), Prefix: p.settings.LeaseName, Identity: replicaName(),
