@@ -100,6 +100,8 @@ func TestChartRefuses(t *testing.T) {
 		{"ports.web.port=8080", "missing property 'protocol'"},
 		{"exposure=NodePort", "/exposure"},
 		{"settings.addressPools={192.0.2.0/24}", "needs exposure: HostNetwork"},
+		{"settings.acmeIssuers[0].name=a", "missing property 'solver'"},
+		{"settings.acmeIssuers[0].name=a,settings.acmeIssuers[0].solver=http-01,settings.acmeIssuers[0].directry=x", "'directry' not allowed"},
 		{"settings.gatewayClass={other}", `does not have "lintel"`},
 	} {
 		_, err := render(t.Context(), h, "--set", tc.set)
@@ -130,12 +132,19 @@ func TestRenderedFilesAreCurrent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	orders, err := render(t.Context(), h, "--show-only", "templates/rbac-certificates.yaml", "--set", "settings.acmeSolver=http-01")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const ordersHead = renderedHead + `# What Lintel may do beside that in order to get certificates, with rbac.yaml or with kustomize.
+`
 	const permissionsHead = renderedHead + `# What Lintel may do in a cluster, for one that runs outside of it. To limit it to some namespaces, set watchNamespaces and
 # bind lintel-core, lintel-gateway-api and lintel-ingress there with RoleBindings instead.
 `
 	for path, want := range map[string]string{
-		"kustomize/lintel.yaml": renderedHead + plain(all, "ConfigMap"),
-		"rbac.yaml":             permissionsHead + string(namespace) + plain(permissions),
+		"kustomize/lintel.yaml":  renderedHead + plain(all, "ConfigMap"),
+		"rbac.yaml":              permissionsHead + string(namespace) + plain(permissions),
+		"rbac-certificates.yaml": ordersHead + strings.TrimPrefix(plain(orders), "---\n"),
 	} {
 		if *update {
 			if err := os.WriteFile(path, []byte(want), 0o644); err != nil { //nolint:gosec // A public file.

@@ -46,3 +46,8 @@
 {{- fail (printf "settings.ingressClass does not have %q, which ingressClass.create makes: add it, or set ingressClass.create to false" .Values.ingressClass.name) -}}
 {{- end -}}
 {{- end -}}
+
+{{- /* Whether Lintel orders certificates. */ -}}
+{{- define "lintel.orders" -}}
+{{- if or .Values.settings.acmeSolver .Values.settings.acmeIssuers }}true{{ end -}}
+{{- end -}}

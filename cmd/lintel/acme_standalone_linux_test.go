@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	programs "github.com/lintel-dev/lintel/conformance/process"
+)
+
+// TestCertificatesWithoutCluster gets certificates for manifests, by each challenge that
+// Lintel answers itself, and keeps them over a restart.
+func TestCertificatesWithoutCluster(t *testing.T) {
+	w := newACMEWorld(t)
+	folder, storage := t.TempDir(), filepath.Join(t.TempDir(), "state")
+	w.must(os.WriteFile(filepath.Join(folder, "gateway.yaml"), fmt.Appendf(nil, acmeManifests, w.plain, w.any, w.any, w.secure), 0o600))
+	ports, err := programs.FreePorts(t.Context(), 1)
+	w.must(err)
+	admin := fmt.Sprintf("127.0.0.1:%d", ports[0])
+	start := func() func() {
+		_, stop := w.startLintel("--manifests="+folder, "--acme-storage="+storage, "--admin-address="+admin, "--default-issuer=http")
+		return stop
+	}
+	stop := start()
+	byHTTP := w.awaitServed(w.any, "one.example.test")
+	byTLS := w.awaitServed(w.secure, "two.example.test")
+	if _, err := w.handshake(w.any, "dev.example.test"); err == nil || !strings.Contains(err.Error(), "unknown authority") {
+		t.Errorf("the certificate that signs itself: %v", err)
+	}
+
+	w.await("report", func() string {
+		var table bytes.Buffer
+		if err := certs(t.Context(), admin, "table", &table); err != nil {
+			return err.Error()
+		}
+		for _, want := range []string{"default/one", "one.example.test", "Ready", byHTTP.NotAfter.UTC().Format("2006-01-02 15:04:05Z"), "self-signed"} {
+			if !strings.Contains(table.String(), want) {
+				return table.String()
+			}
+		}
+		return ""
+	})
+	metrics := w.body("http://" + admin + "/metrics")
+	for _, want := range []string{
+		fmt.Sprintf(`lintel_tls_certificate_not_after_seconds{issuer="http",namespace="default",secret="one"} %v`, float64(byHTTP.NotAfter.Unix())),
+		`lintel_acme_certificates_total{issuer="alpn"} 1`,
+	} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("metrics lack %s", want)
+		}
+	}
+	stop()
+
+	start()
+	if leaf := w.awaitServed(w.any, "one.example.test"); !leaf.Equal(byHTTP) {
+		t.Error("another certificate after the restart")
+	}
+	if leaf := w.awaitServed(w.secure, "two.example.test"); !leaf.Equal(byTLS) {
+		t.Error("another certificate after the restart")
+	}
+	if n := len(w.ca.Orders()); n != 2 {
+		t.Errorf("%d orders for two certificates", n)
+	}
+}
+
+func (w *acmeWorld) body(url string) string {
+	w.Helper()
+	request, err := http.NewRequestWithContext(w.Context(), http.MethodGet, url, nil)
+	w.must(err)
+	response, err := http.DefaultClient.Do(request)
+	w.must(err)
+	defer response.Body.Close()
+	var text bytes.Buffer
+	_, err = text.ReadFrom(response.Body)
+	w.must(err)
+	return text.String()
+}
+
+// acmeManifests have a port for plain HTTP, two for HTTPS, and one that the CA asks on.
+const acmeManifests = `apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: lintel}
+spec: {controllerName: lintel.dev/gateway-controller}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: web}
+spec:
+  gatewayClassName: lintel
+  listeners:
+  - {name: http, port: %d, protocol: HTTP}
+  - {name: one, port: %d, protocol: HTTPS, hostname: one.example.test, tls: {certificateRefs: [{name: one}]}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: dev, annotations: {lintel.dev/issuer: self-signed}}
+spec:
+  gatewayClassName: lintel
+  listeners: [{name: dev, port: %d, protocol: HTTPS, hostname: dev.example.test, tls: {certificateRefs: [{name: dev}]}}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: handshakes, annotations: {lintel.dev/issuer: alpn}}
+spec:
+  gatewayClassName: lintel
+  listeners: [{name: two, port: %d, protocol: HTTPS, hostname: two.example.test, tls: {certificateRefs: [{name: two}]}}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: redirect}
+spec:
+  parentRefs: [{name: web, sectionName: http}]
+  rules: [{filters: [{type: RequestRedirect, requestRedirect: {scheme: https}}]}]
+`
