@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -295,4 +296,56 @@ func descriptors(t *testing.T) int {
 		}
 	}
 	return count
+}
+
+// Over TLS 1.3 too an upgraded connection is a loop's: it has no buffers, and one goroutine
+// that waits for its end.
+func TestUpgradeOverTLSIsRelayedByALoop(t *testing.T) {
+	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+		g.route("/", rawBackend(t, switched(func(conn net.Conn, in *bufio.Reader) { _, _ = io.Copy(conn, in) })))
+		g.apply()
+		c := g.dial()
+		c.send(upgrading + "early")
+		c.upgraded()
+		c.expect("early")
+		large := strings.Repeat("0123456789abcdef", 1<<16)
+		go func() { _, _ = io.WriteString(c.conn, large) }()
+		c.expect(large)
+		sock := g.server.sockets[socketName]
+		sock.mu.Lock()
+		for c := range sock.connections {
+			f := &c.h1.flight
+			f.mu.Lock()
+			if _, ok := f.canceling.(relayed); ok != (g.server.loops != nil) {
+				t.Errorf("relayed by a loop: %v", ok)
+			}
+			f.mu.Unlock()
+		}
+		sock.mu.Unlock()
+		_ = c.conn.(closeWriter).CloseWrite()
+		c.expectEnd()
+		if x := g.observed(1); x.Sent != int64(len("early")+len(large)) || x.Received != x.Sent {
+			t.Errorf("observed %d out, %d in", x.Sent, x.Received)
+		}
+	})
+}
+
+// A client whose TLS ends without a goodbye ends the conversation.
+func TestUpgradeOverTLSCutShort(t *testing.T) {
+	run(t, []mode{tlsMode}, Settings{}, func(t *testing.T, g *gateway) {
+		ended := make(chan string, 1)
+		g.route("/", rawBackend(t, switched(func(_ net.Conn, in *bufio.Reader) {
+			got, _ := io.ReadAll(in)
+			ended <- string(got)
+		})))
+		g.apply()
+		c := g.talk()
+		c.send("half")
+		_ = c.conn.(*tls.Conn).NetConn().(*net.TCPConn).CloseWrite()
+		if got := <-ended; got != "half" {
+			t.Errorf("got %q", got)
+		}
+		c.expectEnd()
+		eventually(t, "nothing is relayed", func() bool { return g.server.Stats().Upgraded.Load() == 0 })
+	})
 }

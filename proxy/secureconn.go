@@ -28,8 +28,9 @@ type secureConn struct {
 	mu      sync.Mutex // guards session, never while I/O is done
 	session *tls13.Session
 
-	writing sync.Mutex // held from sealing to writing, so that records keep their order
-	records []byte     // guarded by writing
+	writing  sync.Mutex // held from sealing to writing, so that records keep their order
+	records  []byte     // guarded by writing
+	released bool       // likewise: the Session is somebody else's
 }
 
 // newSecureConn takes sealed over, records that were read behind the handshake or
@@ -113,11 +114,23 @@ func (c *secureConn) Write(p []byte) (int, error) {
 func (c *secureConn) CloseWrite() error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
+	if c.released {
+		return net.ErrClosed
+	}
 	c.mu.Lock()
 	c.records = c.session.AppendClose(c.records[:0])
 	c.mu.Unlock()
 	_, err := c.Conn.Write(c.records)
 	return err
+}
+
+// release gives the Session away, and what was read: first what is plain, and then what is
+// still sealed. Nobody reads or writes any more, and Close says no goodbye.
+func (c *secureConn) release() (session *tls13.Session, plain, sealed []byte) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	c.released = true
+	return c.session, c.plain, c.sealed[c.opened:]
 }
 
 // Close ends the connection, with a goodbye if nobody is writing.

@@ -100,6 +100,10 @@ type Pair struct {
 	// Pending goes to the upstream and Early to the client before anything else: they were
 	// read already.
 	Pending, Early []byte
+	// Session protects the client's connection by TLS 1.3, and Sealed are records that were
+	// read already and come behind Pending; nil when it is in the clear.
+	Session *tls13.Session
+	Sealed  []byte
 	// WriteLimit bounds the time in which a side takes nothing of what waits for it, and
 	// HalfClosedLimit the silence of one after the other has ended. Both are positive.
 	WriteLimit, HalfClosedLimit time.Duration

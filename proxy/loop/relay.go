@@ -72,8 +72,9 @@ func (r *Relay) Cut() { r.loop.box.put(r.cut) }
 
 func (r *Relay) cut() { r.end(exchange.CauseDrained) }
 
-// gone is how many bytes the kernel has taken, as far as it is known.
-func (s *side) gone() int64 { return s.passed - int64(s.left) }
+// gone is how many bytes the kernel has taken, as far as it is known: over TLS what waits is
+// longer than it was.
+func (s *side) gone() int64 { return max(0, s.passed-int64(s.left)) }
 
 // start begins with what either side had sent before.
 func (r *Relay) start() {
@@ -87,6 +88,14 @@ func (r *Relay) start() {
 	r.client.writable, r.upstream.writable = true, true
 	pending, early := r.pair.Pending, r.pair.Early
 	r.pair.Pending, r.pair.Early = nil, nil
+	if r.pair.Session != nil {
+		r.client.secure = &secure{session: r.pair.Session}
+		if sealed := r.pair.Sealed; len(sealed) > 0 {
+			r.client.secure.sealed = append(r.loop.pieces.get(len(sealed)), sealed...)
+			r.loop.resume(&r.client.conn)
+		}
+		r.pair.Sealed = nil
+	}
 	if r.upstream.pass(pending) && r.client.pass(early) {
 		r.arm()
 	}
@@ -179,7 +188,7 @@ func (r *Relay) move(from, to *side) (goesOn bool) {
 		if to.deaf {
 			continue
 		}
-		if n == len(r.loop.shared) && to.pending() == 0 {
+		if n == len(r.loop.shared) && to.pending() == 0 && from.secure == nil && to.secure == nil {
 			to.pipe = r.loop.takePipe() // there is much to be moved; without a pipe as before
 		}
 	}
@@ -192,6 +201,10 @@ func (r *Relay) move(from, to *side) (goesOn bool) {
 func (r *Relay) stopped(from, to *side, outcome outcome) (goesOn bool) {
 	switch outcome {
 	case end:
+		if from.secure != nil && !from.secure.over {
+			r.end(r.faultOf(from)) // TLS without a goodbye: it may not be all
+			return false
+		}
 		return r.finish(from, to)
 	case breach:
 		r.end(r.faultOf(from))
@@ -264,7 +277,11 @@ func (r *Relay) finish(from, to *side) (goesOn bool) {
 		return false
 	}
 	from.finished, r.half = true, true
-	if !to.deaf && !shutdownWrite(to.fd) {
+	switch {
+	case to.deaf:
+	case to.secure != nil:
+		to.sayGoodbye()
+	case !shutdownWrite(to.fd):
 		r.end(r.faultOf(to))
 		return false
 	}

@@ -19,7 +19,8 @@ type secure struct {
 	sealed []byte
 	opened []byte
 	taken  int  // of opened
-	over   bool // the peer has ended its side, or broken the rules
+	over   bool // the peer has ended its side, or
+	broken bool // has broken the rules
 }
 
 // recordHeader is the size of what stands before a record: its type, a version that
@@ -47,7 +48,10 @@ func (c *conn) readSecure(p []byte) (int, outcome) {
 		if s.opened != nil {
 			return c.readOpened(p), some
 		}
-		if s.over {
+		switch {
+		case s.broken:
+			return 0, breach
+		case s.over:
 			return 0, end
 		}
 		if whole(s.sealed) {
@@ -111,7 +115,7 @@ func (c *conn) unseal(p, records []byte) int {
 		}
 		if err != nil {
 			s.over = true
-			if err != io.EOF {
+			if s.broken = err != io.EOF; s.broken {
 				c.sayGoodbye()
 			}
 			return total
