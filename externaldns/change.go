@@ -89,7 +89,7 @@ func (c *calculation) mark(view *zoneView, r Record) []Edit {
 func (c *calculation) unmark(r *row, current Current) []Edit {
 	name := c.rules.Registry.naming.unwild(current.Name)
 	marks := slices.Clone(r.zone.state.marks[Key{name, current.Type}])
-	last := current.Type != AAAA
+	last := current.Type == A || current.Type == CNAME
 	for kind := range r.current {
 		gone := slices.ContainsFunc(r.remove, func(other Current) bool { return other.Type == kind })
 		last = last && (kind == AAAA || gone)

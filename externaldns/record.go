@@ -46,12 +46,11 @@ type Record struct {
 // Proxied says whether requests for a name pass through the provider's network.
 type Proxied int
 
+// Values of Proxied.
 const (
-	// ProxiedDefault is as the provider is set up.
-	ProxiedDefault Proxied = iota
-	// ProxiedYes and ProxiedNo are as the record says itself.
-	ProxiedYes
-	ProxiedNo
+	ProxiedDefault Proxied = iota // as the provider is set up
+	ProxiedYes                    // requests do
+	ProxiedNo                     // they go straight to the addresses
 )
 
 // Key names a set.

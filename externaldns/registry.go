@@ -117,11 +117,11 @@ func (r *Registry) readMark(set Record, text string) (mark, bool) {
 }
 
 // attribute notes whose a record is: a mark with its type goes before one without,
-// which never spoke for AAAA records. When several owners claim it, it is another's.
+// which speaks for A and CNAME records alone. When several owners claim it, it is another's.
 func (r *Registry) attribute(c *Current, marks map[Key][]mark) {
 	name := r.naming.unwild(c.Name)
 	c.marks = marks[Key{name, c.Type}]
-	if len(c.marks) == 0 && c.Type != AAAA {
+	if len(c.marks) == 0 && (c.Type == A || c.Type == CNAME) {
 		c.marks = marks[Key{name, ""}]
 	}
 	for _, m := range c.marks {
