@@ -32,7 +32,7 @@ const patience = 40 * time.Second
 // brief is a profile for certificates that are renewed while a test looks on.
 const (
 	brief         = "brief"
-	briefLifetime = 12 * time.Second
+	briefLifetime = 30 * time.Second
 )
 
 // world is what all tests share: a CA, the DNS that it asks, and a host that it

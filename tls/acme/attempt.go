@@ -151,10 +151,11 @@ func (a *attempt) newOrder(ctx context.Context, account acme.Account) (acme.Orde
 	return order, nil
 }
 
-// replacesForCA tells whether the order replaces the stored certificate in the eyes of
-// the CA: it is of this CA, and for one of the names.
+// replacesForCA tells whether to say that the order replaces the stored certificate: it
+// is of this CA, and for one of the names. After a failure it is not said again: CAs err
+// about it, and a renewal must not fail by that.
 func (a *attempt) replacesForCA() bool {
-	return a.replaces != nil && a.replaces.stored.Annotations[AnnotationDirectory] == a.issuer.Directory &&
+	return a.replaces != nil && a.progress.Failures == 0 && a.replaces.stored.Annotations[AnnotationDirectory] == a.issuer.Directory &&
 		slices.ContainsFunc(a.want.Names, func(name string) bool { return slices.Contains(a.replaces.leaf.DNSNames, name) })
 }
 

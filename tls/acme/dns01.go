@@ -20,6 +20,9 @@ const (
 	defaultPropagationTimeout = 2 * time.Minute
 	// propagationInterval is how often the servers of a zone are asked.
 	propagationInterval = 2 * time.Second
+	// blindWait is how long to wait for records that cannot be asked for where they are
+	// made; then the CA may look.
+	blindWait = 30 * time.Second
 	// recordTTL is the least that Cloudflare takes.
 	recordTTL = time.Minute
 	// providerTimeout is for one request to a DNS provider.
@@ -122,19 +125,20 @@ func (s *dnsSolver) wait(ctx context.Context) error {
 	if len(s.made) == 0 {
 		return nil
 	}
+	s.tell("the record was made; asking DNS servers for it")
 	timeout := s.settings.PropagationTimeout
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	ticker := time.NewTicker(propagationInterval)
 	defer ticker.Stop()
-	said := ""
+	said, blindly := "", time.Now().Add(blindWait)
 	for {
-		missing := s.missing(limited)
+		missing, blind := s.missing(limited)
 		if limited.Err() == nil || said == "" { // else the questions were cut off
 			said = strings.Join(missing, "; ")
 		}
-		if len(missing) == 0 {
-			return nil
+		if len(missing) == 0 || blind && time.Now().After(blindly) {
+			return ctx.Err()
 		}
 		s.tell("the record was made; waiting until it is seen: " + said)
 		select {
@@ -148,30 +152,39 @@ func (s *dnsSolver) wait(ctx context.Context) error {
 	}
 }
 
-// missing says which records are not seen, and where.
-func (s *dnsSolver) missing(ctx context.Context) []string {
-	said := make([]string, len(s.made))
+// missing says which records are not seen, and where. blind tells that of those none
+// could be asked for where it is made, as behind a firewall that lets only some
+// resolvers out. A resolver may go on saying for long that there is no such record,
+// since it was asked whether the name is an alias.
+func (s *dnsSolver) missing(ctx context.Context) (said []string, blind bool) {
+	said, blinds := make([]string, len(s.made)), make([]bool, len(s.made))
 	var checks sync.WaitGroup
 	for i, record := range s.made {
 		checks.Go(func() {
-			if err := s.seen(ctx, record); err != nil {
+			var err error
+			if blinds[i], err = s.seen(ctx, record); err != nil {
 				said[i] = fmt.Sprintf("TXT %s: %v", record.name, err)
 			}
 		})
 	}
 	checks.Wait()
-	return slices.DeleteFunc(said, func(s string) bool { return s == "" })
+	blind = true
+	for i := range said {
+		blind = blind && (blinds[i] || said[i] == "")
+	}
+	return slices.DeleteFunc(said, func(s string) bool { return s == "" }), blind
 }
 
-// seen asks every server of the zone. Where none can be reached, as behind a
-// firewall that lets only some resolvers out, the resolvers are asked.
-func (s *dnsSolver) seen(ctx context.Context, record txtRecord) error {
+// seen asks every server of the zone. Where none answers, blind, the resolvers are asked.
+func (s *dnsSolver) seen(ctx context.Context, record txtRecord) (blind bool, err error) {
 	answered, err := everyServer(ctx, record.zone.servers, record)
 	if answered > 0 || !record.zone.public {
-		return err
+		return false, err
 	}
-	_, err = everyServer(ctx, s.lookup.resolvers, record)
-	return err
+	if _, resolved := everyServer(ctx, s.lookup.resolvers, record); resolved == nil {
+		return true, nil
+	}
+	return true, err
 }
 
 // everyServer returns how many servers answered, and an error unless all of those

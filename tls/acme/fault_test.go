@@ -85,10 +85,12 @@ func TestZoneNotFound(t *testing.T) {
 	}
 }
 
-// laggingDNS answers like another server, but shows no TXT records while it lags.
+// laggingDNS answers like another server, but shows no TXT records while it lags, and
+// has no authority if it is a resolver.
 type laggingDNS struct {
-	behind  string
-	lagging atomic.Bool
+	behind   string
+	lagging  atomic.Bool
+	resolver bool
 }
 
 func (l *laggingDNS) ServeDNS(w dns.ResponseWriter, question *dns.Msg) {
@@ -99,6 +101,7 @@ func (l *laggingDNS) ServeDNS(w dns.ResponseWriter, question *dns.Msg) {
 	if l.lagging.Load() && question.Question[0].Qtype == dns.TypeTXT {
 		answer.Answer = nil
 	}
+	answer.Authoritative = answer.Authoritative && !l.resolver
 	_ = w.WriteMsg(answer)
 }
 
@@ -148,6 +151,32 @@ func TestDNSThatDoesNotPropagate(t *testing.T) {
 	}
 }
 
+// The servers of a zone are found by a resolver. Where they cannot be reached, what the
+// resolver sees is good enough.
+func TestServersOfAZoneOutOfReach(t *testing.T) {
+	t.Parallel()
+	zone, issuer := shared.zone(t), shared.issuer("main")
+	shared.dns.AddZone("cloudflare.test")
+	t.Cleanup(func() { shared.dns.RemoveZone("cloudflare.test") })
+	for _, name := range []string{"ada", "bob"} { // at 127.9.9.9 there is nobody
+		if _, err := shared.dns.Put("cloudflare.test", cloudflare.Record{Type: "A", Name: name + ".ns.cloudflare.test", Content: "127.9.9.9"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	resolver := &laggingDNS{behind: shared.dns.DNS, resolver: true}
+	resolver.lagging.Store(true)
+	solver := issuer.Solver.(acme.DNS01)
+	solver.Resolvers = []string{resolver.listen(t)}
+	issuer.Solver = solver
+	want := single(zone)
+	r := start(t, options(t, directory(t, t.TempDir()), issuer), want)
+	r.until(t, want.Name, "waiting", func(s acme.State) bool {
+		return s.Stage == acme.WaitingForDNS && strings.Contains(s.Message, "no server answers") && strings.Contains(s.Message, "127.9.9.9:53")
+	})
+	resolver.lagging.Store(false)
+	r.untilReady(t, want.Name)
+}
+
 // A CA in trouble is asked again after growing waits.
 func TestCAOutOfOrder(t *testing.T) {
 	t.Parallel()
@@ -169,6 +198,83 @@ func TestCAOutOfOrder(t *testing.T) {
 		t.Errorf("%d orders were tried", n)
 	}
 	ca.Intercept(pebble.NewOrder, nil)
+	r.untilReady(t, want.Name)
+	if n := len(ca.Orders()); n != 1 {
+		t.Errorf("%d orders", n)
+	}
+}
+
+// Whatever the CA refuses for a while, in words or by a limit, is said, and in the end
+// there is a certificate by the first order.
+func TestEveryStepMayFail(t *testing.T) {
+	t.Parallel()
+	const wait = time.Second
+	for name, refuse := range map[string]struct {
+		with pebble.Interceptor
+		says string
+	}{
+		"error": {pebble.Refuse(http.StatusInternalServerError, "serverInternal", 0), "serverInternal"},
+		"limit": {pebble.Refuse(http.StatusTooManyRequests, "rateLimited", wait), "rateLimited"},
+	} {
+		for _, step := range []pebble.Step{
+			pebble.Directory, pebble.NewNonce, pebble.NewAccount, pebble.NewOrder, pebble.GetOrder,
+			pebble.Authorization, pebble.Challenge, pebble.Finalize, pebble.Certificate, pebble.RenewalInfo,
+		} {
+			t.Run(name+strings.ReplaceAll(string(step), "/", "-"), func(t *testing.T) {
+				t.Parallel()
+				ca, issuer := ownCA(t, nil)
+				ca.Intercept(step, refuse.with)
+				want := single(shared.zone(t))
+				r := start(t, options(t, directory(t, t.TempDir()), issuer), want)
+				if step != pebble.RenewalInfo { // for that there is a way without
+					says := refuse.says
+					if step == pebble.NewNonce {
+						says = "fetching new nonce from server: HTTP " // which has no room for words
+					}
+					first := r.untilFailed(t, want.Name, says)
+					r.until(t, want.Name, "failed again", func(s acme.State) bool { return s.Stage == acme.Failed && s.Retry.After(first.Retry) })
+				}
+				ca.Intercept(step, nil)
+				r.untilReady(t, want.Name)
+				if n := len(ca.Orders()); n != 1 {
+					t.Errorf("%d orders", n)
+				}
+			})
+		}
+	}
+}
+
+// losingStorage loses the lock of the first order in the middle.
+type losingStorage struct {
+	acme.Storage
+	lose context.Context
+}
+
+func (s *losingStorage) Lock(ctx context.Context, key string) (context.Context, func(), error) {
+	held, unlock, err := s.Storage.Lock(ctx, key)
+	if err != nil || s.lose.Err() != nil {
+		return held, unlock, err
+	}
+	held, cancel := context.WithCancel(held)
+	stop := context.AfterFunc(s.lose, cancel)
+	return held, func() { stop(); cancel(); unlock() }, nil
+}
+
+// Who lost the lock stops, since somebody else may go on with the order.
+func TestLockThatIsLost(t *testing.T) {
+	t.Parallel()
+	ca, issuer := ownCA(t, nil)
+	lose, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ca.Intercept(pebble.Finalize, func(_ http.ResponseWriter, r *http.Request) bool {
+		ca.Intercept(pebble.Finalize, nil)
+		cancel()
+		<-r.Context().Done() // it is not waited for any more
+		return true
+	})
+	want := single(shared.zone(t))
+	r := start(t, options(t, &losingStorage{directory(t, t.TempDir()), lose}, issuer), want)
+	r.untilFailed(t, want.Name, "lock certificate: it was lost in the middle of an order")
 	r.untilReady(t, want.Name)
 	if n := len(ca.Orders()); n != 1 {
 		t.Errorf("%d orders", n)

@@ -59,7 +59,8 @@ type DNS01 struct {
 	Resolvers []string
 	// PropagationTimeout is how long to wait until every server of the zone answers
 	// with the record; 0 means 2 minutes. An order that waited in vain is kept and
-	// taken up again later.
+	// taken up again later. Where no server of the zone can be reached from here, the CA
+	// is told to look after half a minute.
 	PropagationTimeout time.Duration
 }
 

@@ -97,6 +97,9 @@ func (c *caller) RoundTrip(request *http.Request) (*http.Response, error) {
 	if response.StatusCode < 400 {
 		return response, nil
 	}
+	if request.Method == http.MethodHead {
+		response.Header.Del("Content-Type") // the library would look for a problem where there is no body
+	}
 	until := retryAfter(response.Header.Get("Retry-After"), now)
 	if until.IsZero() {
 		return response, nil
