@@ -29,10 +29,11 @@ func newCertsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "certs",
 		Short: "List the certificates of a running Lintel",
-		Long: `List the certificates that a running Lintel serves or is to get: their names, the Secret that
-they are in, the issuer, when they end and are renewed, and what was wrong with the last order. They are asked for at
-the admin address. On Kubernetes: kubectl exec -n lintel ds/lintel -- lintel certs. The replica that orders
-(it holds the Lease) knows of orders, the others of certificates alone.`,
+		Long: `List the certificates that a running Lintel serves or is to get: their names, the
+Secret that they are in, the issuer, when they end and are renewed, and what was wrong with the
+last order. They are asked for at the admin address; on Kubernetes:
+kubectl -n lintel exec ds/lintel -- /lintel certs. The replica that orders (it holds the Lease)
+knows of orders, the others of certificates alone.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			settings, err := reader.Read(os.Environ())
@@ -63,7 +64,7 @@ func certs(ctx context.Context, address, output string, out io.Writer) error {
 		return fmt.Errorf("read admin address: %w", err)
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "localhost"
+		host = "127.0.0.1"
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+certificatesPath, nil)
 	if err != nil {
