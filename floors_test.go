@@ -24,26 +24,27 @@ const (
 // below them: imports go down only (docs/ARCHITECTURE.md). A folder that is
 // missing here may import nothing of ours.
 func mayImport() map[string][]string {
-	leaf := []string{"internal/latest"}
+	leaf := []string{"internal/latest", "internal/succession"}
 	return map[string][]string{
-		"cmd":              {"kube", "manifest", "gateway", "proxy", "router", "tls", "tunnel", "externaldns", "bpf", "observe", "address", "internal/latest", "internal/nearest", "conformance/cluster"},
-		"kube":             {"gateway", "router", "internal/latest"},
-		"manifest":         {"gateway", "router", "internal/latest", "manifest"},
-		"gateway":          {"router", "internal/latest", "internal/nearest"},
-		"proxy":            {"router", "internal/latest", "proxy"},
-		"router":           {},
-		"tls":              leaf,
-		"tunnel":           leaf,
-		"externaldns":      append([]string{"externaldns"}, leaf...),
-		"bpf":              append([]string{"bpf"}, leaf...),
-		"observe":          leaf,
-		"address":          leaf,
-		"conformance":      {"conformance", "deploy"},
-		"deploy":           {"deploy", "conformance/cluster"},
-		"bench":            {},
-		"examples":         {},
-		"internal/latest":  {},
-		"internal/nearest": {},
+		"cmd":                 {"kube", "manifest", "gateway", "proxy", "router", "tls", "tunnel", "externaldns", "bpf", "observe", "address", "internal/latest", "internal/nearest", "internal/succession", "conformance/cluster"},
+		"kube":                {"gateway", "router", "internal/latest"},
+		"manifest":            {"gateway", "router", "internal/latest", "manifest"},
+		"gateway":             {"router", "internal/latest", "internal/nearest"},
+		"proxy":               {"router", "internal/latest", "internal/succession", "proxy"},
+		"router":              {},
+		"tls":                 leaf,
+		"tunnel":              leaf,
+		"externaldns":         append([]string{"externaldns"}, leaf...),
+		"bpf":                 append([]string{"bpf"}, leaf...),
+		"observe":             leaf,
+		"address":             leaf,
+		"conformance":         {"conformance", "deploy"},
+		"deploy":              {"deploy", "conformance/cluster"},
+		"bench":               {},
+		"examples":            {},
+		"internal/latest":     {},
+		"internal/nearest":    {},
+		"internal/succession": {},
 	}
 }
 
