@@ -46,6 +46,8 @@ type Announcer struct {
 	log     *slog.Logger
 	newest  *latest.Box[Want]
 	changes chan struct{} // holds one token while answers are unread
+	retired chan struct{} // closed by Retire
+	retire  sync.Once
 
 	mu      sync.Mutex // guards answers
 	answers map[netip.Addr]string
@@ -53,7 +55,7 @@ type Announcer struct {
 
 // New returns an Announcer that does nothing until Run.
 func New(o Options) *Announcer {
-	a := &Announcer{options: o, log: o.Log, newest: latest.New[Want](), changes: make(chan struct{}, 1)}
+	a := &Announcer{options: o, log: o.Log, newest: latest.New[Want](), changes: make(chan struct{}, 1), retired: make(chan struct{})}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
@@ -64,6 +66,19 @@ func New(o Options) *Announcer {
 func (a *Announcer) Apply(w Want) {
 	w.Addresses = normal(w.Addresses)
 	a.newest.Put(w)
+}
+
+// Retire says that this process is about to end: it keeps the addresses that it has until
+// Run's context ends, but if another process of the node has them it takes no turn any more.
+func (a *Announcer) Retire() { a.retire.Do(func() { close(a.retired) }) }
+
+func (a *Announcer) isRetired() bool {
+	select {
+	case <-a.retired:
+		return true
+	default:
+		return false
+	}
 }
 
 // Changes is readable when answers changed since it was last read.
@@ -97,7 +112,7 @@ func (a *Announcer) Run(ctx context.Context) error {
 	var want Want
 	var said string
 	for ctx.Err() == nil {
-		for len(want.Addresses) == 0 {
+		for len(want.Addresses) == 0 || a.isRetired() {
 			a.setAnswers(nil)
 			select {
 			case <-ctx.Done():

@@ -4,6 +4,7 @@
 //
 //	announcer.go    what is wanted, and what became of it
 //	session.go      the loop on one interface: beats, frames, the link
+//	succession_linux.go  processes of one node that follow each other
 //	election.go     what becomes of each address here
 //	peer.go         which other replicas there are, and which one shall hold an address
 //	heartbeat.go    the frame by which replicas know of each other

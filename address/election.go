@@ -249,6 +249,31 @@ func (e *election) reset(now time.Time, why string) {
 	e.listening, e.beaten = now, time.Time{}
 }
 
+// inherit goes on with addresses that a process before this one on the node had, and left
+// to us: to the other replicas we are the same one. What is not wanted any more is dropped.
+func (e *election) inherit(wanted, left []netip.Addr) {
+	for _, addr := range left {
+		if !slices.Contains(wanted, addr) || e.medium.hold(addr) != nil {
+			e.medium.discard(addr)
+			continue
+		}
+		e.entries[addr] = &entry{state: holding, announced: announceBurst}
+		e.log.Info("address stays on this node, with another process", "address", addr.String())
+	}
+}
+
+// bequeath returns the addresses that this process has, for the next one on the node. They
+// stay for a lifetime, and the other replicas are told nothing.
+func (e *election) bequeath() []netip.Addr {
+	var left []netip.Addr
+	for addr, entry := range e.entries {
+		if entry.state == holding && e.medium.hold(addr) == nil {
+			left = append(left, addr)
+		}
+	}
+	return left
+}
+
 // leave gives everything up and says so.
 func (e *election) leave() {
 	e.want(e.group, nil)

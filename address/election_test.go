@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -91,6 +92,19 @@ func (s *station) restart(addrs []netip.Addr) {
 	s.stopped = false
 }
 
+func (s *station) replace(t *testing.T, addrs []netip.Addr) {
+	left := s.election.bequeath()
+	s.stopped = true
+	for end := s.now.Add(time.Duration(s.random.IntN(2500)-500) * time.Millisecond); s.now.Before(end); {
+		s.step(t, addrs)
+	}
+	left = slices.DeleteFunc(left, func(addr netip.Addr) bool { return !s.has(addr) })
+	s.election = newElection(s, s.name, slog.New(slog.DiscardHandler))
+	s.election.inherit(addrs, left)
+	s.election.want(1, addrs)
+	s.stopped = false
+}
+
 // TestElectionsNeverHaveTwoOwners crashes, freezes, stops and restarts nodes at random
 // on a network that loses frames. At no time two kernels have one address; and when
 // nothing happens for a while, every address has an owner.
@@ -109,7 +123,7 @@ func simulate(t *testing.T, seed uint64) {
 		e.stations = append(e.stations, s)
 	}
 	for range 30 {
-		e.disturb(addrs)
+		e.disturb(t, addrs)
 		quiet := time.Duration(e.random.IntN(8000)) * time.Millisecond
 		for end := e.now.Add(quiet); e.now.Before(end); {
 			e.step(t, addrs)
@@ -136,9 +150,9 @@ func simulate(t *testing.T, seed uint64) {
 }
 
 // disturb does something to one of the nodes.
-func (e *ether) disturb(addrs []netip.Addr) {
+func (e *ether) disturb(t *testing.T, addrs []netip.Addr) {
 	s := e.stations[e.random.IntN(len(e.stations))]
-	switch e.random.IntN(4) {
+	switch e.random.IntN(5) {
 	case 0: // crashes, or is frozen
 		s.stopped = true
 	case 1: // goes on where it was
@@ -150,6 +164,10 @@ func (e *ether) disturb(addrs []netip.Addr) {
 			s.election.leave()
 		}
 		s.restart(addrs)
+	case 4: // is replaced by a process that may be slow to come
+		if !s.stopped {
+			s.replace(t, addrs)
+		}
 	}
 }
 

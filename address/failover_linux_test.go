@@ -111,7 +111,8 @@ func TestAddressesAreSpread(t *testing.T) {
 }
 
 // TestProcessIsReplaced starts a second process on the node of the owner, as a rolling
-// update with surge does: it takes over when the first one ends.
+// update with surge does: it takes over when the first one ends, and the address is there
+// all the time.
 func TestProcessIsReplaced(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -120,15 +121,24 @@ func TestProcessIsReplaced(t *testing.T) {
 	l := newLAN(t)
 	a := l.start("a", []string{addr})
 	l.awaitOwner(addr, "a")
+	l.eventually("the first calls the address usable", func() bool { return a.answer(addr) == "" })
 	old := a.cmd
 	a.environment = append(a.environment, portVariable+"=81") // the first has port 80
 	a.run()
 	l.eventually("the second calls the address usable", func() bool { return a.answer(addr) == "" })
-	watched := l.watch(addr)
+	watched, away := l.watch(addr), a.withdrawals()
 	if err := old.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	l.eventually("the second answers", func() bool { _, err := l.askPort(addr, 81); return err == nil })
+	l.eventually("the first has ended", func() bool { _, err := l.askPort(addr, 80); return err != nil })
+	for end := time.Now().Add(2 * lifetime); time.Now().Before(end); { // the second has to renew the address
+		if _, err := l.askPort(addr, 81); err != nil {
+			t.Fatalf("the second does not answer: %v", err)
+		}
+	}
+	if n := away(); n != 0 {
+		t.Errorf("the address was taken from the node %d times", n)
+	}
 	if hosts := owners(watched()); !slices.Equal(hosts, []mac{a.host}) {
 		t.Errorf("hosts %v answered, want %v", hosts, a.host)
 	}

@@ -6,7 +6,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
-	"syscall"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -15,9 +15,6 @@ import (
 
 // lifetimeSeconds is lifetime as the kernel counts it.
 const lifetimeSeconds = int(lifetime / time.Second)
-
-// errInUse is a socket name that another process has.
-const errInUse = syscall.EADDRINUSE
 
 // kernelTimeout bounds one request to the kernel.
 const kernelTimeout = 500 * time.Millisecond
@@ -129,6 +126,15 @@ func (k *kernel) find(addr netip.Addr) (ours bool, err error) {
 		ours = true
 	}
 	return ours, nil
+}
+
+// inherited returns those of the addresses that a process before this one has left to us
+// and that the interface still has: nobody else can have taken them.
+func (k *kernel) inherited(left []netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(left, func(addr netip.Addr) bool {
+		ours, err := k.find(addr)
+		return !ours || err != nil
+	})
 }
 
 // hold puts an address on the interface, or renews it, for the lifetime. It is no

@@ -117,6 +117,9 @@ func (n *node) run() {
 	n.Helper()
 	l := n.lan
 	n.ended = make(chan struct{})
+	n.mu.Lock()
+	n.answers = nil // of a process before this one
+	n.mu.Unlock()
 	n.cmd = exec.CommandContext(context.WithoutCancel(l.Context()), os.Args[0])
 	n.cmd.Env = append(os.Environ(), n.environment...)
 	n.cmd.Stderr = l.Output()
@@ -171,6 +174,29 @@ func (n *node) connect() {
 	copy(n.host[:], peer.Attrs().HardwareAddr)
 	n.must(netlink.LinkSetName(peer, "eth0"))
 	n.must(netlink.LinkSetNsFd(peer, int(n.network.Fd())))
+}
+
+// withdrawals counts how often the node loses an address, until it is called.
+func (n *node) withdrawals() (stop func() int) {
+	changes, done := make(chan netlink.AddrUpdate, 100), make(chan struct{})
+	n.must(n.in(func() error { return netlink.AddrSubscribe(changes, done) }))
+	return func() int {
+		close(done)
+		count := 0
+		for {
+			select {
+			case change, open := <-changes:
+				if !open {
+					return count
+				}
+				if !change.NewAddr {
+					count++
+				}
+			case <-time.After(testTimeout):
+				n.Fatal("the kernel does not end its news")
+			}
+		}
+	}
 }
 
 func (n *node) read(out io.Reader) {

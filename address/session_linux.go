@@ -2,9 +2,7 @@ package address
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"time"
 )
@@ -19,11 +17,13 @@ func (a *Announcer) session(ctx context.Context, want Want) (Want, error) {
 	if err != nil {
 		return want, err
 	}
-	lock, err := a.awaitNode(ctx, name, &want)
-	if lock == nil || err != nil {
+	seat, legacy, err := a.awaitNode(ctx, name, &want)
+	if seat == nil || err != nil {
 		return want, err
 	}
-	defer lock.Close()
+	taken := time.Now()
+	var words []byte
+	defer func() { seat.Leave(words) }()
 	kernel, err := openKernel(name)
 	if err != nil {
 		return want, err
@@ -38,9 +38,16 @@ func (a *Announcer) session(ctx context.Context, want Want) (Want, error) {
 	}
 	e := newElection(s, a.options.Name+"/"+kernel.link.HardwareAddr.String(), a.log.With("interface", name))
 	e.alone = s.wire == nil
+	e.inherit(want.Addresses, kernel.inherited(legacy))
 	e.want(want.number(), want.Addresses)
-	defer e.leave()
-	return a.follow(ctx, e, s, want)
+	want, err = a.follow(ctx, e, s, want)
+	if err == nil {
+		words = bequest(ctx, e, seat, taken)
+	}
+	if words == nil {
+		e.leave()
+	}
+	return want, err
 }
 
 // follow is the loop of a session.
@@ -77,27 +84,6 @@ func (a *Announcer) follow(ctx context.Context, e *election, s *session, want Wa
 		case <-tick.C:
 		}
 	}
-}
-
-// awaitNode waits until no other process of this node, such as one that is being
-// replaced, announces for the same group. It returns nil if there is nothing to do
-// any more. The kernel lets go of an abstract socket when its process ends.
-func (a *Announcer) awaitNode(ctx context.Context, name string, want *Want) (net.Listener, error) {
-	var config net.ListenConfig
-	for len(want.Addresses) > 0 && ctx.Err() == nil {
-		lock, err := config.Listen(ctx, "unix", fmt.Sprintf("@lintel/addresses/%s/%x", name, want.number()))
-		if !errors.Is(err, errInUse) {
-			return lock, explain("lock addresses of this node", err)
-		}
-		a.setAnswers(refusal(*want, "")) // they are the other's
-		select {
-		case <-ctx.Done():
-		case <-a.newest.Full():
-			*want = a.newest.Take()
-		case <-time.After(retrySoon):
-		}
-	}
-	return nil, nil
 }
 
 // session is the medium of an election.
