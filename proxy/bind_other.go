@@ -5,7 +5,6 @@ package proxy
 import (
 	"net"
 	"net/netip"
-	"syscall"
 )
 
 // controlSize holds the control messages that come with a datagram: none.

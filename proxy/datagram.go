@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,16 +35,18 @@ type datagramSocket struct {
 	name   string
 	server *Server
 	conn   *net.UDPConn
+	shared *shared
 	asks   bool // the address that a datagram was sent to comes with it
 
 	// last is the Table that a removed socket goes on with; nil before.
 	last atomic.Pointer[router.Table]
 
-	mu       sync.Mutex // guards what follows
-	sessions map[sessionKey]*session
-	closed   bool
-	served   sync.WaitGroup // the sessions' goroutines
-	closing  chan struct{}  // closed with closed
+	mu        sync.Mutex // guards what follows
+	sessions  map[sessionKey]*session
+	closed    bool
+	handsOver bool           // with closed: another process reads from now on
+	served    sync.WaitGroup // the sessions' goroutines
+	closing   chan struct{}  // closed with closed
 }
 
 // sessionKey tells sessions apart.
@@ -54,16 +57,15 @@ type sessionKey struct {
 
 // openDatagrams listens for l. The caller holds s.mu.
 func (s *Server) openDatagrams(l Listener) (*datagramSocket, error) {
-	address := strings.TrimSuffix(l.Name, udpSuffix)
-	config := net.ListenConfig{Control: controlOf(&l)}
-	conn, err := config.ListenPacket(context.Background(), "udp", address)
+	conn, shared, err := openUDP(s.settings.Share, strings.TrimSuffix(l.Name, udpSuffix), controlOf(&l))
 	if err != nil {
 		return nil, fmt.Errorf("open socket: %w", err)
 	}
 	d := &datagramSocket{
 		name:     l.Name,
 		server:   s,
-		conn:     conn.(*net.UDPConn),
+		conn:     conn,
+		shared:   shared,
 		sessions: map[sessionKey]*session{},
 		closing:  make(chan struct{}),
 	}
@@ -71,6 +73,27 @@ func (s *Server) openDatagrams(l Listener) (*datagramSocket, error) {
 		d.asks = askLocal(d.conn)
 	}
 	return d, nil
+}
+
+// openUDP opens a UDP socket, which the processes of a share have between them.
+func openUDP(share, address string, control socketControl) (*net.UDPConn, *shared, error) {
+	return openShared(share, address+udpSuffix, origin[*net.UDPConn]{
+		bind: func() (*net.UDPConn, error) {
+			config := net.ListenConfig{Control: control}
+			conn, err := config.ListenPacket(context.Background(), "udp", address)
+			if err != nil {
+				return nil, err
+			}
+			return conn.(*net.UDPConn), nil
+		},
+		adopt: func(file *os.File) (*net.UDPConn, error) {
+			conn, err := net.FilePacketConn(file) // a duplicate
+			if err != nil {
+				return nil, err
+			}
+			return conn.(*net.UDPConn), nil
+		},
+	})
 }
 
 // retire makes t what the removed socket goes on with.
@@ -85,7 +108,9 @@ func (d *datagramSocket) start(group *sync.WaitGroup) {
 }
 
 // close makes the sessions that there are the last ones. They go on until they are silent;
-// the address is free when they have ended.
+// the address is free when they have ended. A process that has the socket too reads from
+// it from now on: what clients send goes to sessions of its own, and ours end with answers
+// that were on their way.
 func (d *datagramSocket) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -93,10 +118,14 @@ func (d *datagramSocket) close() {
 		return
 	}
 	d.closed = true
+	d.handsOver = d.shared.wanted()
 	close(d.closing)
 	if len(d.sessions) == 0 {
 		_ = d.conn.Close()
 		return
+	}
+	if d.handsOver {
+		_ = d.conn.SetReadDeadline(time.Now())
 	}
 	for _, s := range d.sessions {
 		s.wake()
@@ -107,8 +136,19 @@ func (d *datagramSocket) close() {
 // left after the DrainTimeout.
 func (d *datagramSocket) run() {
 	var reader sync.WaitGroup
-	reader.Go(d.read)
+	reader.Go(func() {
+		select {
+		case <-d.shared.keeps:
+			d.read()
+		case <-d.closing:
+		}
+	})
 	<-d.closing
+	if d.handsOver { // set before closing
+		reader.Wait()
+		d.shared.leave()
+	}
+	defer d.shared.leave()
 	done := make(chan struct{})
 	go func() {
 		d.served.Wait()
@@ -142,7 +182,7 @@ func (d *datagramSocket) read() {
 			d.forward(buf[:n], client, control[:m])
 			continue
 		}
-		if errors.Is(err, net.ErrClosed) {
+		if errors.Is(err, net.ErrClosed) || isTimeout(err) {
 			return
 		}
 		d.server.settings.Log.Warn("read failed", "socket", d.name, "error", err, "pause", pause)

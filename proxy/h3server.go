@@ -56,6 +56,7 @@ type quicPort struct {
 	ports     *quicPorts
 	address   netip.AddrPort
 	conn      *net.UDPConn
+	shared    *shared
 	transport quic.Transport
 
 	users      int // guarded by ports.mu: connections, and the socket that listens
@@ -72,20 +73,20 @@ type quicPorts struct {
 	taken []netip.AddrPort // by UDPRoutes; guarded by the Server's mu
 }
 
-// use returns the port with an address, open, until release. control prepares its socket.
-func (q *quicPorts) use(address netip.AddrPort, control socketControl) (*quicPort, error) {
+// use returns the port with an address, open, until release. control prepares its socket,
+// which the processes of a share have between them.
+func (q *quicPorts) use(share string, address netip.AddrPort, control socketControl) (*quicPort, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if p := q.open[address]; p != nil {
 		p.users++
 		return p, nil
 	}
-	config := net.ListenConfig{Control: control}
-	conn, err := config.ListenPacket(context.Background(), "udp", address.String())
+	conn, shared, err := openUDP(share, address.String(), control)
 	if err != nil {
 		return nil, err
 	}
-	p := &quicPort{ports: q, address: address, conn: conn.(*net.UDPConn), users: 1}
+	p := &quicPort{ports: q, address: address, conn: conn, shared: shared, users: 1}
 	p.transport.Conn = p.conn
 	p.transport.ConnContext = p.admit
 	p.transport.VerifySourceAddress = func(net.Addr) bool { return p.handshakes.Load() >= retryAbove }
@@ -111,6 +112,7 @@ func (p *quicPort) release() {
 		delete(q.open, p.address)
 		_ = p.transport.Close() // there is nothing to be done about either
 		_ = p.conn.Close()
+		p.shared.leave()
 	}
 }
 
@@ -161,6 +163,8 @@ type h3Listener struct {
 	port     *quicPort
 	config   *tls.Config
 	listener *quic.Listener // nil before the socket was started
+	waits    bool           // for another process to leave the port
+	closed   chan struct{}
 }
 
 // followHTTP3 opens or closes the HTTP/3 side of the socket as its settings want it. The
@@ -184,7 +188,7 @@ func (s *socket) openHTTP3() {
 	if !ok {
 		return
 	}
-	port, err := s.server.quic.use(tcp.AddrPort(), s.control)
+	port, err := s.server.quic.use(s.server.settings.Share, tcp.AddrPort(), s.control)
 	if err != nil {
 		s.warnHTTP3(fmt.Errorf("open UDP socket: %w", err))
 		return
@@ -193,7 +197,7 @@ func (s *socket) openHTTP3() {
 	config.MinVersion = tls.VersionTLS13
 	config.NextProtos = []string{http3.NextProtoH3}
 	config.GetConfigForClient = s.refuseStreams(s.askClients(config))
-	s.h3.Store(&h3Listener{socket: s, port: port, config: config})
+	s.h3.Store(&h3Listener{socket: s, port: port, config: config, closed: make(chan struct{})})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.h3Fault = ""
@@ -265,7 +269,7 @@ func (s *socket) warnHTTP3(err error) {
 // connect to yet. The caller holds the Server's mu, and keeps run from ending.
 func (s *socket) startHTTP3() {
 	l := s.h3.Load()
-	if l == nil || l.listener != nil {
+	if l == nil || l.listener != nil || l.awaitPort() {
 		return
 	}
 	listener, err := l.port.transport.Listen(l.config, s.server.quicConfig())
@@ -280,6 +284,32 @@ func (s *socket) startHTTP3() {
 	s.served.Go(l.accept)
 }
 
+// awaitPort reports whether another process reads from the port. When that has left it, the
+// socket lets clients connect. The caller holds the Server's mu, and keeps run from ending.
+func (l *h3Listener) awaitPort() bool {
+	select {
+	case <-l.port.shared.keeps:
+		return false
+	default:
+	}
+	if l.waits {
+		return true
+	}
+	l.waits = true
+	l.socket.served.Go(func() {
+		select {
+		case <-l.closed:
+			return
+		case <-l.port.shared.keeps:
+		}
+		server := l.socket.server
+		server.mu.Lock()
+		defer server.mu.Unlock()
+		l.socket.startHTTP3()
+	})
+	return true
+}
+
 // closeHTTP3 ends the HTTP/3 side of the socket; its connections drain. The caller holds
 // the Server's mu.
 func (s *socket) closeHTTP3() {
@@ -287,6 +317,7 @@ func (s *socket) closeHTTP3() {
 	if l == nil {
 		return
 	}
+	close(l.closed)
 	if l.listener != nil {
 		l.port.socket.Store(nil)
 		_ = l.listener.Close() // it has no error to tell

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -36,6 +37,7 @@ type socket struct {
 	name     string
 	server   *Server
 	listener net.Listener
+	shared   *shared       // with other processes; nil is not
 	control  socketControl // of its UDP side
 	tls      *tls.Config   // used while certificates is not nil
 
@@ -71,13 +73,30 @@ type socket struct {
 
 // open listens for l. The caller holds s.mu.
 func (s *Server) open(l Listener) (*socket, error) {
-	// Background: Listen resolves nothing, as names are numeric.
-	config := net.ListenConfig{Control: controlOf(&l)}
-	listener, err := config.Listen(context.Background(), "tcp", l.Name)
+	listener, shared, err := openShared(s.settings.Share, l.Name+"/tcp", origin[*net.TCPListener]{
+		bind: func() (*net.TCPListener, error) {
+			// Background: Listen resolves nothing, as names are numeric.
+			config := net.ListenConfig{Control: controlOf(&l)}
+			listener, err := config.Listen(context.Background(), "tcp", l.Name)
+			if err != nil {
+				return nil, err
+			}
+			return listener.(*net.TCPListener), nil
+		},
+		adopt: func(file *os.File) (*net.TCPListener, error) {
+			listener, err := net.FileListener(file) // a duplicate
+			if err != nil {
+				return nil, err
+			}
+			return listener.(*net.TCPListener), nil
+		},
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open socket: %w", err)
 	}
-	return s.newSocket(l, listener), nil
+	sock := s.newSocket(l, listener)
+	sock.shared = shared
+	return sock, nil
 }
 
 func (s *Server) newSocket(l Listener, listener net.Listener) *socket {
@@ -178,6 +197,7 @@ func (s *socket) close() {
 	} else {
 		close(s.closing)
 	}
+	s.shared.leave()
 	s.listener.Close()
 
 	s.mu.Lock()

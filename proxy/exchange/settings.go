@@ -138,6 +138,11 @@ type Settings struct {
 	// number.
 	NoHTTP3 bool
 
+	// Share is what processes of this machine have in common that have their listening
+	// sockets between them, so that one can end while another serves; they must be of one
+	// user and in one network namespace. It is Linux's alone. "" shares with nobody.
+	Share string
+
 	// Lane chooses between the lanes; [LaneAuto] is the zero value.
 	Lane Lane
 

@@ -1,0 +1,227 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/lintel-dev/lintel/internal/succession"
+)
+
+// Processes of one machine that have the same [Settings.Share] have their listening sockets
+// between them, so that one can end without a client's noticing while another serves. Who
+// wants a socket that another has open gets that very socket: there is one queue of
+// connections, which all of them accept from, and none is lost when one of them closes
+// it. SO_REUSEPORT would give each a queue of its own, whose connections are reset with it
+// (net.ipv4.tcp_migrate_req is off by default and belongs to the network namespace), and would
+// let any process of the same user in.
+//
+// Of the processes that have a socket one keeps it: it has the seat (package succession) of
+// the socket's name, and gives the socket to who comes to queue. Only the keeper reads from
+// a UDP socket, as sessions and connections are known to one process.
+
+const (
+	// shareAttempts and sharePause are for sockets that change hands just now: another
+	// process closes one, or is about to take its seat.
+	shareAttempts = 4
+	sharePause    = 3 * time.Millisecond
+	// sharePatience bounds the wait for a process that was stopped.
+	sharePatience = 500 * time.Millisecond
+)
+
+// shared is our part in a listening socket.
+type shared struct {
+	name   string // of the seat; "" shares with nobody
+	socket syscall.RawConn
+	keeps  chan struct{} // closed when this process keeps the socket
+
+	mu    sync.Mutex       // guards what follows
+	seat  *succession.Seat // nil unless we keep it
+	queue *net.UnixConn    // nil unless another does
+	left  bool
+
+	following sync.WaitGroup
+}
+
+// origin is how a socket of type S is opened, and how it is made of what another process
+// gave.
+type origin[S syscall.Conn] struct {
+	bind  func() (S, error)
+	adopt func(*os.File) (S, error)
+}
+
+// openShared opens a socket that the processes of a share have between them; with share ""
+// it is ours alone. The name is that of the socket. What it returns is left before the
+// socket is closed.
+func openShared[S syscall.Conn](share, name string, from origin[S]) (S, *shared, error) {
+	h := &shared{keeps: make(chan struct{})}
+	if share == "" {
+		socket, err := from.bind()
+		close(h.keeps)
+		return socket, h, err
+	}
+	h.name = "lintel/socket/" + share + "/" + name
+	var none S
+	var failure error
+	for attempt := range shareAttempts {
+		time.Sleep(time.Duration(attempt) * sharePause)
+		socket, err := bindShared(h, from)
+		if errors.Is(err, succession.ErrTaken) {
+			socket, err = askFor(h, from)
+		}
+		if err == nil {
+			return socket, h, nil
+		}
+		failure = err
+		if !changesHands(err) {
+			break
+		}
+	}
+	return none, nil, failure
+}
+
+// changesHands reports whether a socket may be had in a moment that could not be had now.
+func changesHands(err error) bool {
+	return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, succession.ErrFree) || errors.Is(err, succession.ErrTaken) ||
+		errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
+}
+
+// bindShared opens the socket for all, and keeps it.
+func bindShared[S syscall.Conn](h *shared, from origin[S]) (S, error) {
+	var none S
+	bound := make(chan struct{})
+	seat, err := succession.Take(h.name, func(conn *net.UnixConn) error {
+		<-bound
+		return h.give(conn)
+	})
+	if err != nil {
+		close(bound)
+		return none, err
+	}
+	socket, err := from.bind()
+	if err == nil {
+		h.socket, err = socket.SyscallConn()
+	}
+	close(bound)
+	if err != nil {
+		seat.Leave(nil)
+		return none, err
+	}
+	h.seat = seat
+	close(h.keeps)
+	return socket, nil
+}
+
+// askFor gets the socket from the process that keeps it.
+func askFor[S syscall.Conn](h *shared, from origin[S]) (S, error) {
+	var none S
+	queue, err := succession.Queue(h.name)
+	if err != nil {
+		return none, err
+	}
+	_ = queue.SetReadDeadline(time.Now().Add(sharePatience))
+	file, err := receiveFile(queue)
+	if err != nil {
+		_ = queue.Close()
+		return none, fmt.Errorf("get socket from another replica on this machine: %w", err)
+	}
+	defer file.Close()
+	_ = queue.SetReadDeadline(time.Time{})
+	socket, err := from.adopt(file)
+	if err == nil {
+		h.socket, err = socket.SyscallConn()
+	}
+	if err != nil {
+		_ = queue.Close()
+		return none, fmt.Errorf("take over socket: %w", err)
+	}
+	h.queue = queue
+	h.following.Go(h.follow)
+	return socket, nil
+}
+
+// give sends the socket to another process.
+func (h *shared) give(conn *net.UnixConn) error {
+	if h.socket == nil {
+		return net.ErrClosed // it could not be opened
+	}
+	var sendErr error
+	err := h.socket.Control(func(fd uintptr) { sendErr = sendFile(conn, int(fd)) })
+	return errors.Join(err, sendErr)
+}
+
+// follow waits for the socket's keeper to leave, and then keeps it, or waits for the next.
+func (h *shared) follow() {
+	for {
+		h.mu.Lock()
+		queue := h.queue
+		h.mu.Unlock()
+		_, _ = io.Copy(io.Discard, queue)
+		_ = queue.Close()
+		if h.succeed() {
+			return
+		}
+	}
+}
+
+// succeed reports whether there is nothing left to wait for.
+func (h *shared) succeed() bool {
+	for {
+		if settled, over := h.trySucceed(); settled {
+			return over
+		}
+		time.Sleep(sharePause) // it changes hands
+	}
+}
+
+func (h *shared) trySucceed() (settled, over bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.left {
+		return true, true
+	}
+	if seat, err := succession.Take(h.name, h.give); err == nil {
+		h.seat, h.queue = seat, nil
+		close(h.keeps)
+		return true, true
+	}
+	queue, err := succession.Queue(h.name)
+	if err != nil {
+		return false, false
+	}
+	h.queue = queue // the socket that comes is the one that we have
+	return true, false
+}
+
+// wanted reports whether another process goes on with the socket when we leave it.
+func (h *shared) wanted() bool {
+	if h.name == "" {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.queue != nil || h.seat != nil && h.seat.Queued() > 0
+}
+
+// leave gives the socket up to the others.
+func (h *shared) leave() {
+	if h == nil || h.name == "" {
+		return
+	}
+	h.mu.Lock()
+	h.left = true
+	seat, queue := h.seat, h.queue
+	h.mu.Unlock()
+	if seat != nil {
+		seat.Leave(nil)
+	}
+	if queue != nil {
+		_ = queue.Close()
+	}
+	h.following.Wait()
+}
