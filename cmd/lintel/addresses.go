@@ -60,6 +60,7 @@ func (p *process) announceAddresses() error {
 // drains: new connections to them are refused here by then.
 func (a *poolAddresses) bound(ctx context.Context) error {
 	<-ctx.Done()
+	a.announcer.Retire()
 	defer a.stop()
 	timer := time.NewTimer(handOver)
 	defer timer.Stop()

@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -18,6 +21,8 @@ const (
 	adminHeaderTimeout = 5 * time.Second
 	// adminShutdownTimeout is for a scrape in flight.
 	adminShutdownTimeout = time.Second
+	// adminTurnInterval is how often an address is tried that another process has.
+	adminTurnInterval = 100 * time.Millisecond
 )
 
 // admin is the HTTP server for operators and the kubelet: /healthz, /readyz,
@@ -29,7 +34,8 @@ type admin struct {
 
 // adminOptions are what an admin serves.
 type adminOptions struct {
-	Address   string // host:port
+	Network   string // tcp or unix
+	Address   string // host:port, or path
 	Readiness *readiness
 	Metrics   http.Handler
 	// Certificates is the report of /certificates; nil inside before there is one.
@@ -39,7 +45,12 @@ type adminOptions struct {
 
 // newAdmin opens the address; Run serves it.
 func newAdmin(o adminOptions) (*admin, error) {
-	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", o.Address)
+	if o.Network == "unix" {
+		if err := removeSocket(o.Address); err != nil {
+			return nil, fmt.Errorf("open admin address: %w", err)
+		}
+	}
+	listener, err := new(net.ListenConfig).Listen(context.Background(), o.Network, o.Address)
 	if err != nil {
 		return nil, fmt.Errorf("open admin address: %w", err)
 	}
@@ -48,6 +59,45 @@ func newAdmin(o adminOptions) (*admin, error) {
 		ReadHeaderTimeout: adminHeaderTimeout,
 		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 	}}, nil
+}
+
+// removeSocket removes the Unix socket of a process that was killed.
+func removeSocket(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return fmt.Errorf("%s is there already, and no socket", path)
+	}
+	return os.Remove(path)
+}
+
+// runInTurn serves the address from when no other process has it until ctx ends: the
+// replicas of a machine have it one after the other.
+func (o adminOptions) runInTurn(ctx context.Context) error {
+	said := false
+	for {
+		a, err := newAdmin(o)
+		if err == nil {
+			return a.Run(ctx)
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return err
+		}
+		if !said {
+			said = true
+			o.Log.Info("another process has the admin address; waiting for it", "address", o.Address)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(adminTurnInterval):
+		}
+	}
 }
 
 // Addr returns the address that is open, with the port that the kernel chose when

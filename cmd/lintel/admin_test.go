@@ -16,7 +16,7 @@ import (
 // reports the error of Run.
 func startAdmin(t *testing.T, o adminOptions) (url string, stop func() error) {
 	t.Helper()
-	o.Address = "127.0.0.1:0"
+	o.Network, o.Address = "tcp", "127.0.0.1:0"
 	o.Log = slog.New(slog.DiscardHandler)
 	a, err := newAdmin(o)
 	if err != nil {
@@ -115,7 +115,7 @@ func TestAdminAddressThatIsTaken(t *testing.T) {
 	url, stop := startAdmin(t, adminOptions{Readiness: new(readiness), Metrics: http.NotFoundHandler()})
 	defer func() { _ = stop() }()
 	address := strings.TrimPrefix(url, "http://")
-	_, err := newAdmin(adminOptions{Address: address, Log: slog.New(slog.DiscardHandler)})
+	_, err := newAdmin(adminOptions{Network: "tcp", Address: address, Log: slog.New(slog.DiscardHandler)})
 	if err == nil || !strings.Contains(err.Error(), "open admin address: listen tcp "+address) {
 		t.Errorf("got %v", err)
 	}

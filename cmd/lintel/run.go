@@ -59,7 +59,6 @@ func run(ctx context.Context, s Settings, log *slog.Logger) error {
 
 // serve chooses the parts, and runs them.
 func (p *process) serve(ctx context.Context) error {
-	s := &p.settings
 	if err := p.chooseSource(); err != nil {
 		return err
 	}
@@ -67,14 +66,37 @@ func (p *process) serve(ctx context.Context) error {
 	if err := p.announceAddresses(); err != nil {
 		return err
 	}
-	if s.AdminAddress != "" {
-		admin, err := newAdmin(adminOptions{Address: s.AdminAddress, Readiness: p.loop.readiness, Metrics: p.metrics.Handler(), Certificates: &p.loop.care.report, Log: p.log})
+	if err := p.openAdmin(); err != nil {
+		return err
+	}
+	return p.run(ctx)
+}
+
+// openAdmin opens what operators and the kubelet ask.
+func (p *process) openAdmin() error {
+	o := adminOptions{Readiness: p.loop.readiness, Metrics: p.metrics.Handler(), Certificates: &p.loop.care.report, Log: p.log}
+	if path := p.settings.AdminSocket; path != "" {
+		o.Network, o.Address = "unix", path
+		admin, err := newAdmin(o)
 		if err != nil {
 			return err
 		}
 		p.late = append(p.late, admin.Run)
 	}
-	return p.run(ctx)
+	if p.settings.AdminAddress == "" {
+		return nil
+	}
+	o.Network, o.Address = "tcp", p.settings.AdminAddress
+	if p.settings.ShareSockets {
+		p.early = append(p.early, o.runInTurn)
+		return nil
+	}
+	admin, err := newAdmin(o)
+	if err != nil {
+		return err
+	}
+	p.late = append(p.late, admin.Run)
+	return nil
 }
 
 // process is what runs: some parts until the signal, the rest until the data plane
@@ -270,6 +292,7 @@ func (p *process) proxySettings() proxy.Settings {
 		MemoryLimit:              p.memory,
 		Explain:                  s.ErrorCause,
 		Lane:                     lane(s.ExpressLane),
+		Share:                    shareName(s),
 		NoHTTP3:                  !s.HTTP3,
 		Limits:                   &limits,
 		TrustedProxies:           s.TrustedProxies,

@@ -35,7 +35,9 @@ type Settings struct {
 	AddressPools      []gateway.AddressPool
 	AnnounceInterface string // for addresses of pools; "" finds one
 	NodeName          string
+	ShareSockets      bool
 	AdminAddress      string // host:port; "" turns it off
+	AdminSocket       string // path; "" makes none
 
 	ACME                   acmeIssuer // of the settings acme-*; without a solver there is none
 	ACMEIssuers            []acmeIssuer

@@ -43,6 +43,8 @@ var chartOwns = map[string]string{
 	"manifests":    "the API server is where objects come from",
 	"kubeconfig":   "the Pod's service account is used",
 	"adminAddress": "the Pod's probes and its Services name the port",
+	"adminSocket":  "likewise",
+	"shareSockets": "it is on where several Pods of a node have one network",
 
 	"acmeStorage": "certificates are in Secrets",
 

@@ -93,8 +93,12 @@ func addressSettings(s *Settings) []setting {
 			usage: "`name` of the network interface that addresses of pools are put and announced on; without it that of the default route, or else lo"},
 		{name: "node-name", value: text(&s.NodeName, ""),
 			usage: "publish only the addresses of the node of this `name`"},
+		{name: "share-sockets", value: onOff(&s.ShareSockets, false),
+			usage: "have listening sockets between the replicas on this machine, so that a new one serves before an old one ends: `on|off`; replicas are of the same user, in the same network namespace, and have the same controller names and Lease"},
 		{name: "admin-address", value: hostPort(&s.AdminAddress, "127.0.0.1:9180"),
-			usage: "`host:port` of /healthz, /readyz, /metrics and /certificates; empty turns them off"},
+			usage: "`host:port` of /healthz, /readyz, /metrics and /certificates; empty turns them off; with share-sockets a replica that drains leaves it to the next one"},
+		{name: "admin-socket", value: text(&s.AdminSocket, ""),
+			usage: "`path` of a Unix socket for the same, which lintel probe asks; empty makes none"},
 	}
 }
 
