@@ -24,8 +24,9 @@ const (
 const release = "lintel"
 
 // installChart makes the image, and installs the chart as a user does: one Pod on each
-// node, in the node's network, where the addresses of Gateways are.
-func (c *cluster) installChart(ctx context.Context, _ options) (*installation, error) {
+// node, or some wherever they are, in the node's network, where the addresses of Gateways
+// are.
+func (c *cluster) installChart(ctx context.Context, o options) (*installation, error) {
 	archive := filepath.Join(c.output, "lintel.tar")
 	if out, err := exec.CommandContext(ctx, "go", "run", "./deploy/image", "-o", archive,
 		"-platform", "linux/"+runtime.GOARCH, "-name", imageName+":"+imageTag).CombinedOutput(); err != nil {
@@ -34,9 +35,15 @@ func (c *cluster) installChart(ctx context.Context, _ options) (*installation, e
 	if out, err := c.command(ctx, "ctr", "images", "import", archive).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("import image: %w: %s", err, out)
 	}
-	if err := c.helm(ctx, "install", release, "deploy/chart", "--create-namespace", "--wait", "--timeout=3m",
-		"--set=exposure=HostNetwork", "--set=image.tag="+imageTag, "--set=gatewayClass.name="+className,
-		"--set=settings.addressPools={"+pool+"}"); err != nil {
+	args := []string{
+		"install", release, "deploy/chart", "--create-namespace", "--wait", "--timeout=3m",
+		"--set=exposure=HostNetwork", "--set=image.tag=" + imageTag, "--set=gatewayClass.name=" + className,
+		"--set=settings.addressPools={" + pool + "}",
+	}
+	if o.replicas > 0 {
+		args = append(args, "--set=kind=Deployment", fmt.Sprint("--set=replicas=", o.replicas))
+	}
+	if err := c.helm(ctx, args...); err != nil {
 		return nil, errors.Join(err, c.savePodLog(context.WithoutCancel(ctx)))
 	}
 	return &installation{

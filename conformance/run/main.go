@@ -5,11 +5,17 @@
 //	go run ./conformance/run                                    everything, on a fresh cluster: `make conformance`
 //	go run ./conformance/run -keep -lintel bin/lintel -test HTTPRouteCORS
 //	go run ./conformance/run -keep -lintel bin/lintel -profiles GATEWAY-TCP,GATEWAY-UDP
+//	go run ./conformance/run -replicas 2                        a Deployment of two Pods on the one node
+//	go run ./conformance/run -replicas 2 -rollout -profiles GATEWAY-HTTP
 //
 // The chart is installed with an image made of the project as it is. With -lintel a
 // program runs beside the Pods instead, with the same permissions, which is faster.
 // With -keep the cluster of an earlier run is used if there is one, and stays; only
 // Lintel and the suite's own objects are new. Runs at the same time take turns.
+//
+// With -rollout Lintel's Pods are replaced again and again (`kubectl rollout restart`) while
+// the suite runs, and a prober requests every few milliseconds, over new connections
+// and kept ones, from a Gateway of its own. One request that fails fails the run.
 //
 // What a run leaves is in the folder conformance of the cache folder,
 // ~/.cache/lintel/conformance: suite.log, lintel.log, results.md and report.yaml.
@@ -32,6 +38,13 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if len(os.Args) == 3 && os.Args[1] == probeCommand {
+		if err := probe(ctx, os.Args[2], os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "conformance:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "conformance:", err)
 		os.Exit(1)
@@ -47,6 +60,8 @@ type options struct {
 	profiles string
 	features string // featuresClaimed or featuresAll
 	report   string // path of the report to compare with
+	replicas int    // 0 installs a DaemonSet
+	rollout  bool   // replace the Pods meanwhile
 	output   string // folder
 }
 
@@ -73,8 +88,13 @@ func parseOptions(args []string) (options, error) {
 	set.StringVar(&o.profiles, "profiles", allProfiles, "`profiles` to test, separated by commas")
 	set.StringVar(&o.features, "features", featuresClaimed, "test those that are `claimed` by the GatewayClass's status, or all")
 	set.StringVar(&o.report, "report", "conformance/reports/gateway-api-v1.7.0.yaml", "`file` to compare a full run with, and to replace by it unless it is worse")
+	set.IntVar(&o.replicas, "replicas", 0, "`number` of Pods of a Deployment; 0 installs a DaemonSet")
+	set.BoolVar(&o.rollout, "rollout", false, "replace the Pods while the suite runs, with a prober attached")
 	if err := set.Parse(args); err != nil {
 		return options{}, err
+	}
+	if o.lintel != "" && (o.replicas > 0 || o.rollout) {
+		return options{}, errors.New("-replicas and -rollout are for the chart, not for -lintel")
 	}
 	if o.features != featuresClaimed && o.features != featuresAll {
 		return options{}, fmt.Errorf("-features must be %s or %s", featuresClaimed, featuresAll)
@@ -84,7 +104,15 @@ func parseOptions(args []string) (options, error) {
 
 // full says whether the run makes a report that can be compared.
 func (o options) full() bool {
-	return o.test == "" && o.profiles == allProfiles && o.features == featuresClaimed
+	return o.test == "" && o.profiles == allProfiles && !o.rollout && o.features == featuresClaimed
+}
+
+// workload is what the chart makes, as kind/name.
+func (o options) workload() string {
+	if o.replicas > 0 {
+		return "deployment/" + release
+	}
+	return "daemonset/" + release
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
@@ -105,7 +133,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	results, err := testOn(ctx, c, o)
+	results, err := testOn(ctx, c, o, out)
 	if !o.keep {
 		err = errors.Join(err, clusterCommand(context.WithoutCancel(ctx), "down"))
 	}
@@ -123,12 +151,18 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	return results.failure()
 }
 
-func testOn(ctx context.Context, c *cluster, o options) (results, error) {
+func testOn(ctx context.Context, c *cluster, o options, out io.Writer) (results, error) {
 	lintel, err := c.startLintel(ctx, o)
 	if err != nil {
 		return results{}, err
 	}
-	r, err := c.runSuite(ctx, o, lintel.version)
+	suite := c.runSuite
+	if o.rollout {
+		suite = func(ctx context.Context, o options, version string) (results, error) {
+			return c.rollOutUnder(ctx, o, version, out)
+		}
+	}
+	r, err := suite(ctx, o, lintel.version)
 	return r, errors.Join(err, lintel.saveLog(context.WithoutCancel(ctx)), lintel.remove())
 }
 

@@ -34,6 +34,8 @@ type result struct {
 type results struct {
 	tests []result
 	setup string // why the suite ended before its tests, "" if it didn't
+
+	probes *probes // nil without rollouts
 }
 
 const root = "TestConformance"
@@ -137,6 +139,14 @@ func (r results) String() string {
 
 // failure is nil when something passed and nothing failed.
 func (r results) failure() error {
+	var probed error
+	if r.probes != nil {
+		probed = r.probes.failure()
+	}
+	return errors.Join(r.suiteFailure(), probed)
+}
+
+func (r results) suiteFailure() error {
 	switch {
 	case r.setup != "":
 		return errors.New("the suite could not begin: " + r.setup)
