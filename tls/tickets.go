@@ -59,8 +59,8 @@ type ticketKey struct {
 // ticketKeys are sorted by From, the last to seal first.
 type ticketKeys []ticketKey
 
-// Run keeps the keys until ctx ends, and returns its error. While the storage fails the
-// keys that are known go on.
+// Run keeps the keys until ctx ends; it returns no error. While the storage fails the keys
+// that are known go on.
 func (t *Tickets) Run(ctx context.Context) error {
 	if t.Now == nil {
 		t.Now = time.Now
@@ -73,7 +73,7 @@ func (t *Tickets) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil
 		case <-timer.C:
 		}
 		wait := ticketLook

@@ -2,7 +2,10 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -53,6 +56,8 @@ func TestCertificatesWithoutCluster(t *testing.T) {
 			t.Errorf("metrics lack %s", want)
 		}
 	}
+	var session session
+	w.must(w.resume(&session, w.any, "one.example.test"))
 	stop()
 
 	start()
@@ -62,9 +67,37 @@ func TestCertificatesWithoutCluster(t *testing.T) {
 	if leaf := w.awaitServed(w.secure, "two.example.test"); !leaf.Equal(byTLS) {
 		t.Error("another certificate after the restart")
 	}
+	w.await("session from before the restart", func() string {
+		before := session
+		if err := w.resume(&before, w.any, "one.example.test"); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
 	if n := len(w.ca.Orders()); n != 2 {
 		t.Errorf("%d orders for two certificates", n)
 	}
+}
+
+// session is a client's memory of one.
+type session struct{ state *tls.ClientSessionState }
+
+func (s *session) Get(string) (*tls.ClientSessionState, bool)  { return s.state, s.state != nil }
+func (s *session) Put(_ string, state *tls.ClientSessionState) { s.state = state }
+
+// resume does a handshake that takes up a session, or that begins it if there is none.
+func (w *acmeWorld) resume(s *session, port uint16, name string) error {
+	begins := s.state == nil
+	dialer := &tls.Dialer{Config: &tls.Config{ServerName: name, RootCAs: w.roots, ClientSessionCache: s, MaxVersion: tls.VersionTLS12}}
+	conn, err := dialer.DialContext(w.Context(), "tcp", net.JoinHostPort("127.0.0.1", fmt.Sprint(port)))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if !begins && !conn.(*tls.Conn).ConnectionState().DidResume {
+		return errors.New("a new session")
+	}
+	return nil
 }
 
 func (w *acmeWorld) body(url string) string {

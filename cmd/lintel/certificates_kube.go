@@ -10,6 +10,7 @@ import (
 	kuberest "k8s.io/client-go/rest"
 
 	"github.com/lintel-dev/lintel/kube"
+	edgetls "github.com/lintel-dev/lintel/tls"
 	"github.com/lintel-dev/lintel/tls/acme"
 )
 
@@ -84,6 +85,7 @@ func (p *process) useSecrets(config *kuberest.Config, store *kube.Store) ([]func
 		return nil, err
 	}
 	p.early = append(p.early, storage.Run) // every replica answers challenges
+	p.shareTickets(storage)
 	return []func(context.Context) error{care.Run, events.Run}, nil
 }
 
@@ -107,5 +109,13 @@ func (p *process) useDirectory() error {
 		return err
 	}
 	p.early = append(p.early, care.Run)
+	p.shareTickets(directory)
 	return nil
+}
+
+// shareTickets lets replicas, and this one after a restart, go on with each other's TLS
+// sessions.
+func (p *process) shareTickets(storage edgetls.TicketStorage) {
+	tickets := &edgetls.Tickets{Storage: storage, Apply: p.server.SetTicketKeys, Log: p.log}
+	p.early = append(p.early, tickets.Run)
 }
