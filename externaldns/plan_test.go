@@ -278,3 +278,27 @@ func TestPlansConvergeInOneStepAndTouchNothingForeign(t *testing.T) {
 		}
 	}
 }
+
+func TestDomainsSayWhatIsLookedAfter(t *testing.T) {
+	for _, c := range []struct {
+		domains Domains
+		name    string
+		match   bool
+		zone    string
+		touch   bool
+	}{
+		{Domains{}, "a.example.com", true, "example.com", true},
+		{Domains{Include: []string{"example.com"}}, "example.com", true, "sub.example.com", true},
+		{Domains{Include: []string{".example.com"}}, "example.com", false, "example.com", true},
+		{Domains{Include: []string{"a.example.com."}}, "b.a.Example.com", true, "example.com", true},
+		{Domains{Include: []string{"a.example.com"}}, "aa.example.com", false, "example.org", false},
+		{Domains{Include: []string{"example.com"}, Exclude: []string{"a.example.com"}}, "b.a.example.com", false, "example.com", true},
+	} {
+		if got := c.domains.Match(c.name); got != c.match {
+			t.Errorf("%+v matches %s: %v", c.domains, c.name, got)
+		}
+		if got := c.domains.touch(c.zone); got != c.touch {
+			t.Errorf("%+v touches zone %s: %v", c.domains, c.zone, got)
+		}
+	}
+}
