@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,6 +19,7 @@ import (
 	gatewayclient "sigs.k8s.io/gateway-api/pkg/client/clientset/versioned"
 
 	"github.com/lintel-dev/lintel/conformance/cluster/controlplane"
+	"github.com/lintel-dev/lintel/conformance/pebble"
 )
 
 // acmeCluster is an acmeWorld with an API server.
@@ -141,12 +144,62 @@ func TestCertificatesOnCluster(t *testing.T) {
 	c.awaitServed(c.secure, "two.example.test")
 
 	c.renewUnderLoad()
+	c.mend()
 
 	c.stop() // the API server
 	if _, err := c.handshake(c.any, "www.example.test"); err != nil {
 		t.Errorf("without an API server: %v", err)
 	}
 	stop()
+}
+
+// mend has things go wrong, looks at what is said, and puts them right.
+func (c *acmeCluster) mend() {
+	secrets := c.cluster.core.CoreV1().Secrets("default")
+	before := c.awaitServed(c.any, "one.example.test")
+	c.must(secrets.Delete(c.Context(), "one", metav1.DeleteOptions{}))
+	c.await("another certificate in the place of one that was deleted", func() string {
+		if leaf, err := c.handshake(c.any, "one.example.test"); err != nil || leaf.Equal(before) || leaf.DNSNames[0] != "one.example.test" {
+			return fmt.Sprint(err)
+		}
+		return ""
+	})
+
+	theirs := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "theirs"}, Type: corev1.SecretTypeOpaque}
+	theirs, err := secrets.Create(c.Context(), theirs, metav1.CreateOptions{})
+	c.must(err)
+	c.createGateway("theirs", "http", secureListener{"theirs", c.any, "theirs.example.test"})
+	c.awaitMessage("theirs", "it was not made by Lintel and is left as it is")
+	c.await("Event", func() string {
+		if got := c.eventReasons("theirs"); !slices.Contains(got, "CertificateForeign") {
+			return fmt.Sprint(got)
+		}
+		return ""
+	})
+	if s := c.secret("theirs"); s.ResourceVersion != theirs.ResourceVersion {
+		c.Errorf("somebody else's Secret is now %+v", s)
+	}
+
+	c.ca.Intercept(pebble.NewOrder, pebble.Refuse(http.StatusTooManyRequests, "rateLimited", time.Hour))
+	c.createGateway("limited", "http", secureListener{"limited", c.any, "limited.example.test"})
+	c.awaitMessage("limited", "the CA refused: refused for a test: rateLimited")
+	c.ca.Intercept(pebble.NewOrder, nil)
+}
+
+// awaitMessage awaits a Gateway whose first Listener is not programmed, and says why.
+func (c *acmeCluster) awaitMessage(gateway, want string) {
+	c.await("message of Gateway "+gateway, func() string {
+		g, err := c.cluster.gateway.GatewayV1().Gateways("default").Get(c.Context(), gateway, metav1.GetOptions{})
+		c.must(err)
+		if len(g.Status.Listeners) == 0 {
+			return "no status"
+		}
+		programmed := meta.FindStatusCondition(g.Status.Listeners[0].Conditions, "Programmed")
+		if programmed == nil || programmed.Status != metav1.ConditionFalse || !strings.Contains(programmed.Message, want) {
+			return fmt.Sprintf("%+v", programmed)
+		}
+		return ""
+	})
 }
 
 // renewUnderLoad has clients connect anew all the time while a certificate is renewed:

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lintel-dev/lintel/conformance/pebble"
 	programs "github.com/lintel-dev/lintel/conformance/process"
 )
 
@@ -98,6 +100,25 @@ func (w *acmeWorld) resume(s *session, port uint16, name string) error {
 		return errors.New("a new session")
 	}
 	return nil
+}
+
+// TestSelfSignedUntilReady serves a certificate that signs itself while a CA refuses, since
+// the settings say so.
+func TestSelfSignedUntilReady(t *testing.T) {
+	w := newACMEWorld(t)
+	w.ca.Intercept(pebble.NewOrder, pebble.Refuse(http.StatusInternalServerError, "serverInternal", 0))
+	folder := t.TempDir()
+	w.must(os.WriteFile(filepath.Join(folder, "gateway.yaml"), fmt.Appendf(nil, acmeManifests, w.plain, w.any, w.any, w.secure), 0o600))
+	w.startLintel("--manifests="+folder, "--acme-storage="+t.TempDir(), "--admin-address=", "--default-issuer=http", "--self-signed-until-ready=on")
+	w.await("a certificate that signs itself", func() string {
+		_, err := w.handshake(w.any, "one.example.test")
+		var unknown x509.UnknownAuthorityError
+		if !errors.As(err, &unknown) || unknown.Cert.DNSNames[0] != "one.example.test" {
+			return fmt.Sprint(err)
+		}
+		return ""
+	})
+	w.await("orders", func() string { return map[bool]string{false: "none"}[w.ca.Calls(pebble.NewOrder) > 0] })
 }
 
 func (w *acmeWorld) body(url string) string {

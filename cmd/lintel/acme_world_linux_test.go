@@ -119,8 +119,6 @@ func (w *acmeWorld) startLintel(args ...string) (p *process, stop func()) {
 	return p, stop
 }
 
-
-
 // handshake returns the certificate that is served for a name, which must verify.
 func (w *acmeWorld) handshake(port uint16, name string) (*x509.Certificate, error) {
 	ctx, cancel := context.WithTimeout(w.Context(), 5*time.Second)
