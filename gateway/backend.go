@@ -30,13 +30,15 @@ const (
 
 // resolveRef finds the Backend of a reference in a Route whose traffic is requests.
 func (b *build) resolveRef(r *parsedRef, route ObjectRef) (*router.Backend, refFault) {
+	use := r.use
 	if route.Kind == kindGRPCRoute {
-		return b.resolveRefFor(useGRPC, r, route)
+		use = useGRPC
 	}
-	return b.resolveRefFor(useHTTP, r, route)
+	return b.resolveRefFor(use, r, route)
 }
 
-// resolveRefFor finds the Backend of a reference in a Route, for one use.
+// resolveRefFor finds the Backend of a reference in a Route, or in a Gateway or a
+// ListenerSet, for one use.
 func (b *build) resolveRefFor(use string, r *parsedRef, route ObjectRef) (*router.Backend, refFault) {
 	if r.group != groupCore || r.kind != kindService {
 		return nil, refFault{gatewayv1.RouteReasonInvalidKind, fmt.Sprintf("kind %q of group %q is not supported; refer to a Service", r.kind, r.group)}

@@ -206,21 +206,30 @@ func (b *build) bindTLSPolicies(routes []*boundRoute) {
 		return
 	}
 	for _, r := range routes {
-		refs := r.memo.parsed.refs
-		for i := range refs {
-			service := b.services[refs[i].name]
-			targets := b.tlsTargets[refs[i].name]
-			if service == nil || targets == nil || refs[i].group != groupCore || refs[i].kind != kindService {
-				continue
-			}
-			for _, l := range r.listeners {
-				switch l.streamUse() {
-				case usePassthrough:
-				case useUDP:
-					targets.bindDatagrams(service, l.gateway.ref)
-				default:
-					targets.bind(service, refs[i].port, l.gateway.ref)
-				}
+		b.bindTLSPoliciesOf(r.memo.parsed.refs, r.listeners...)
+	}
+	for _, l := range b.listeners {
+		if l.auths != nil && l.usable() {
+			b.bindTLSPoliciesOf(l.auths.refs, l)
+		}
+	}
+}
+
+// bindTLSPoliciesOf does so for references from Routes of Listeners, or from these themselves.
+func (b *build) bindTLSPoliciesOf(refs []parsedRef, listeners ...*listener) {
+	for i := range refs {
+		service := b.services[refs[i].name]
+		targets := b.tlsTargets[refs[i].name]
+		if service == nil || targets == nil || refs[i].group != groupCore || refs[i].kind != kindService {
+			continue
+		}
+		for _, l := range listeners {
+			switch l.streamUse() {
+			case usePassthrough:
+			case useUDP:
+				targets.bindDatagrams(service, l.gateway.ref)
+			default:
+				targets.bind(service, refs[i].port, l.gateway.ref)
 			}
 		}
 	}

@@ -101,6 +101,7 @@ func (b *build) run() {
 	b.classes()
 	b.bindGateways()
 	b.readTLSPolicies()
+	b.placeFilters()
 	ingresses := b.bindIngresses()
 	routes := b.bindRoutes()
 	b.bindTLSPolicies(routes)

@@ -114,6 +114,11 @@ func renderTable(b *build) string {
 			lines = append(lines, fmt.Sprintf("%s [%s] %q %s => %s  (%s)\n", h.Socket, h.ListenerHost, host, renderMatch(&r.Match), renderAction(&r.Action), r.Route))
 		}
 	}
+	for _, h := range b.hosts {
+		for i, a := range h.Auths {
+			lines = append(lines, fmt.Sprintf("%s [%s] first %d: %s\n", h.Socket, h.ListenerHost, i, renderAuth(a)))
+		}
+	}
 	for i := range b.streams {
 		lines = append(lines, renderStream(&b.streams[i]))
 	}
@@ -179,6 +184,9 @@ func renderAction(a *router.Action) string {
 	if a.RequestTimeout+a.BackendTimeout > 0 {
 		parts = append(parts, fmt.Sprintf("timeouts %s %s", a.RequestTimeout, a.BackendTimeout))
 	}
+	if a.Auth != nil {
+		parts = append(parts, renderAuth(a.Auth))
+	}
 	parts = append(parts, renderPolicies(a)...)
 	parts = append(parts, renderMirrors(a.Mirrors)...)
 	for _, w := range a.Backends {
@@ -195,6 +203,19 @@ func renderAction(a *router.Action) string {
 		parts = append(parts, renderMirrors(w.Mirrors)...)
 	}
 	return strings.Join(parts, ", ")
+}
+
+// renderAuth writes who is asked, and what about.
+func renderAuth(a *router.ExternalAuth) string {
+	name := "invalid"
+	if a.Backend != nil {
+		name = renderBackend(a.Backend)
+	}
+	kind := "http"
+	if a.Protocol == router.AuthGRPC {
+		kind = "grpc"
+	}
+	return fmt.Sprintf("asks %s %s path %q told %v keeps %v body %d after headers %t", kind, name, a.Path, a.RequestFields, a.ResponseFields, a.MaxBody, a.AfterHeaders)
 }
 
 // renderPolicies writes what an action does beyond one request to one Backend.

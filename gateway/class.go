@@ -72,6 +72,7 @@ func (b *build) supportedFeatures() []gatewayv1.SupportedFeature {
 		features.SupportGatewayFrontendClientCertificateValidationInsecureFallback,
 		features.SupportGatewayHTTPListenerIsolation,
 		features.SupportGatewayHTTPSListenerDetectMisdirectedRequests,
+		features.SupportGatewayListenerFilters,
 		features.SupportGatewayPort8080,
 		features.SupportGatewayRouteHostnameIntersectionPrecedence,
 		features.SupportGatewayStaticAddresses,

@@ -13,8 +13,9 @@ import (
 
 // parsedFilters is what the filters of a rule or of a backendRef come to.
 type parsedFilters struct {
-	action  router.Action // without Mirrors
+	action  router.Action // without Mirrors and Auth
 	mirrors []parsedMirror
+	auth    *parsedAuth
 }
 
 func filterField(field string, i int) string { return fmt.Sprintf("%s.filters[%d]", field, i) }
@@ -68,6 +69,9 @@ func (p *routeParser) filter(field string, f *gatewayv1.HTTPRouteFilter, parsed 
 		}
 	case f.Type == gatewayv1.HTTPRouteFilterCORS && f.CORS != nil:
 		action.CORS = p.cors(field+".cors", f.CORS)
+	case f.Type == gatewayv1.HTTPRouteFilterExternalAuth && f.ExternalAuth != nil:
+		parsed.auth = p.externalAuth(field+".externalAuth", f.ExternalAuth)
+		parsed.auth.auth.AfterHeaders = action.RequestHeaders != nil
 	case f.Type == gatewayv1.HTTPRouteFilterExtensionRef && f.ExtensionRef != nil:
 		p.invalid(field+".extensionRef", fmt.Sprintf("%s %q of group %q is not a filter of this controller; remove it", f.ExtensionRef.Kind, f.ExtensionRef.Name, f.ExtensionRef.Group))
 	default:

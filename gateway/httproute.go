@@ -29,7 +29,7 @@ func (p *routeParser) httpRule(field string, r *gatewayv1.HTTPRouteRule) parsedR
 		p.matching(&rule, field, router.Match{Path: router.PathMatch{Kind: router.PathPrefix, Value: "/"}})
 	}
 	filters := p.filters(field, r.Filters)
-	rule.action, rule.mirrors = filters.action, filters.mirrors
+	rule.action, rule.mirrors, rule.auth = filters.action, filters.mirrors, filters.auth
 	if t := r.Timeouts; t != nil {
 		rule.action.RequestTimeout = p.duration(field+".timeouts.request", t.Request)
 		rule.action.BackendTimeout = p.duration(field+".timeouts.backendRequest", t.BackendRequest)

@@ -28,7 +28,8 @@ type listener struct {
 	kinds        []gatewayv1.RouteGroupKind
 	selector     labels.Selector // of namespaces, when allowedRoutes has one
 	certificates []Certificate
-	clients      *clientAuth // nil when nothing is asked of them
+	clients      *clientAuth  // nil when nothing is asked of them
+	auths        *parsedAuths // nil for none
 
 	claims  []claim  // for certificates that are to be issued
 	foreign []string // Secrets that an issuer would care for, were they not somebody else's
@@ -157,9 +158,7 @@ func (b *build) acceptListener(l *listener) {
 		b.refuse(l, l.problem(".tls.mode", string(gatewayv1.ListenerReasonUnsupportedValue),
 			fmt.Sprintf("TLS of a Listener with protocol %s cannot be passed through; use protocol TLS and TLSRoutes", l.Protocol)))
 	}
-	if l.Filters != nil {
-		b.refuse(l, l.problem(".filters", string(gatewayv1.ListenerReasonUnsupportedValue), "filters of a Listener are not supported by this version"))
-	}
+	b.acceptFilters(l)
 }
 
 // routeKinds are the kinds of Routes that may attach to a Listener with a protocol.

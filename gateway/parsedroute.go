@@ -29,6 +29,7 @@ type parsedRule struct {
 	action   router.Action // without Backends and Mirrors
 	backends []parsedBackend
 	mirrors  []parsedMirror
+	auth     *parsedAuth // nil for none
 	// invalid says that a value is not supported: what the matches cover is
 	// answered with 500, so that nothing slips past a filter that was meant to stop it.
 	invalid bool
@@ -39,7 +40,8 @@ type parsedRef struct {
 	field       string
 	group, kind string
 	name        types.NamespacedName
-	port        int32 // 0 when none is given
+	port        int32  // 0 when none is given
+	use         string // of BackendKey; "" is what Routes of the kind use
 }
 
 // parsedBackend is one entry of backendRefs.
@@ -168,7 +170,7 @@ func (p *routeParser) backend(field string, r *gatewayv1.BackendRef, filters []g
 	}
 	for i := range filters {
 		switch t := filters[i].Type; t {
-		case gatewayv1.HTTPRouteFilterRequestRedirect, gatewayv1.HTTPRouteFilterCORS:
+		case gatewayv1.HTTPRouteFilterRequestRedirect, gatewayv1.HTTPRouteFilterCORS, gatewayv1.HTTPRouteFilterExternalAuth:
 			p.invalid(filterField(field, i)+".type", fmt.Sprintf("%q is not supported on a backendRef; move it to the filters of the rule", t))
 			return b
 		}

@@ -106,6 +106,9 @@ func (p *parsedRule) actionOn(e entry, backends []*router.Backend) router.Action
 		action.Redirect = redirectOn(*action.Redirect, e)
 	}
 	action.Mirrors = mirrorsTo(backends, p.mirrors)
+	if p.auth != nil {
+		action.Auth = p.auth.by(backends)
+	}
 	for i := range p.backends {
 		b := &p.backends[i]
 		action.Backends = append(action.Backends, router.WeightedBackend{

@@ -56,6 +56,7 @@ func (f *flight) init(s *Server, down downstream, client *exchange.Client) {
 	f.Client = client
 	f.Dates = &s.dates
 	f.Pressure = &s.pressure
+	f.Ask = f.authorize
 	f.body.f = f
 }
 
@@ -78,6 +79,8 @@ func (f *flight) run(table *router.Table) {
 	f.continued = !f.Request.Expect100
 	f.down.rewind()
 
+	f.replay.lost.Store(false)
+	defer f.unkeep()
 	answer := f.Decide(table)
 	f.deadline = f.Deadline()
 	f.down.bound(f.deadline)

@@ -133,6 +133,7 @@ type gateway struct {
 	mode   mode
 	server *Server
 	rules  []*router.Rule
+	auths  []*router.ExternalAuth // of the Listener
 	client *http.Client
 	stop   context.CancelFunc
 	ended  chan struct{}
@@ -259,7 +260,7 @@ func (g *gateway) apply() {
 }
 
 func (g *gateway) table() *router.Table {
-	return router.Compile([]router.HostRules{{Socket: socketName, Rules: g.rules}}, nil)
+	return router.Compile([]router.HostRules{{Socket: socketName, Rules: g.rules, Auths: g.auths}}, nil)
 }
 
 func (g *gateway) address() string { return g.addressOf(socketName) }

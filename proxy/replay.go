@@ -15,24 +15,43 @@ const maxReplay = 64 << 10
 type replay struct {
 	downstream
 	tape    []byte
+	limit   int // of tape
 	at      int // how much of it was handed out in this attempt
 	started bool
 	lost    atomic.Bool // more came than is kept
 }
 
-// keepBody puts f.replay between the client and the flight, if the Rule may want the body
-// again.
+// keepBody keeps the body if the Rule may want it again.
 func (f *flight) keepBody() (restore func()) {
-	f.replay.lost.Store(false)
+	kept := f.replay.downstream != nil
 	if f.retry() == nil || f.retry().Attempts <= 0 || f.Request.Framing == h1.NoBody {
 		return func() {}
 	}
-	down := f.down
-	f.replay.downstream, f.replay.at, f.replay.started = down, 0, false
-	f.down = &f.replay
-	return func() {
-		f.down = down
-		f.replay.downstream, f.replay.tape = nil, nil
+	f.keep(maxReplay)
+	if kept {
+		return func() {} // below what translates it
+	}
+	return f.unkeep
+}
+
+// keep puts f.replay between the client and the flight, so that limit bytes of the body,
+// at least, can be read once more.
+func (f *flight) keep(limit int) {
+	r := &f.replay
+	if r.downstream != nil {
+		r.limit = max(r.limit, limit)
+		return
+	}
+	r.downstream, r.limit, r.at, r.started = f.down, limit, 0, false
+	f.down = r
+}
+
+// unkeep undoes keep, if it was done.
+func (f *flight) unkeep() {
+	r := &f.replay
+	if r.downstream != nil {
+		f.down = r.downstream
+		r.downstream, r.tape = nil, nil
 	}
 }
 
@@ -45,7 +64,7 @@ func (r *replay) next() ([]byte, error) {
 	data, err := r.downstream.next()
 	switch {
 	case len(data) == 0 || r.lost.Load():
-	case len(r.tape)+len(data) > maxReplay:
+	case len(r.tape)+len(data) > r.limit:
 		r.lost.Store(true)
 	default:
 		r.tape = append(r.tape, data...)

@@ -52,6 +52,7 @@ type Listener struct {
 // Server is the data plane. Its methods are safe for concurrent use.
 type Server struct {
 	settings Settings
+	asking   Settings // for questions to authorization servers
 	table    atomic.Pointer[router.Table]
 	pool     *pool
 	stats    Stats
@@ -96,6 +97,7 @@ func New(settings Settings) *Server {
 		sockets:   map[string]*socket{},
 		udp:       map[string]*datagramSocket{},
 	}
+	s.asking = s.authSettings()
 	s.pool = newPool(s)
 	if s.settings.MemoryLimit > 0 {
 		s.pressure.Limit(s.settings.MemoryLimit)

@@ -34,7 +34,7 @@ func (a *Action) at(point int) *WeightedBackend {
 // without a PROXY protocol header, to all of its Backends: what can be done without waiting
 // for anything but the sockets of the exchange.
 func (a *Action) Plain() bool {
-	if a.Retry != nil || len(a.Mirrors) > 0 {
+	if a.Retry != nil || len(a.Mirrors) > 0 || a.Auth != nil {
 		return false
 	}
 	for i := range a.Backends {

@@ -92,6 +92,7 @@ type Action struct {
 	Mirrors []Mirror
 	Retry   *Retry
 	Session *Session
+	Auth    *ExternalAuth
 }
 
 // WeightedBackend is one BackendRef of a Rule. A nil Backend stands for a

@@ -71,7 +71,7 @@ type streamListener struct {
 // as HTTP. Of StreamRules that differ in nothing but their Stream, the first one that has
 // any counts; of those of one Listener, the first one's Terminate.
 func (t *Table) WithStreams(streams []StreamRules) *Table {
-	with := &Table{sockets: t.sockets, special: t.special}
+	with := &Table{sockets: t.sockets, special: t.special, asking: t.asking}
 	if len(streams) == 0 {
 		return with
 	}

@@ -37,13 +37,17 @@ type HostRules struct {
 	// Rules in any order; Compile sorts them by precedence. None at all still makes
 	// the Listener known, so that its requests do not fall to a less specific one.
 	Rules []*Rule
+	// Auths are asked about every request of the Listener, in their order, before it is
+	// matched (GEP-5224). Those of one HostRules of a Listener count for all.
+	Auths []*ExternalAuth
 }
 
 // Table holds every Rule. It is immutable and safe for concurrent use. The zero
 // Table matches nothing.
 type Table struct {
 	sockets map[string]*listeners
-	special map[string]bool // sockets with a Rule that is not plain
+	special map[string]bool // sockets with a Rule that is not plain, or with Auths
+	asking  bool            // some Listener has Auths
 	streams map[string]*streamListeners
 }
 
@@ -53,6 +57,7 @@ type listeners = hostIndex[listener]
 // listener holds the hostnames of one Listener.
 type listener struct {
 	hosts hostIndex[host]
+	auths []*ExternalAuth
 }
 
 // host is one hostname of a Listener.
@@ -77,6 +82,9 @@ func Compile(hosts []HostRules, previous *Table) *Table {
 			t.special[h.Socket] = true
 		}
 		l, wasListener := t.listener(h, previous)
+		if len(h.Auths) > 0 {
+			l.auths, t.special[h.Socket], t.asking = h.Auths, true, true
+		}
 		name := hostName{h.Host, h.OneLabel}
 		if same := l.hosts.get(name); same != nil {
 			same.given = slices.Concat(same.given, h.Rules)
@@ -144,8 +152,24 @@ func (t *Table) Match(socket string, r *Request) *Rule {
 	return nil
 }
 
+// Auths returns those that are asked about a request for a host that came in on socket,
+// before it is matched: those of its Listener, in their order.
+func (t *Table) Auths(socket, host string) []*ExternalAuth {
+	if !t.asking {
+		return nil
+	}
+	s := t.sockets[socket]
+	if s == nil {
+		return nil
+	}
+	if l := s.first(host); l != nil {
+		return l.auths
+	}
+	return nil
+}
+
 // Plain reports whether the actions of all Rules of a socket are plain, see
-// [Action.Plain].
+// [Action.Plain], and no Listener of it asks about requests.
 func (t *Table) Plain(socket string) bool { return !t.special[socket] }
 
 // match tries the hostnames from the most specific to the least.

@@ -28,7 +28,7 @@ func (cause Cause) status() int {
 		return http.StatusMisdirectedRequest
 	case CauseNoBackend:
 		return http.StatusInternalServerError
-	case CauseNoEndpoint, CauseOverload, CauseCircuit:
+	case CauseNoEndpoint, CauseOverload, CauseCircuit, CauseAuthFailed:
 		return http.StatusServiceUnavailable
 	case CauseBodyTooLarge:
 		return http.StatusRequestEntityTooLarge
@@ -81,7 +81,11 @@ func (x *Exchange) Answered(a Answer, now time.Time) (fields []router.Field, bod
 		x.fields = appendGRPC(fields, media, &a)
 		return x.fields, nil
 	}
-	if a.Status != http.StatusNoContent && a.Status != http.StatusNotModified {
+	if a.Refusal != nil {
+		x.fields = append(fields, a.Refusal.Fields...)
+		return x.fields, a.Refusal.Body
+	}
+	if hasContent(a.Status) {
 		fields = append(fields, router.Field{Name: "Content-Type", Value: "text/plain; charset=utf-8"})
 		if a.Body != "" {
 			x.fields, x.scratch = fields, append(x.scratch, a.Body...)
@@ -104,7 +108,7 @@ func (x *Exchange) AppendAnswer(dst []byte, a Answer, now time.Time) []byte {
 	for i := range fields {
 		dst = h1.AppendField(dst, fields[i].Name, fields[i].Value)
 	}
-	if len(body) > 0 || status == http.StatusOK {
+	if len(body) > 0 || status == http.StatusOK || a.Refusal != nil && hasContent(status) {
 		dst = h1.AppendLength(dst, int64(len(body)))
 	}
 	dst = x.appendPersistence(dst)
@@ -114,6 +118,11 @@ func (x *Exchange) AppendAnswer(dst []byte, a Answer, now time.Time) []byte {
 		x.Report.Sent = int64(len(body))
 	}
 	return dst
+}
+
+// hasContent reports whether a response with this status may have a body (RFC 9110 §6.4.1).
+func hasContent(status int) bool {
+	return status != http.StatusNoContent && status != http.StatusNotModified
 }
 
 func reasonOf(status int) string {

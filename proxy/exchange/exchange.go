@@ -49,6 +49,10 @@ type Exchange struct {
 	Dates    *Dates
 	Pressure *Pressure // nil is none
 	Request  *h1.Request
+	// Ask asks an authorization server about the request, and waits. It returns false, and what
+	// the client is told, unless the server consents. It is nil where nothing can wait: see
+	// Waits.
+	Ask func(*router.ExternalAuth) (refusal Answer, granted bool)
 
 	Match  router.Request          // what the Table was asked
 	Rule   *router.Rule            // nil when none matched
@@ -58,11 +62,17 @@ type Exchange struct {
 	// it back until the response's head is made.
 	Keep   bool
 	Report Report
+	// Waits says that Decide could not ask, and has not decided: the request is for
+	// somebody who can wait.
+	Waits bool
+	// Repeatable says that the request may be repeated whatever its method is.
+	Repeatable bool
 
 	admitted bool             // counted at the Backend
 	weighs   bool             // counted at Pressure
 	endpoint *router.Endpoint // of the last attempt, nil before
 	session  session
+	granted  granted
 
 	fields  []router.Field // of the head that is being written
 	target  []byte         // of the request line that goes upstream
@@ -78,6 +88,7 @@ func (x *Exchange) Forget() {
 	x.Rule, x.Chosen, x.Keep, x.endpoint, x.web = nil, nil, false, nil, NoGRPCWeb
 	x.sized = false
 	x.session.settings, x.session.found = nil, false
+	x.granted, x.Waits = granted{}, false
 	x.Report = Report{Socket: x.Client.Socket, Client: x.Client.Addr, Scheme: x.Client.Scheme}
 }
 
@@ -102,6 +113,9 @@ type Answer struct {
 	Cause    Cause
 	Location string // "" for none
 	Body     string // "" for the status in words
+	// Refusal is the response of an authorization server, in the place of a body and fields
+	// of our own; nil for none.
+	Refusal *Refusal
 
 	preflight bool // to one of CORS
 }
@@ -122,6 +136,9 @@ func (x *Exchange) Decide(table *router.Table) Answer {
 	if x.misdirected(table) {
 		return CauseMisdirected.Answer()
 	}
+	if refusal, granted := x.pass(table); !granted {
+		return refusal
+	}
 	x.Rule = table.Match(x.Client.Socket, &x.Match)
 	preflights := x.preflights()
 	if preflights {
@@ -140,7 +157,11 @@ func (x *Exchange) Decide(table *router.Table) Answer {
 		return Answer{Status: action.Status, Body: action.Body}
 	case preflights && action.CORS != nil:
 		return Answer{Status: http.StatusNoContent, preflight: true}
-	case action.Redirect != nil:
+	}
+	if refusal, granted := x.ask(action.Auth); !granted {
+		return refusal
+	}
+	if action.Redirect != nil {
 		return Answer{Status: action.Redirect.Status, Location: action.Redirect.Location(&x.Match, x.Rule.Match.Path)}
 	}
 	chosen := action.Pick()
@@ -207,6 +228,9 @@ func (x *Exchange) TooLarge(received int64) bool {
 
 // Idempotent reports whether the request may be repeated (RFC 9110 §9.2.2).
 func (x *Exchange) Idempotent() bool {
+	if x.Repeatable {
+		return true
+	}
 	switch x.Request.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete:
 		return true

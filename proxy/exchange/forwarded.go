@@ -120,14 +120,20 @@ func folds(name, lower string) bool {
 	return true
 }
 
-// believed returns the client's fields that a Rule may match: all but those that
-// gather would not believe. They are valid until gather.
+// believed returns the fields that a Rule may match: all of the client's but those that
+// gather would not believe, and what the Listener's authorization servers want. They are
+// valid until gather.
 func (x *Exchange) believed() []router.Field {
 	all := x.Request.Fields
-	if x.Client.Trusted || !slices.ContainsFunc(all, unproven) {
+	drops := !x.Client.Trusted && slices.ContainsFunc(all, unproven)
+	if !drops && len(x.granted.listener) == 0 {
 		return all
 	}
-	x.fields = slices.DeleteFunc(append(x.fields[:0], all...), unproven)
+	x.fields = append(x.fields[:0], all...)
+	if drops {
+		x.fields = slices.DeleteFunc(x.fields, unproven)
+	}
+	x.fields = x.granted.listener.replace(x.fields)
 	return x.fields
 }
 
@@ -140,15 +146,27 @@ func unproven(field router.Field) bool {
 	return true
 }
 
-// gather fills x.fields with what goes upstream: Host first, then the client's
-// fields without those of the connection, then ours, changed by the filters.
+// gather fills x.fields with what goes upstream: Host first, then what collect appends,
+// changed by the filters and the Rule's authorization server.
 func (x *Exchange) gather() {
-	r := x.Request
-	host := r.Host
+	host := x.Request.Host
 	if w := x.Rule.Action.RewriteOf(x.Chosen); w != nil && w.Hostname != "" {
 		host = w.Hostname
 	}
-	fields := append(x.fields[:0], router.Field{Name: "Host", Value: host})
+	fields := x.collect(append(x.fields[:0], router.Field{Name: "Host", Value: host}))
+	action := &x.Rule.Action
+	if action.Auth != nil && action.Auth.AfterHeaders {
+		fields = x.granted.rule.replace(action.RequestHeaders.Apply(fields))
+	} else {
+		fields = action.RequestHeaders.Apply(x.granted.rule.replace(fields))
+	}
+	x.fields = x.Chosen.RequestHeaders.Apply(fields)
+}
+
+// collect appends the client's fields without those of the connection, then ours, and what
+// the Listener's authorization servers want.
+func (x *Exchange) collect(fields []router.Field) []router.Field {
+	r := x.Request
 	x.scratch = x.scratch[:0]
 	own := x.Report.RequestID // when this is done anew
 	x.Report.RequestID = ""
@@ -165,9 +183,7 @@ func (x *Exchange) gather() {
 	if x.Report.RequestID == "" {
 		x.Report.RequestID = own
 	}
-	fields = x.appendOrigin(fields, sent)
-	fields = x.Rule.Action.RequestHeaders.Apply(fields)
-	x.fields = x.Chosen.RequestHeaders.Apply(fields)
+	return x.granted.listener.replace(x.appendOrigin(fields, sent))
 }
 
 // keeps decides about one field of the client, and notes what it learns from it.

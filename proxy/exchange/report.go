@@ -71,6 +71,8 @@ const (
 	CauseIdle            Cause = "idle"         // of a stream that was silent for too long
 	CauseDrained         Cause = "drained"      // its socket was removed, or Lintel stopped
 	CauseOverload        Cause = "overload"     // memory is short
+	CauseDenied          Cause = "denied"       // by an authorization server
+	CauseAuthFailed      Cause = "auth failed"  // there was no answer from an authorization server
 	CauseCircuit         Cause = "circuit open" // a limit of the Backend
 )
 

@@ -80,6 +80,7 @@ func (x *Exchange) filtered(res *h1.Response) []router.Field {
 	if c := x.Rule.Action.CORS; c != nil {
 		fields = x.replaceCORS(fields, c)
 	}
+	fields = append(fields, x.granted.response...)
 	inner, outer := x.Chosen.ResponseHeaders, x.Rule.Action.ResponseHeaders
 	if inner == nil && outer == nil {
 		return fields

@@ -249,7 +249,7 @@ func (d *downstream) begin(n int) {
 	}
 	f.Begin(d.loop.clock)
 	answer := f.Decide(d.socket.Table())
-	if f.Rule != nil && !f.Rule.Action.Plain() {
+	if f.Waits || f.Rule != nil && !f.Rule.Action.Plain() {
 		d.handOver()
 		return
 	}

@@ -120,7 +120,7 @@ func (s *stream) start() {
 	}
 	f.Begin(f.loop.clock)
 	answer := f.Decide(s.m.d.socket.Table())
-	if f.Rule != nil && !f.Rule.Action.Plain() {
+	if f.Waits || f.Rule != nil && !f.Rule.Action.Plain() {
 		// The configuration has changed since the connection came. A new one takes the
 		// request, which nobody has acted on (RFC 9113 §8.7).
 		s.m.codec.Reset(s.id, h2.RefusedStream)
