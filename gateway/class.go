@@ -47,10 +47,14 @@ func (b *build) gatewayClassStatus(c *gatewayv1.GatewayClass) {
 		b.report(p)
 		accepted = fault(gatewayv1.GatewayClassConditionStatusAccepted, p)
 	}
+	conditions := []metav1.Condition{accepted.at(c.Generation)}
+	if v, ok := b.supportedVersion(c); ok {
+		conditions = append(conditions, v.at(c.Generation))
+	}
 	b.addStatus(&Status{
 		Object: ref, UID: c.UID, Generation: c.Generation,
 		GatewayClass: &gatewayv1.GatewayClassStatus{
-			Conditions:        []metav1.Condition{accepted.at(c.Generation)},
+			Conditions:        conditions,
 			SupportedFeatures: b.supportedFeatures(),
 		},
 	})

@@ -38,8 +38,20 @@ type Snapshot struct {
 	Namespaces []*corev1.Namespace
 	Nodes      []*corev1.Node
 
+	// CRDs are those of the Gateway API that the API server has; none where that is not
+	// known, or where there is no API server.
+	CRDs []CRD
+
 	Settings Settings
 	Observed Observed
+}
+
+// CRD is one CustomResourceDefinition of the Gateway API, by its annotations: "" for one
+// that it does not have.
+type CRD struct {
+	Name    string // "gateways.gateway.networking.k8s.io"
+	Version string // of the release: "v1.7.0"
+	Channel string // "standard" or "experimental"
 }
 
 // Settings are the choices of the person who runs Lintel that change what is

@@ -16,6 +16,9 @@ import (
 	"k8s.io/client-go/metadata/metadatainformer"
 	"k8s.io/client-go/tools/cache"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	"sigs.k8s.io/gateway-api/pkg/consts"
+
+	"github.com/lintel-dev/lintel/gateway"
 )
 
 // Which of the kinds that an API server may lack are there is asked from discovery: soon
@@ -199,16 +202,17 @@ func (s *Store) watchCRDs(ctx context.Context) error {
 	}); err != nil {
 		return fmt.Errorf("watch CRDs: %w", err)
 	}
-	look := func(o any) {
-		if gone, ok := o.(cache.DeletedFinalStateUnknown); ok {
-			o = gone.Obj
+	look := func(o any, gone bool) {
+		if last, ok := o.(cache.DeletedFinalStateUnknown); ok {
+			o = last.Obj
 		}
-		if m, ok := o.(metav1.Object); ok && strings.HasSuffix(m.GetName(), "."+gatewayv1.GroupName) {
+		if m, ok := o.(metav1.Object); ok && isGatewayCRD(m.GetName()) {
+			s.noteCRD(m, gone)
 			s.lookAgain()
 		}
 	}
 	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: look, UpdateFunc: func(_, is any) { look(is) }, DeleteFunc: look,
+		AddFunc: func(o any) { look(o, false) }, UpdateFunc: func(_, is any) { look(is, false) }, DeleteFunc: func(o any) { look(o, true) },
 	}); err != nil {
 		return fmt.Errorf("watch CRDs: %w", err)
 	}
@@ -216,14 +220,46 @@ func (s *Store) watchCRDs(ctx context.Context) error {
 	return nil
 }
 
-// nameOnly keeps what identifies an object and its version.
+// isGatewayCRD reports whether a CRD is one of the Gateway API, of either channel.
+func isGatewayCRD(name string) bool {
+	return strings.HasSuffix(name, "."+gatewayv1.GroupName) || strings.HasSuffix(name, "."+experimentalGroup)
+}
+
+// experimentalGroup is that of kinds which are in the experimental channel alone.
+const experimentalGroup = "gateway.networking.x-k8s.io"
+
+// noteCRD notes which release of the Gateway API a CRD is from.
+func (s *Store) noteCRD(m metav1.Object, gone bool) {
+	crd := gateway.CRD{Name: m.GetName(), Version: m.GetAnnotations()[consts.BundleVersionAnnotation], Channel: m.GetAnnotations()[consts.ChannelAnnotation]}
+	s.mu.Lock()
+	was, known := s.crds[crd.Name]
+	changed := known == gone || !gone && was != crd
+	if gone {
+		delete(s.crds, crd.Name)
+	} else {
+		s.crds[crd.Name] = crd
+	}
+	s.mu.Unlock()
+	if changed {
+		s.changes.objects()
+	}
+}
+
+// nameOnly keeps what identifies an object and its version, and the release of the Gateway
+// API that it is from.
 func nameOnly(o any) (any, error) {
 	m, ok := o.(*metav1.PartialObjectMetadata)
 	if !ok {
 		return o, nil
 	}
-	return &metav1.PartialObjectMetadata{
+	kept := &metav1.PartialObjectMetadata{
 		TypeMeta:   m.TypeMeta,
 		ObjectMeta: metav1.ObjectMeta{Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion},
-	}, nil
+	}
+	for _, key := range []string{consts.BundleVersionAnnotation, consts.ChannelAnnotation} {
+		if value, ok := m.Annotations[key]; ok {
+			metav1.SetMetaDataAnnotation(&kept.ObjectMeta, key, value)
+		}
+	}
+	return kept, nil
 }

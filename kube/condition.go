@@ -6,7 +6,7 @@ import gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 // removed. Every other type belongs to somebody else and stays as it is.
 
 func classConditions() []string {
-	return []string{string(gatewayv1.GatewayClassConditionStatusAccepted)}
+	return []string{string(gatewayv1.GatewayClassConditionStatusAccepted), string(gatewayv1.GatewayClassConditionStatusSupportedVersion)}
 }
 
 func gatewayConditions() []string {

@@ -115,7 +115,7 @@ func TestForeignConditionsStay(t *testing.T) {
 	}{
 		{"ListenerSet", kept(setFields, "conditions", plain), []string{theirs, "Accepted"}},
 		{"Listener of a ListenerSet", kept(setFields, "listeners", func(v any) []metav1.Condition { return v.([]gatewayv1.ListenerEntryStatus)[0].Conditions }), []string{theirs, "Accepted"}},
-		{"GatewayClass", kept(m.gatewayClass(class, &gatewayv1.GatewayClassStatus{Conditions: want}), "conditions", plain), []string{theirs, "SupportedVersion", "Accepted"}},
+		{"GatewayClass", kept(m.gatewayClass(class, &gatewayv1.GatewayClassStatus{Conditions: want}), "conditions", plain), []string{theirs, "Accepted"}},
 		{"Gateway", kept(gatewayFields, "conditions", plain), []string{theirs, "Accepted"}},
 		{"Listener", kept(gatewayFields, "listeners", func(v any) []metav1.Condition { return v.([]gatewayv1.ListenerStatus)[0].Conditions }), []string{theirs, "Accepted"}},
 		{"HTTPRoute", kept(m.route(routeObject{parents: route.Status.Parents}, &gateway.RouteStatus{Parents: []gatewayv1.RouteParentStatus{entry}}), "parents", func(v any) []metav1.Condition {

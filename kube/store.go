@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -43,8 +44,9 @@ type Store struct {
 	ready      chan struct{}
 	readyOnce  sync.Once // closes ready
 
-	mu   sync.RWMutex // guards open
+	mu   sync.RWMutex // guards open and crds
 	open map[string]openKind
+	crds map[string]gateway.CRD // of the Gateway API
 }
 
 // openKind is a kind that is being watched.
@@ -69,6 +71,7 @@ func NewStore(o StoreOptions) (*Store, error) {
 		look:       make(chan struct{}, 1),
 		ready:      make(chan struct{}),
 		open:       make(map[string]openKind),
+		crds:       make(map[string]gateway.CRD),
 	}
 	if len(o.Namespaces) > 0 {
 		s.namespaces = slices.Compact(slices.Sorted(slices.Values(o.Namespaces)))
@@ -192,6 +195,7 @@ func (s *Store) Snapshot() *gateway.Snapshot {
 	snapshot := &gateway.Snapshot{}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	snapshot.CRDs = slices.Collect(maps.Values(s.crds))
 	for _, k := range s.kinds {
 		for _, f := range s.open[k.name].feeds {
 			if k.fill != nil && f.synced.Load() {

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	"sigs.k8s.io/gateway-api/pkg/consts"
 
 	"github.com/lintel-dev/lintel/gateway"
 )
@@ -380,4 +381,16 @@ func (c *cuttable) cut() {
 		conn.Close()
 	}
 	c.open = nil
+}
+
+// TestReleaseOfCRDs: the Snapshot says which release of the Gateway API is installed.
+func TestReleaseOfCRDs(t *testing.T) {
+	f := newFixture(t)
+	store, _ := f.runStore(StoreOptions{})
+	f.wait(store)
+	f.eventually("the CRD of Gateways, with its release and channel", func() bool {
+		return slices.Contains(store.Snapshot().CRDs, gateway.CRD{
+			Name: "gateways.gateway.networking.k8s.io", Version: consts.BundleVersion, Channel: "experimental",
+		})
+	})
 }
