@@ -56,6 +56,10 @@ type boundAddress struct {
 	given bool       // the Gateway's Listeners are to listen on it
 	pool  bool       // of an address pool: it moves between nodes
 	fault *Problem   // why it cannot be used; the reason is that of Programmed
+	// unroutable says that the fault is its routability: then the others are used all the
+	// same (GEP-5093).
+	unroutable  bool
+	routability gatewayv1.GatewayAddressRoutabilityType
 }
 
 // everywhere reports whether it stands for every address of the node.
@@ -66,6 +70,8 @@ type addressRequest struct {
 	field string
 	ip    netip.Addr // not valid for any
 	got   *boundAddress
+
+	routability gatewayv1.GatewayAddressRoutabilityType
 }
 
 // requestAddresses reads spec.addresses. A Gateway that names none wants any.
@@ -76,11 +82,7 @@ func (b *build) requestAddresses(g *boundGateway) {
 			b.refuseGateway(g, field+".type", gatewayv1.GatewayReasonUnsupportedAddress, fmt.Sprintf("%q is not supported; use IPAddress", *a.Type))
 			continue
 		}
-		if a.Routability != "" {
-			b.refuseGateway(g, field+".routability", gatewayv1.GatewayReasonUnsupportedAddress, fmt.Sprintf("%q is not supported; remove the field", a.Routability))
-			continue
-		}
-		request := &addressRequest{field: field}
+		request := &addressRequest{field: field, routability: a.Routability}
 		if a.Value != "" {
 			ip, err := netip.ParseAddr(a.Value)
 			if err != nil || ip.Zone() != "" {
@@ -88,6 +90,12 @@ func (b *build) requestAddresses(g *boundGateway) {
 				continue
 			}
 			request.ip = ip.Unmap()
+		}
+		if !isRoutability(a.Routability) {
+			request.got = &boundAddress{ip: request.ip, unroutable: true, fault: &Problem{
+				Object: g.ref, Field: field + ".routability", Reason: string(gatewayv1.GatewayReasonAddressNotAssigned),
+				Message: fmt.Sprintf("%q is not supported, as nothing is known of where addresses can be reached from; remove the field", a.Routability),
+			}}
 		}
 		g.requests = append(g.requests, request)
 	}
@@ -225,6 +233,7 @@ func (b *build) freeAddress(g *boundGateway, r *addressRequest, taken map[netip.
 func (b *build) useAddresses(g *boundGateway) {
 	for _, r := range g.requests {
 		a := *r.got
+		a.routability = r.routability
 		if a.pool {
 			b.memo.addresses[g.ref] = append(b.memo.addresses[g.ref], a.ip)
 			b.plan.Addresses = append(b.plan.Addresses, a.ip)
@@ -252,26 +261,20 @@ func (b *build) useAddresses(g *boundGateway) {
 }
 
 // addressFault returns why the first address that the Gateway cannot have is not its
-// own, or nil.
+// own, or nil. One whose routability is not supported counts if there is no other.
 func (g *boundGateway) addressFault() *Problem {
-	for _, a := range g.addresses {
-		if a.fault != nil {
-			return a.fault
-		}
-	}
-	return nil
-}
-
-// statusAddresses are the addresses that status shows; those of the nodes stand for all.
-func (g *boundGateway) statusAddresses(nodes []string) []string {
-	var addresses []string
-	for _, a := range g.listening {
-		switch {
-		case a.everywhere():
-			return nodes
+	var unroutable *Problem
+	for i := range g.addresses {
+		switch a := &g.addresses[i]; {
 		case a.fault == nil:
-			addresses = append(addresses, a.ip.String())
+		case !a.unroutable:
+			return a.fault
+		case unroutable == nil:
+			unroutable = a.fault
 		}
 	}
-	return addresses
+	if len(g.listening) > 0 {
+		return nil
+	}
+	return unroutable
 }

@@ -327,7 +327,11 @@ func renderStatuses(statuses []*Status) string {
 			conditions("\t", status.GatewayClass.Conditions)
 		case status.Gateway != nil:
 			for _, a := range status.Gateway.Addresses {
-				fmt.Fprintf(&s, "\taddress %s %s\n", *a.Type, a.Value)
+				fmt.Fprintf(&s, "\taddress %s %s", *a.Type, a.Value)
+				if a.Routability != nil {
+					fmt.Fprintf(&s, " routability %q", *a.Routability)
+				}
+				s.WriteString("\n")
 			}
 			conditions("\t", status.Gateway.Conditions)
 			for _, l := range status.Gateway.Listeners {

@@ -115,6 +115,9 @@ func (b *build) supportedFeatures() []gatewayv1.SupportedFeature {
 		features.SupportTLSRouteModeTerminate,
 		features.SupportUDPRoute,
 	}
+	if b.reportsRoutability() {
+		names = append(names, features.SupportGatewayAddressRoutability)
+	}
 	if b.Settings.GatewayServices {
 		names = append(names, features.SupportGatewayInfrastructure)
 	}

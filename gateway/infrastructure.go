@@ -65,8 +65,9 @@ func (b *build) infrastructure(nodes []string) {
 			}
 		}
 		want.Labels[gatewayv1.GatewayNameLabelKey] = shorten(g.Name, validation.LabelValueMaxLength)
-		for _, text := range g.statusAddresses(nodes) {
-			if ip, err := netip.ParseAddr(text); err == nil && ip.IsGlobalUnicast() {
+		shown, _ := g.shownAddresses(nodes)
+		for _, a := range shown {
+			if ip, err := netip.ParseAddr(a.value); err == nil && ip.IsGlobalUnicast() {
 				want.Addresses = append(want.Addresses, ip)
 			}
 		}

@@ -89,6 +89,12 @@ func addObject(t testing.TB, s *Snapshot, doc []byte) {
 		s.Namespaces = append(s.Namespaces, decode[corev1.Namespace](t, doc))
 	case "Node":
 		s.Nodes = append(s.Nodes, decode[corev1.Node](t, doc))
+	case "CRD":
+		var crd CRD
+		if err := sigsyaml.Unmarshal(doc, &crd); err != nil {
+			t.Fatal(err)
+		}
+		s.CRDs = append(s.CRDs, crd)
 	case "Observed":
 		if err := sigsyaml.Unmarshal(doc, &s.Observed); err != nil {
 			t.Fatal(err)

@@ -46,8 +46,9 @@ func (b *build) gatewayStatus(g *boundGateway, nodes []string) {
 		status.Listeners = append(status.Listeners, b.listenerStatus(l, &summary))
 	}
 	conditions := []condition{g.accepted(&summary), g.programmed(&summary)}
+	assigned := func() (condition, bool) { return b.addressesAssigned(g, nodes) }
 	noService := func() (condition, bool) { return b.noService(g) }
-	for _, maybe := range []func() (condition, bool){g.resolvedRefs, g.insecureFallback, noService} {
+	for _, maybe := range []func() (condition, bool){g.resolvedRefs, g.insecureFallback, assigned, noService} {
 		if c, ok := maybe(); ok {
 			conditions = append(conditions, c)
 		}
@@ -62,9 +63,7 @@ func (b *build) gatewayStatus(g *boundGateway, nodes []string) {
 	if len(b.ListenerSets) > 0 || g.Status.AttachedListenerSets != nil { // only if the API server knows the field
 		status.AttachedListenerSets = &sets
 	}
-	for _, a := range g.statusAddresses(nodes) {
-		status.Addresses = append(status.Addresses, gatewayv1.GatewayStatusAddress{Type: addressType(a), Value: a})
-	}
+	status.Addresses = b.addressStatus(g, nodes)
 	b.addStatus(&Status{Object: g.ref, UID: g.UID, Generation: g.Generation, Gateway: status})
 }
 

@@ -12,7 +12,7 @@ func classConditions() []string {
 func gatewayConditions() []string {
 	return []string{
 		string(gatewayv1.GatewayConditionAccepted), string(gatewayv1.GatewayConditionProgrammed), string(gatewayv1.GatewayConditionResolvedRefs),
-		string(gatewayv1.GatewayConditionInsecureFrontendValidationMode), "lintel.dev/NoService",
+		string(gatewayv1.GatewayConditionInsecureFrontendValidationMode), string(gatewayv1.GatewayConditionAddressesAssigned), "lintel.dev/NoService",
 	}
 }
 
