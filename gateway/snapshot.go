@@ -71,6 +71,9 @@ type Settings struct {
 	// Addresses are published in status instead of the nodes' when not empty: IP
 	// addresses or hostnames.
 	Addresses []string
+	// PublishService is a Service whose load balancer's addresses are published instead; zero
+	// for none. Addresses come first.
+	PublishService types.NamespacedName
 	// NodeName limits the published node addresses to one node; "" takes all.
 	NodeName string
 	// GatewayServices wants a Service for each Gateway.

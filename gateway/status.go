@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
@@ -189,11 +190,15 @@ func (g *boundGateway) programmed(s *listenerSummary) condition {
 	}
 }
 
-// nodeAddresses are the addresses under which the node or nodes are reached:
-// those of the settings, or the external ones, or else the internal ones.
+// nodeAddresses are the addresses under which the node or nodes are reached: those of the
+// settings or of the load balancer that they name, or the nodes' external ones, or else the
+// internal ones.
 func (b *build) nodeAddresses() []string {
 	if n := len(b.Settings.Addresses); n > 0 {
 		return b.Settings.Addresses[:min(n, maxStatusAddresses)]
+	}
+	if b.Settings.PublishService != (types.NamespacedName{}) {
+		return b.loadBalancerAddresses(b.Settings.PublishService)
 	}
 	var external, internal []string
 	for _, n := range b.Nodes {
@@ -216,6 +221,31 @@ func (b *build) nodeAddresses() []string {
 	external = slices.Compact(external)
 	return external[:min(len(external), maxStatusAddresses)]
 }
+
+// loadBalancerAddresses are those that the status of a Service has, and spec.externalIPs.
+// There are none as long as the load balancer has none.
+func (b *build) loadBalancerAddresses(name types.NamespacedName) []string {
+	service := b.services[name]
+	if service == nil {
+		b.report(Problem{
+			ObjectRef{kindService, name.Namespace, name.Name}, "", reasonNotFound,
+			"not found, though the setting publish-service names it; name a Service of type LoadBalancer in a namespace that is watched",
+		})
+		return nil
+	}
+	addresses := slices.Clone(service.Spec.ExternalIPs)
+	for _, i := range service.Status.LoadBalancer.Ingress {
+		if a := cmp.Or(i.IP, i.Hostname); a != "" {
+			addresses = append(addresses, a)
+		}
+	}
+	slices.Sort(addresses)
+	addresses = slices.Compact(addresses)
+	return addresses[:min(len(addresses), maxStatusAddresses)]
+}
+
+// reasonNotFound marks an object that the settings name and that is not there.
+const reasonNotFound = "NotFound"
 
 // maxStatusAddresses is the limit of GatewayStatus.addresses.
 const maxStatusAddresses = 16

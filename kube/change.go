@@ -36,7 +36,7 @@ func gatewayDiffers(was, is *gatewayv1.Gateway) bool {
 }
 
 func serviceDiffers(was, is *corev1.Service) bool {
-	return !equality.Semantic.DeepEqual(&was.Spec, &is.Spec)
+	return !equality.Semantic.DeepEqual(&was.Spec, &is.Spec) || !equality.Semantic.DeepEqual(&was.Status.LoadBalancer, &is.Status.LoadBalancer)
 }
 
 func secretDiffers(was, is *corev1.Secret) bool {

@@ -6,10 +6,12 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/lintel-dev/lintel/gateway"
 	"github.com/lintel-dev/lintel/kube"
@@ -239,6 +241,7 @@ func gatewaySettings(s *Settings) gateway.Settings {
 		HTTPPort:               s.HTTPPort,
 		HTTPSPort:              s.HTTPSPort,
 		Addresses:              s.PublishAddresses,
+		PublishService:         namespacedName(s.PublishService),
 		AddressPools:           s.AddressPools,
 		NodeName:               s.NodeName,
 		Issuers:                gatewayIssuers(s),
@@ -264,6 +267,12 @@ func gatewayIssuers(s *Settings) []gateway.Issuer {
 		issuers = append(issuers, gateway.Issuer{Name: s.ACMEIssuers[i].Name, Challenge: challengeOf(s.ACMEIssuers[i].Solver)})
 	}
 	return issuers
+}
+
+// namespacedName takes "namespace/name" apart; "" is none.
+func namespacedName(s string) types.NamespacedName {
+	namespace, name, _ := strings.Cut(s, "/")
+	return types.NamespacedName{Namespace: namespace, Name: name}
 }
 
 func (p *process) proxySettings() proxy.Settings {

@@ -32,6 +32,7 @@ type Settings struct {
 	HTTPSPort         int // likewise
 	HTTP3             bool
 	PublishAddresses  []string
+	PublishService    string // namespace/name
 	AddressPools      []gateway.AddressPool
 	AnnounceInterface string // for addresses of pools; "" finds one
 	NodeName          string

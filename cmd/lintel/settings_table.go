@@ -87,6 +87,8 @@ func addressSettings(s *Settings) []setting {
 			usage: "serve HTTP/3 beside HTTPS, on the UDP port of the same number, and tell clients of it (Alt-Svc): `on|off`"},
 		{name: "publish-address", value: list(&s.PublishAddresses, publishAddress),
 			usage: "`addresses` (IP or hostname) to publish in the status of Gateways and Ingresses instead of the nodes' own"},
+		{name: "publish-service", value: objectInNamespace(&s.PublishService),
+			usage: "`namespace/name` of a Service of type LoadBalancer whose addresses to publish in the status of Gateways and Ingresses instead of the nodes' own"},
 		{name: "address-pools", value: addressPools(&s.AddressPools),
 			usage: "`networks` (CIDR, address, or range as first-last) that every Gateway gets an address of its own from; in the file also pools, each with name, cidrs, gatewayClasses and namespaces, of which the last two limit whom it serves"},
 		{name: "announce-interface", value: text(&s.AnnounceInterface, ""),

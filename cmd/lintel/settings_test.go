@@ -148,6 +148,7 @@ func TestSettingsMistakes(t *testing.T) {
 		{"unknown key, nothing near", nil, nil, "colour: red\n", "lintel.yaml:1: colour: unknown key"},
 		{"key in the style of flags", nil, nil, "http-port: 80\n", "lintel.yaml:1: http-port: unknown key (did you mean httpPort?)"},
 		{"key twice", nil, nil, "nodeName: a\nnodeName: b\n", "nodeName"},
+		{"Service without a namespace", nil, nil, "publishService: edge\n", "must be a namespace and a name, such as default/lintel"},
 		{"null", nil, nil, "nodeName:\n", "lintel.yaml:1: nodeName: has no value: remove the key to get the default"},
 		{"mapping for a value", nil, nil, "nodeName: {a: b}\n", "lintel.yaml:1: nodeName: must be a value or a list"},
 		{"no mapping", nil, nil, "- a\n", "lintel.yaml:1: must be settings, each as key: value"},

@@ -343,6 +343,19 @@ func objectName(s string) (string, error) {
 	return s, nil
 }
 
+// objectInNamespace is a namespace and the name of an object in it; empty is none.
+func objectInNamespace(place *string) *value[string] {
+	v := text(place, "")
+	v.parse = func(s string) (string, error) {
+		namespace, name, found := strings.Cut(s, "/")
+		if s != "" && (!found || len(validation.IsDNS1123Label(namespace)) > 0 || len(validation.IsDNS1123Subdomain(name)) > 0) {
+			return "", errors.New("must be a namespace and a name, such as default/lintel")
+		}
+		return s, nil
+	}
+	return v
+}
+
 func publishAddress(s string) (string, error) {
 	if _, err := netip.ParseAddr(s); err != nil && len(validation.IsDNS1123Subdomain(s)) > 0 {
 		return "", errors.New("must be an IP address or a hostname")

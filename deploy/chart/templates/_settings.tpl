@@ -1,5 +1,8 @@
 {{- /* Lintel's configuration file. Helm reads every number as a float: whole ones are written as such. */ -}}
 {{- define "lintel.settings" -}}
+{{- with include "lintel.publishService" . }}
+publishService: {{ . }}
+{{- end }}
 {{- range $key, $value := .Values.settings }}
 {{- if kindIs "float64" $value }}
 {{ $key }}: {{ int64 $value }}
@@ -7,6 +10,14 @@
 {{ $key }}: {{ toJson $value }}
 {{- end }}
 {{- end }}
+{{- end -}}
+
+{{- /* The Service whose addresses stand in status: the chart's own, unless the settings say otherwise. */ -}}
+{{- define "lintel.publishService" -}}
+{{- $settings := .Values.settings -}}
+{{- if and (eq .Values.exposure "LoadBalancer") (not $settings.publishAddress) (not $settings.publishService) (not $settings.watchNamespaces) -}}
+{{ .Release.Namespace }}/{{ include "lintel.name" . }}
+{{- end -}}
 {{- end -}}
 
 {{- /* Whether Lintel puts addresses of a pool on the node and announces them. */ -}}
