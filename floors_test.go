@@ -40,7 +40,7 @@ func mayImport() map[string][]string {
 		"address":             leaf,
 		"conformance":         {"conformance", "deploy"},
 		"deploy":              {"deploy", "conformance/cluster"},
-		"bench":               {},
+		"bench":               {"conformance/cluster"},
 		"examples":            {},
 		"internal/latest":     {},
 		"internal/nearest":    {},

@@ -2,61 +2,37 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
-	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/lintel-dev/lintel/conformance/cluster/binary"
 )
 
-// lockPoll is how often a waiting run looks whether the other has ended.
-const lockPoll = 500 * time.Millisecond
-
-// cacheDir returns the folder that outlives a run, and makes it.
-func cacheDir() (string, error) {
+// alone waits until no other run of this user measures: two would share the cores.
+func alone(ctx context.Context, log io.Writer) (release func(), err error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
-		return "", fmt.Errorf("find cache folder: %w", err)
+		return nil, fmt.Errorf("find cache folder: %w", err)
 	}
 	dir := filepath.Join(cache, "lintel", "bench")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("make cache folder: %w", err)
+		return nil, fmt.Errorf("make cache folder: %w", err)
 	}
-	return dir, nil
+	return binary.Lock(ctx, filepath.Join(dir, "lock"), func() {
+		fmt.Fprintln(log, "another run measures; waiting for its end")
+	})
 }
 
-// alone waits until no other run of this user measures: two would share the cores.
-// The kernel ends the lock with the process.
-func alone(ctx context.Context, log io.Writer) (release func(), err error) {
-	dir, err := cacheDir()
+// buildPeer returns the path of a proxy that is built from the Go module proxy, once. Its
+// version is pinned by a Go module of its own, the folder of its name, so that nothing of it
+// enters Lintel's go.mod.
+func buildPeer(ctx context.Context, name, importPath string) (string, error) {
+	builder, err := binary.NewBuilder(ctx, slog.Default())
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, fmt.Errorf("open lock: %w", err)
-	}
-	tick := time.NewTicker(lockPoll)
-	defer tick.Stop()
-	for told := false; ; told = true {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		switch {
-		case err == nil:
-			return func() { f.Close() }, nil
-		case !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR):
-			f.Close()
-			return nil, fmt.Errorf("take lock: %w", err)
-		case !told:
-			fmt.Fprintln(log, "another run measures; waiting for its end")
-		}
-		select {
-		case <-ctx.Done():
-			f.Close()
-			return nil, ctx.Err()
-		case <-tick.C:
-		}
-	}
+	return builder.Build(ctx, binary.Program{Name: name, Module: "../../bench/" + name, Package: importPath})
 }

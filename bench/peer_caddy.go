@@ -14,7 +14,7 @@ type caddy struct{ firstProcess }
 func (caddy) Name() string { return "caddy" }
 
 func (caddy) Program(ctx context.Context) (string, error) {
-	return goProgram{name: "caddy", module: "caddy", importPath: caddyPath}.build(ctx)
+	return buildPeer(ctx, "caddy", caddyPath)
 }
 
 func (caddy) Version(_ context.Context, program string) string {

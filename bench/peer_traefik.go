@@ -14,7 +14,7 @@ type traefik struct{ firstProcess }
 func (traefik) Name() string { return "traefik" }
 
 func (traefik) Program(ctx context.Context) (string, error) {
-	return goProgram{name: "traefik", module: "traefik", importPath: traefikPath}.build(ctx)
+	return buildPeer(ctx, "traefik", traefikPath)
 }
 
 func (traefik) Version(_ context.Context, program string) string {

@@ -17,10 +17,10 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/lintel-dev/lintel/conformance/instance"
 	edgetls "github.com/lintel-dev/lintel/tls"
 )
 
@@ -56,7 +56,7 @@ func TestSmoke(t *testing.T) {
 		t.Errorf("only %d requests were answered", total)
 	}
 	t.Logf("%d requests and %d changes, the slowest seen after %v", total, smokeChanges, slowest.Round(time.Millisecond))
-	s.stop(t)
+	s.lintel.Stop(t)
 }
 
 // smoke is a running bin/lintel, its manifests and its two backends.
@@ -65,14 +65,12 @@ type smoke struct {
 	plain, secure string // addresses
 	backends      [2]string
 	served        atomic.Int64
-	process       *exec.Cmd
-	exited        chan error
-	log           bytes.Buffer
+	lintel        *instance.Instance
 }
 
 func startSmoke(t *testing.T) *smoke {
 	t.Helper()
-	s := &smoke{folder: t.TempDir(), exited: make(chan error, 1)}
+	s := &smoke{folder: t.TempDir()}
 	for i := range s.backends {
 		backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			s.served.Add(1)
@@ -81,51 +79,14 @@ func startSmoke(t *testing.T) *smoke {
 		t.Cleanup(backend.Close)
 		s.backends[i] = strings.TrimPrefix(backend.URL, "http://")
 	}
-	s.plain, s.secure = freeAddress(t), freeAddress(t)
+	s.plain, s.secure = instance.FreeAddress(t), instance.FreeAddress(t)
 	s.write(t, "gateway.yaml", fmt.Sprintf(smokeGateway, portOf(s.plain), portOf(s.secure)))
 	s.writeRoute(t, 0)
 	s.writeEndpoints(t, 0)
 	s.writeCertificate(t)
 
-	admin := freeAddress(t)
-	s.process = exec.Command(smokeBinary, "run", "--manifests", s.folder, "--admin-address", admin,
-		"--http-port", "0", "--https-port", "0", "--access-log", "off")
-	s.process.Stderr = &s.log
-	if err := s.process.Start(); err != nil {
-		t.Fatalf("start lintel (make build first): %v", err)
-	}
-	go func() { s.exited <- s.process.Wait() }()
-	t.Cleanup(func() {
-		_ = s.process.Process.Kill() // it is gone already if all went well
-		if t.Failed() {
-			t.Logf("lintel said:\n%s", &s.log)
-		}
-	})
-	s.until(t, 30*time.Second, func() bool {
-		response, err := http.Get("http://" + admin + "/readyz")
-		if err != nil {
-			return false
-		}
-		response.Body.Close()
-		return response.StatusCode == http.StatusOK
-	})
+	s.lintel = instance.Start(t, smokeBinary, s.folder)
 	return s
-}
-
-// stop drains and expects the exit code 0.
-func (s *smoke) stop(t *testing.T) {
-	t.Helper()
-	if err := s.process.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case err := <-s.exited:
-		if err != nil {
-			t.Errorf("lintel exited: %v", err)
-		}
-	case <-time.After(40 * time.Second):
-		t.Error("lintel does not exit")
-	}
 }
 
 // change changes one thing and returns how long it took to be seen.
@@ -203,8 +164,8 @@ func (s *smoke) until(t *testing.T, limit time.Duration, condition func() bool) 
 	for !condition() {
 		select {
 		case <-tick.C:
-		case err := <-s.exited:
-			t.Fatalf("lintel exited: %v", err)
+		case <-s.lintel.Exited():
+			t.Fatal("lintel exited")
 		case <-ctx.Done():
 			t.Fatalf("not seen within %v", limit)
 		}

@@ -1,7 +1,6 @@
 package h2spec
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/pem"
@@ -9,16 +8,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/lintel-dev/lintel/conformance/instance"
 )
 
 // lintelPath is relative to this folder unless absolute.
@@ -28,8 +26,6 @@ const (
 	// buildTimeout is for a first build of h2spec, which downloads its modules.
 	buildTimeout = 5 * time.Minute
 	runTimeout   = 5 * time.Minute
-	startTimeout = 30 * time.Second
-	stopTimeout  = 40 * time.Second // longer than lintel drains
 )
 
 // accepted are the cases that may fail, with the reason.
@@ -87,29 +83,14 @@ func testCases(t *testing.T, h2spec string, over Transport, address string) {
 func startLintel(t *testing.T, flags ...string) map[Transport]string {
 	t.Helper()
 	backend := startBackend(t)
-	plain, secure, admin := freeAddress(t), freeAddress(t), freeAddress(t)
+	plain, secure := instance.FreeAddress(t), instance.FreeAddress(t)
 	folder := t.TempDir()
 	certificate, key := encodeCertificate(t)
 	text := fmt.Sprintf(manifests, portOf(plain), portOf(secure), portOf(backend.Listener.Addr().String()), certificate, key)
 	if err := os.WriteFile(filepath.Join(folder, "gateway.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var log bytes.Buffer
-	process := exec.Command(*lintelPath, append([]string{"run", "--manifests", folder, "--admin-address", admin,
-		"--http-port", "0", "--https-port", "0", "--access-log", "off"}, flags...)...)
-	process.Stderr = &log
-	if err := process.Start(); err != nil {
-		t.Fatalf("start lintel: %v", err)
-	}
-	exited := make(chan error, 1)
-	go func() { exited <- process.Wait() }()
-	t.Cleanup(func() {
-		stop(t, process, exited)
-		if t.Failed() {
-			t.Logf("lintel said:\n%s", &log)
-		}
-	})
-	waitReady(t, "http://"+admin+"/readyz", exited)
+	instance.Start(t, *lintelPath, folder, flags...)
 	return map[Transport]string{Cleartext: plain, TLS: secure}
 }
 
@@ -139,54 +120,6 @@ func encodeCertificate(t *testing.T) (certificate, key []byte) {
 	}
 	certificate = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})
 	return certificate, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-}
-
-func waitReady(t *testing.T, url string, exited <-chan error) {
-	t.Helper()
-	deadline := time.After(startTimeout)
-	for {
-		if response, err := http.Get(url); err == nil {
-			response.Body.Close()
-			if response.StatusCode == http.StatusOK {
-				return
-			}
-		}
-		select {
-		case err := <-exited:
-			t.Fatalf("lintel exited: %v", err)
-		case <-deadline:
-			t.Fatal("lintel is not ready")
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-}
-
-// stop ends lintel as Kubernetes would, and expects the exit code 0: every
-// connection that h2spec left behind has to be gone.
-func stop(t *testing.T, process *exec.Cmd, exited <-chan error) {
-	if err := process.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Errorf("end lintel: %v", err)
-		return
-	}
-	select {
-	case err := <-exited:
-		if err != nil {
-			t.Errorf("lintel exited: %v", err)
-		}
-	case <-time.After(stopTimeout):
-		t.Error("lintel does not exit")
-		_ = process.Process.Kill()
-	}
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func portOf(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }

@@ -33,6 +33,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/lintel-dev/lintel/conformance/cluster/binary"
 )
 
 func main() {
@@ -124,7 +126,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err := os.MkdirAll(o.output, 0o755); err != nil {
 		return fmt.Errorf("make folder: %w", err)
 	}
-	unlock, err := takeTurn(ctx, filepath.Join(o.output, "lock"))
+	unlock, err := binary.Lock(ctx, filepath.Join(o.output, "lock"), func() {
+		fmt.Fprintln(os.Stderr, "conformance: waiting for another run to end")
+	})
 	if err != nil {
 		return err
 	}

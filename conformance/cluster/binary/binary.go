@@ -72,7 +72,7 @@ func (b *Builder) Build(ctx context.Context, p Program) (string, error) {
 	if exists(path) {
 		return path, nil
 	}
-	unlock, err := b.lock(ctx, p.Name)
+	unlock, err := Lock(ctx, filepath.Join(b.cache, p.Name+".lock"), nil)
 	if err != nil {
 		return "", fmt.Errorf("build %s: %w", p.Name, err)
 	}
