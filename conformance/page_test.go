@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"maps"
@@ -77,6 +78,10 @@ Lintel's chart there and runs the suite unmodified; it writes the report that th
 func renderGatewayAPIPage(t *testing.T) string {
 	t.Helper()
 	report := newestReport(t)
+	order := []string{"GATEWAY-HTTP", "GATEWAY-GRPC", "GATEWAY-TLS", "GATEWAY-TCP", "GATEWAY-UDP"} // the suite has none
+	slices.SortFunc(report.Profiles, func(x, y suiteProfile) int {
+		return cmp.Compare(slices.Index(order, x.Name), slices.Index(order, y.Name))
+	})
 	var b strings.Builder
 	b.WriteString(gatewayAPIPageHead)
 	fmt.Fprintf(&b, "## Profiles, Gateway API %s, %s channel\n\n", report.Version, report.Channel)
