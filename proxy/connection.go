@@ -9,7 +9,6 @@ import (
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/proxy/h1"
-	"github.com/lintel-dev/lintel/proxy/h2"
 	"github.com/lintel-dev/lintel/proxy/proxyprotocol"
 )
 
@@ -27,11 +26,9 @@ type connection struct {
 	arrived proxyprotocol.Header // of the arrival
 
 	in       input
-	head     *[]byte    // in's pooled buffer
-	early    []byte     // what was read before the goroutine began; moved to in
-	promised bool       // the first request is served even while draining
-	codec    *h2.Conn   // of HTTP/2 that began in the express lane, or nil
-	events   []h2.Event // that codec has told of before anything else
+	head     *[]byte // in's pooled buffer
+	early    []byte  // what was read before the goroutine began; moved to in
+	promised bool    // the first request is served even while draining
 	readBy   deadline
 	writeBy  deadline
 

@@ -75,9 +75,6 @@ func (e express) HandOver(handed loop.HandedOver) {
 		c.client.ServerName = handed.ServerName
 		c.conn = newSecureConn(conn, handed.Session, handed.Sealed)
 	}
-	if handed.HTTP2 != nil {
-		c.alpn, c.codec, c.events = "h2", handed.HTTP2, handed.Events
-	}
 	c.promised = true
 	e.mu.Lock()
 	defer e.mu.Unlock()

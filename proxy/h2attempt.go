@@ -20,8 +20,8 @@ type h2Attempt struct {
 	kept   bool // the connection had served before
 
 	out      h2.Request
-	endsSoon bool      // the request was sent with its head
-	socket   webSocket // of an upgrade, which is an extended CONNECT here
+	endsSoon bool               // the request was sent with its head
+	socket   exchange.WebSocket // of an upgrade, which is an extended CONNECT here
 }
 
 // receiveHead keeps the head of a response. mu is held.
@@ -68,15 +68,15 @@ func (a *h2Attempt) open(x *exchange.Exchange) {
 	if x.Unsized() && !a.out.End {
 		a.out.Length = -1
 	}
-	if a.socket.key != "" {
-		a.out.Method, a.out.Protocol, a.out.Length, a.out.End = http.MethodConnect, webSocketProtocol, -1, false
-		a.out.Fields = withoutHandshake(a.out.Fields)
+	if a.socket.Key != "" {
+		a.out.Method, a.out.Protocol, a.out.Length, a.out.End = http.MethodConnect, exchange.WebSocketProtocol, -1, false
+		a.out.Fields = exchange.WithoutHandshake(a.out.Fields)
 	}
 	u := a.u
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.promised--
-	a.endsSoon = a.out.End || a.socket.key != ""
+	a.endsSoon = a.out.End || a.socket.Key != ""
 	if err := a.failure(); err != nil {
 		a.err = unsentError{err}
 		return
@@ -155,23 +155,16 @@ func (a *h2Attempt) head(res *h1.Response, method string) (bool, error) {
 	res.KeepAlive, res.Upgrade = true, ""
 	res.Framing, res.Length = h1.Chunked, 0
 	switch {
-	case a.socket.key != "" && head.Status >= 200 && head.Status < 300:
-		a.socket.response(res)
+	case a.socket.Key != "" && head.Status >= 200 && head.Status < 300:
+		a.socket.Response(res)
 	case head.Status < 200, head.Status == http.StatusNoContent, head.Status == http.StatusNotModified, method == http.MethodHead:
 		res.Framing = h1.NoBody
-	case head.Length >= 0 && !announcesTrailers(head.Fields):
+	case head.Length >= 0 && !exchange.AnnouncesTrailers(head.Fields):
 		res.Framing, res.Length = h1.Length, head.Length
 	case head.End:
 		res.Framing = h1.Length
 	}
 	return true, nil
-}
-
-// announcesTrailers reports whether a message has a Trailer field. HTTP/1.1 has room for
-// trailers behind chunks alone, also when the length is known.
-func announcesTrailers(fields []router.Field) bool {
-	_, announced := router.Lookup(fields, "Trailer")
-	return announced
 }
 
 func (a *h2Attempt) await(now, latest time.Time) error {

@@ -38,22 +38,12 @@ func (c *connection) serveH2() {
 	h := &h2Downstream{c: c, streams: map[uint32]*h2Stream{}, idle: now}
 	h.server, h.conn, h.wire, h.writeBy, h.relaxed = c.server, c.conn, c.wire, writeDeadline(c.conn), now
 	h.drained = newSignal()
-	if c.codec != nil {
-		h.codec = *c.codec // which nobody else uses any more
-	} else {
-		h.codec.Init(h2.Server, h2Settings(&c.server.settings))
-	}
+	h.codec.Init(h2.Server, h2Settings(&c.server.settings))
 	c.client.Protocol = "HTTP/2.0"
 	c.mu.Lock()
 	c.h2 = h
 	c.mu.Unlock()
 	c.become(busy)
-	h.mu.Lock()
-	for i := range c.events {
-		h.on(&c.events[i])
-	}
-	h.mu.Unlock()
-	c.events = nil
 	if c.draining.Load() {
 		h.drain()
 	}

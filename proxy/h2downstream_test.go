@@ -329,12 +329,12 @@ func TestWebSocketOverH2(t *testing.T) {
 			if err != nil {
 				return
 			}
-			socket := webSocket{key: req.Header.Get("Sec-WebSocket-Key")}
-			if req.Header.Get("Upgrade") != "websocket" || req.Method != http.MethodGet || len(socket.key) != 24 {
+			socket := exchange.WebSocket{Key: req.Header.Get("Sec-WebSocket-Key")}
+			if req.Header.Get("Upgrade") != "websocket" || req.Method != http.MethodGet || len(socket.Key) != 24 {
 				t.Errorf("%s %v", req.Method, req.Header)
 			}
 			fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"+
-				"Sec-WebSocket-Accept: %s\r\nSec-WebSocket-Protocol: chat\r\n\r\n", socket.accept())
+				"Sec-WebSocket-Accept: %s\r\nSec-WebSocket-Protocol: chat\r\n\r\n", socket.Accept())
 			_, _ = io.Copy(conn, in)
 		})
 	}
@@ -381,11 +381,11 @@ func TestWebSocketOverH2(t *testing.T) {
 			run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
 				g.route("/", make(t))
 				g.apply()
-				socket := newWebSocket()
+				socket := exchange.NewWebSocket()
 				c := g.dial()
-				c.send("GET / HTTP/1.1\r\nHost: app.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: " + socket.key + "\r\n\r\n")
+				c.send("GET / HTTP/1.1\r\nHost: app.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: " + socket.Key + "\r\n\r\n")
 				res := c.responseHead(http.MethodGet)
-				if res.StatusCode != 101 || res.Header.Get("Sec-WebSocket-Accept") != socket.accept() {
+				if res.StatusCode != 101 || res.Header.Get("Sec-WebSocket-Accept") != socket.Accept() {
 					t.Fatalf("%d %v", res.StatusCode, res.Header)
 				}
 				c.send("hello")

@@ -4,14 +4,11 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/proxy/h1"
 	"github.com/lintel-dev/lintel/proxy/h2"
-	"github.com/lintel-dev/lintel/router"
 )
 
 // h2Stream is the downstream side of an exchange over HTTP/2. Streams are used again,
@@ -23,9 +20,9 @@ type h2Stream struct {
 	request h1.Request
 	refusal int // the status that a bad head is answered with, or 0
 
-	out    h2.Response // the head to send
-	waits  bool        // it is not sent yet
-	socket webSocket   // of extended CONNECT
+	out    h2.Response        // the head to send
+	waits  bool               // it is not sent yet
+	socket exchange.WebSocket // of extended CONNECT
 }
 
 // begin fills s for the request that e tells of.
@@ -34,7 +31,7 @@ func (s *h2Stream) begin(h *h2Downstream, e *h2.Event) {
 	s.h, s.id, s.ended = h, e.Stream, e.End
 	s.rate = h.server.settings.MinBodyRate
 	s.waits, s.refusal = false, 0
-	s.socket = webSocket{}
+	s.socket = exchange.WebSocket{}
 	f := &s.flight
 	f.init(h.server, s, &h.c.client)
 	f.canceled, f.switches = exchange.CauseNone, false
@@ -49,35 +46,9 @@ func (s *h2Stream) begin(h *h2Downstream, e *h2.Event) {
 
 // translate fills s.request.
 func (s *h2Stream) translate(head *h2.Request) {
-	r := &s.request
-	fields := append(r.Fields[:0], head.Fields...)
-	*r = h1.Request{
-		Method: head.Method, Target: head.Path, Minor: 1, Fields: fields,
-		Host: head.Authority, KeepAlive: true,
-	}
-	r.Path, r.Query, _ = strings.Cut(head.Path, "?")
-	switch {
-	case strings.EqualFold(head.Protocol, webSocketProtocol):
-		s.socket = newWebSocket()
-		s.socket.request(r)
-		s.flight.switches = true
-	case head.Protocol != "":
-		s.refusal = http.StatusNotImplemented // RFC 9220 §3
-	case head.End || head.Method == http.MethodConnect:
-	case head.Length >= 0 && !announcesTrailers(fields):
-		r.Framing, r.Length = h1.Length, head.Length
-	default:
-		r.Framing = h1.Chunked
-	}
-	if expects, ok := router.Lookup(fields, "Expect"); ok && r.Framing != h1.NoBody {
-		r.Expect100 = strings.EqualFold(expects, "100-continue")
-	}
-	switch {
-	case len(head.Path) > s.h.server.settings.Limits.Line:
-		s.refusal = http.StatusRequestURITooLong
-	case head.Authority == "":
-		s.refusal = http.StatusBadRequest
-	}
+	t := exchange.TranslateRequest(&s.request, head, s.h.server.settings.Limits)
+	s.socket, s.refusal = t.Socket, t.Refusal
+	s.flight.switches = s.socket.Key != ""
 }
 
 // run does the exchange.
@@ -92,13 +63,13 @@ func (s *h2Stream) run() {
 
 // next implements downstream. What follows an extended CONNECT is the tunnel's.
 func (s *h2Stream) next() ([]byte, error) {
-	if s.socket.key != "" {
+	if s.socket.Key != "" {
 		return nil, io.EOF
 	}
 	return s.h2Flow.next()
 }
 
-func (s *h2Stream) complete() bool { return s.socket.key != "" || s.h2Flow.complete() }
+func (s *h2Stream) complete() bool { return s.socket.Key != "" || s.h2Flow.complete() }
 
 func (s *h2Stream) await(limit time.Duration) error { return s.waitFor(time.Now().Add(limit)) }
 func (s *h2Stream) bound(latest time.Time)          { s.latest = latest }
@@ -113,10 +84,7 @@ func (s *h2Stream) gone() bool {
 func (s *h2Stream) interim(res *h1.Response) error {
 	s.h.mu.Lock()
 	defer s.h.mu.Unlock()
-	head := h2.Response{Status: res.Status, Length: -1}
-	for field := range exchange.InterimFields(res) {
-		head.Fields = append(head.Fields, *field)
-	}
+	head := exchange.InterimHead(res)
 	err := s.codec().WriteResponse(s.id, &head)
 	s.h.flush()
 	return err
@@ -127,28 +95,9 @@ func (s *h2Stream) codec() *h2.Conn { return &s.h.codec }
 // head implements downstream. The head is sent together with what follows, as its end
 // may be the end of the stream.
 func (s *h2Stream) head(res *h1.Response, now time.Time) error {
-	s.out = h2.Response{Status: res.Status, Fields: s.flight.ResponseFields(res, now), Length: -1}
-	switch res.Framing {
-	case h1.Length:
-		s.out.Length = res.Length
-		if res.Length == 0 { // which may be our own deduction
-			s.out.Length = statedLength(res.Fields)
-		}
-	case h1.NoBody:
-		s.out.Length = statedLength(res.Fields)
-	}
+	s.out = s.flight.ResponseHead(res, now)
 	s.waits = true
 	return nil
-}
-
-// statedLength is what a response without a body says that one would have, or -1.
-func statedLength(fields []router.Field) int64 {
-	stated, _ := router.Lookup(fields, "Content-Length")
-	length, err := strconv.ParseInt(stated, 10, 64)
-	if err != nil {
-		return -1
-	}
-	return length
 }
 
 // write implements downstream. It keeps p, as the end may follow.
@@ -204,17 +153,8 @@ func (s *h2Stream) flush() error {
 }
 
 func (s *h2Stream) answer(a exchange.Answer, now time.Time) error {
-	f := &s.flight
-	fields, body := f.Answered(a, now)
-	s.out = h2.Response{Status: f.Report.Status, Fields: fields, Length: -1}
-	if len(body) > 0 {
-		s.out.Length = int64(len(body))
-	}
+	s.out, s.pending = s.flight.AnsweredHead(a, now)
 	s.waits = true
-	if f.Report.Method != http.MethodHead {
-		f.Report.Sent = int64(len(body))
-		s.pending = body
-	}
 	if err := s.end(nil); err != nil {
 		return err
 	}
@@ -243,13 +183,13 @@ func (s *h2Stream) abort(cause exchange.Cause) {
 }
 
 func (s *h2Stream) upgrade(res *h1.Response) (conn net.Conn, pending []byte, err error) {
-	if err := s.socket.agreed(res); err != nil {
+	if err := s.socket.Agreed(res); err != nil {
 		return nil, nil, err
 	}
 	s.h.mu.Lock()
 	defer s.h.mu.Unlock()
-	err = s.codec().WriteResponse(s.id, &h2.Response{Status: http.StatusOK, Fields: withoutHandshake(s.flight.SwitchFields(res)), Length: -1})
-	if err != nil {
+	head := s.flight.SwitchHead(res)
+	if err = s.codec().WriteResponse(s.id, &head); err != nil {
 		return nil, nil, err
 	}
 	s.h.flush()

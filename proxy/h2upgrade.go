@@ -10,8 +10,8 @@ import (
 // the endpoint has announced that it knows extended CONNECT (RFC 8441 §3), and else a new
 // connection that speaks HTTP/1.1.
 func (f *flight) upgradeOver(a *h2Attempt, until time.Time) (upstream, exchange.Cause) {
-	a.socket = webSocketOf(f.Request)
-	if a.socket.key != "" && a.u.knowsConnect(until) {
+	a.socket = exchange.WebSocketOf(f.Request)
+	if a.socket.Key != "" && a.u.knowsConnect(until) {
 		return a, exchange.CauseNone
 	}
 	endpoint, list := a.u.endpoint, a.u.list

@@ -82,7 +82,7 @@ func (u *h2Upstream) promise() *h2Attempt {
 		a = new(h2Attempt)
 	}
 	a.reset(&u.h2Link)
-	a.socket = webSocket{}
+	a.socket = exchange.WebSocket{}
 	a.u, a.opened, a.kept = u, false, u.served
 	return a
 }

@@ -197,5 +197,5 @@ func (c *mirror) flush() error                       { return nil }
 func (c *mirror) finish()                            {}
 func (c *mirror) abort(exchange.Cause)               {}
 func (c *mirror) upgrade(*h1.Response) (net.Conn, []byte, error) {
-	return nil, nil, errNotAgreed
+	return nil, nil, exchange.ErrNotAgreed
 }

@@ -94,7 +94,7 @@ type downstream interface {
 	answer(a exchange.Answer, now time.Time) error
 	// upgrade sends the response that agrees to an upgrade. From then on conn carries
 	// the new protocol; pending are the client's first bytes, which were read already.
-	// After errNotAgreed nothing was sent.
+	// After exchange.ErrNotAgreed nothing was sent.
 	upgrade(res *h1.Response) (conn net.Conn, pending []byte, err error)
 
 	// gone reports whether the client has given up, as far as it is known.

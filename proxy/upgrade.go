@@ -29,7 +29,7 @@ func (f *flight) upgrade() exchange.Cause {
 	f.down.bound(f.deadline)
 
 	client, pending, err := f.down.upgrade(&f.response)
-	if errors.Is(err, errNotAgreed) {
+	if errors.Is(err, exchange.ErrNotAgreed) {
 		f.answered, f.Report.Status = false, 0 // nothing of it was sent
 		return exchange.CauseUpstreamInvalid
 	}

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
-	"github.com/lintel-dev/lintel/proxy/h2"
 	"github.com/lintel-dev/lintel/proxy/tls13"
 	"github.com/lintel-dev/lintel/router"
 )
@@ -61,8 +60,7 @@ type Incoming struct {
 	// AltSvc says that the client may be told that the Socket serves HTTP/3.
 	AltSvc bool
 	// HTTP2 says that the client speaks HTTP/2. All Rules of the Socket should be plain,
-	// see [router.Table.Plain]: a connection can be handed over only while no other of
-	// its streams is open.
+	// see [router.Table.Plain]: such a connection cannot be handed over.
 	HTTP2 bool
 	// Draining makes the connection's first exchange its last, and does not wait
 	// long for it.
@@ -79,12 +77,7 @@ type HandedOver struct {
 	// Unread begins with the complete head of the request that the loops could not
 	// serve. That request is to be served even when Draining is set; then it is the
 	// connection's last. The receiver owns the slice.
-	Unread []byte
-	// HTTP2 is the codec of a connection that speaks HTTP/2, with output that was not
-	// written yet. The receiver owns it. Events tell of the stream that the loops could
-	// not serve, and of nothing else; Unread follows.
-	HTTP2    *h2.Conn
-	Events   []h2.Event
+	Unread   []byte
 	Draining bool
 	// Session protects the connection, nil in the clear. Unread was protected by it, and
 	// Sealed, which the receiver owns too, are the records that follow.

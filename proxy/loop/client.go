@@ -45,6 +45,12 @@ type client interface {
 	// connection takes another request.
 	settles() bool
 
+	// switches reports whether the client takes no success but an upgrade, agrees whether
+	// the response agrees to the one that it asked for. agree sends its head; then what is
+	// given and appended is the new protocol's.
+	switches() bool
+	agrees(res *h1.Response) bool
+	agree(res *h1.Response) bool
 	// breakOff ends a response, whose head was sent, with trailers. It reports false when
 	// the client takes no such thing.
 	breakOff(trailers []h1.Field) bool

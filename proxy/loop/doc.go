@@ -12,8 +12,8 @@
 // request is used up, the connection goes to [Socket.HandOver] with all its unread
 // bytes, and does not come back. So does one that begins with HTTP/2 in the clear. Of
 // a connection that was upgraded, a loop relays the bytes: see [Group.Relay]. A stream
-// cannot leave alone: over HTTP/2 come only clients of sockets all of whose Rules are
-// plain, and an extended CONNECT takes its connection along (hold.go).
+// cannot leave its connection: over HTTP/2 come only clients of sockets all of whose
+// Rules are plain, and their WebSockets are served here (tunnel.go).
 //
 // # One turn
 //
@@ -41,6 +41,6 @@
 // waits for it, secure.go its TLS. flight.go, forward.go, body.go, response.go,
 // expiry.go, splice.go are one exchange; client.go says what that needs of its client:
 // downstream.go, h1body.go, h1response.go for HTTP/1.1, and mux.go, stream.go,
-// hold.go for HTTP/2. upstream.go and pool.go are the other side, and relay.go is
+// tunnel.go for HTTP/2. upstream.go and pool.go are the other side, and relay.go is
 // upgraded connections.
 package loop

@@ -260,12 +260,8 @@ func (d *downstream) begin(n int) {
 
 // handOver passes the connection on, with the request that has just come.
 func (d *downstream) handOver() {
-	d.part(HandedOver{Unread: slices.Clone(d.in.unread())})
-}
-
-// part passes the connection on. out says what was read from it, in plaintext.
-func (d *downstream) part(out HandedOver) {
 	l := d.loop
+	out := HandedOver{Unread: slices.Clone(d.in.unread())}
 	out.FD, out.Peer, out.Local, out.Draining = d.fd, d.peer, d.local, d.drains()
 	if s := d.secure; s != nil {
 		out.Session, out.ServerName = s.session, d.client.ServerName
@@ -285,7 +281,7 @@ func (d *downstream) leave() {
 	l := d.loop
 	l.wheel.stop(&d.timer)
 	if d.mux != nil {
-		d.mux.abandon()
+		d.mux.abandon(exchange.CauseClientGone)
 	}
 	d.giveBack()
 	d.in.discard()
@@ -367,8 +363,11 @@ func (d *downstream) drain() {
 
 // cut ends the connection whatever it does.
 func (d *downstream) cut() {
-	if d.state == busy {
-		d.flight.leave()
+	switch d.state {
+	case busy:
+		d.flight.leave(exchange.CauseDrained)
+	case multiplexed:
+		d.mux.abandon(exchange.CauseDrained)
 	}
 	d.close()
 }

@@ -22,6 +22,7 @@ const (
 	leaverExpiry                 // the client has finished sending: does it wait?
 	continueExpiry               // the client waits for 100 (Continue)
 	stageExpiry                  // uploading
+	tunnelExpiry                 // a side of a tunnel takes nothing, or says nothing more
 )
 
 // due returns when the flight has to do something although nothing happens.
@@ -38,6 +39,8 @@ func (f *flight) due() (int64, expiry) {
 		sooner(f.stageBy, connectExpiry)
 	case uploading:
 		return f.stageBy, stageExpiry
+	case tunnelling:
+		return f.tunnelDue(), tunnelExpiry
 	case flushing:
 		at = f.deadline
 		sooner(since(d.stuck(), limit), readerExpiry)
@@ -114,6 +117,8 @@ func (f *flight) expire() {
 		f.arm()
 	case stageExpiry:
 		f.uploaded()
+	case tunnelExpiry:
+		f.closeTunnel()
 	}
 }
 

@@ -53,6 +53,7 @@ type flight struct {
 	sending   bool // the upstream has not taken everything yet
 	surplus   bool // bytes came behind the response
 	done      bool // the response was made to its end
+	told      bool // the upstream of a tunnel knows that the client has ended
 }
 
 // stage is how far an exchange has come.
@@ -66,6 +67,7 @@ const (
 	splicing                // as delivering, see splice.go
 	uploading               // the response is sent, the request's body is not
 	flushing                // waits for the client to take the rest
+	tunnelling              // both sides speak another protocol, see tunnel.go
 )
 
 // keptFlights bounds the free flights of a loop.
@@ -192,12 +194,16 @@ func (f *flight) finish() {
 	}
 }
 
-// leave ends the exchange because its connection is being closed.
-func (f *flight) leave() {
-	if f.stage == over {
+// leave ends the exchange because its connection is being closed, by us when it was drained.
+func (f *flight) leave(cause exchange.Cause) {
+	switch f.stage {
+	case over:
 		return // it was observed
+	case tunnelling:
+		f.leaveTunnel(cause)
+	default:
+		f.Report.Cause = exchange.CauseClientGone
 	}
-	f.Report.Cause = exchange.CauseClientGone
 	f.Observe(f.body.received, f.loop.clock)
 }
 
@@ -214,6 +220,14 @@ func (f *flight) clientReady() {
 	}
 	if f.stage != over {
 		f.receive()
+	}
+	f.await()
+}
+
+// await sets the timer, unless the exchange is over.
+func (f *flight) await() {
+	if f.stage == tunnelling {
+		f.passEnds()
 	}
 	if f.stage != over {
 		f.arm()
@@ -237,9 +251,7 @@ func (f *flight) upstreamReady() {
 	if f.up == up {
 		f.receive()
 	}
-	if f.stage != over {
-		f.arm()
-	}
+	f.await()
 }
 
 // giveUp ends the exchange in any stage for a cause on the client's side.

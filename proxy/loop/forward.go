@@ -167,6 +167,10 @@ func (f *flight) attempt() {
 
 // attemptFails ends an attempt, and makes another if the request may be repeated.
 func (f *flight) attemptFails(cause exchange.Cause) {
+	if f.stage == tunnelling {
+		f.closeTunnel()
+		return
+	}
 	f.body.halt()
 	stale := f.mayRepeatStale(cause)
 	repeat := stale || f.mayRepeat(cause)

@@ -104,6 +104,11 @@ func (d *downstream) encoded(head, data []byte) (out, rest []byte, err error) {
 	return out, data, err
 }
 
+// Upgrades over HTTP/1.1 are the full lane's.
+func (d *downstream) switches() bool           { return false }
+func (d *downstream) agrees(*h1.Response) bool { return false }
+func (d *downstream) agree(*h1.Response) bool  { return false }
+
 // breakOff implements client: over HTTP/1.1 there is no gRPC.
 func (d *downstream) breakOff([]h1.Field) bool { return false }
 

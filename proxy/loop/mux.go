@@ -27,11 +27,10 @@ type mux struct {
 	free    []*stream
 	head    h2.Response // that is being written
 
-	dirty   bool       // it is in loop.dirty
-	served  bool       // a stream was opened
-	held    []h2.Event // of a stream that a loop cannot serve: see hold.go
-	drained bool       // the client was told
-	ending  bool       // nothing is read any more: the codec has ended the connection
+	dirty   bool // it is in loop.dirty
+	served  bool // a stream was opened
+	drained bool // the client was told
+	ending  bool // nothing is read any more: the codec has ended the connection
 	relaxed int64
 }
 
@@ -108,7 +107,7 @@ func (m *mux) take(data []byte) {
 	}
 	m.soil()
 	m.goOn()
-	if m.d.fd < 0 || m.moveOn() {
+	if m.d.fd < 0 {
 		return
 	}
 	if m.codec.Done() {
@@ -119,10 +118,6 @@ func (m *mux) take(data []byte) {
 
 // on notes an event.
 func (m *mux) on(e *h2.Event) {
-	if m.holds(e) {
-		m.hold(e)
-		return
-	}
 	s := m.streams[e.Stream]
 	switch e.Kind {
 	case h2.RequestHead, h2.HeadTooLarge:
@@ -201,7 +196,7 @@ func (m *mux) soil() {
 func (m *mux) flush() {
 	m.dirty = false
 	d := m.d
-	if d.fd < 0 || d.pending() > 0 || m.moveOn() {
+	if d.fd < 0 || d.pending() > 0 {
 		return
 	}
 	if out := m.codec.Output(); len(out) > 0 {
@@ -227,16 +222,16 @@ func (m *mux) flush() {
 // end ends the connection once the last words are out.
 func (m *mux) end() {
 	if len(m.codec.Output()) == 0 && m.d.pending() == 0 {
-		m.abandon()
+		m.abandon(exchange.CauseClientGone)
 		m.d.linger()
 	}
 }
 
 // abandon ends all flights, as there is nobody to wait for them.
-func (m *mux) abandon() {
+func (m *mux) abandon(cause exchange.Cause) {
 	for _, s := range m.streams {
 		if s.flight != nil {
-			s.flight.leave()
+			s.flight.leave(cause)
 			s.release()
 		}
 	}
@@ -253,8 +248,6 @@ func (m *mux) arm() {
 		limit = exchange.FreshGrace
 	case !m.served:
 		limit = s.ReadHeaderTimeout
-	case len(m.held) > 0:
-		limit = holdTimeout
 	case len(m.streams) > 0:
 		d.loop.wheel.set(&d.timer, never)
 		return
@@ -267,10 +260,6 @@ func (m *mux) expire() {
 	d := m.d
 	if m.ending {
 		d.close()
-		return
-	}
-	if len(m.held) > 0 {
-		m.letGo()
 		return
 	}
 	m.codec.GoAway(h2.NoError)

@@ -17,6 +17,10 @@ const maxInterim = 100
 func (f *flight) receive() {
 	switch f.stage {
 	case awaiting, delivering:
+	case tunnelling:
+		if f.payload.Done() {
+			return
+		}
 	case splicing:
 		f.splice()
 		return
@@ -60,7 +64,7 @@ func (f *flight) take(data []byte) bool {
 
 // upstreamEnds is called when the upstream sends nothing any more.
 func (f *flight) upstreamEnds(how outcome) {
-	if f.stage == delivering && how == end && f.payload.EOF() == nil {
+	if (f.stage == delivering || f.stage == tunnelling) && how == end && f.payload.EOF() == nil {
 		// The body lasted until the upstream closed. A reset is no such end.
 		f.passOn(nil, payload)
 		return
@@ -82,7 +86,10 @@ func (f *flight) readHeads(data []byte) bool {
 		}
 		data = data[n:]
 		switch status := f.response.Status; {
-		case status == http.StatusSwitchingProtocols, status < 200 && f.interims == maxInterim:
+		case status == http.StatusSwitchingProtocols && f.down.switches() && f.down.agrees(&f.response):
+			return f.open(data)
+		case status == http.StatusSwitchingProtocols, status < 200 && f.interims == maxInterim,
+			status >= 200 && status < 300 && f.down.switches():
 			f.attemptFails(exchange.CauseUpstreamInvalid)
 			return false
 		case status >= 200:
@@ -137,6 +144,8 @@ func (f *flight) passOn(data []byte, what part) bool {
 		return false
 	case !f.payload.Done():
 		return true
+	case f.stage == tunnelling:
+		return false
 	}
 	f.surplus = len(rest) > 0
 	f.delivered()

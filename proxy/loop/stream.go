@@ -5,14 +5,11 @@ package loop
 import (
 	"net/http"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/proxy/h1"
 	"github.com/lintel-dev/lintel/proxy/h2"
-	"github.com/lintel-dev/lintel/router"
 )
 
 // stream is the client's side of an exchange over HTTP/2. A mux uses it again.
@@ -39,6 +36,9 @@ type stream struct {
 	trails  []h1.Field
 	since   int64 // when that last got less
 	pace    exchange.Pace
+
+	socket exchange.WebSocket // that an extended CONNECT asks for
+	tunnel bool               // it is open: payload goes as it comes, both ways
 }
 
 // ending is how a response goes on behind what was given.
@@ -66,29 +66,10 @@ func (s *stream) begin(e *h2.Event) {
 // translate fills the flight's request.
 func (s *stream) translate(head *h2.Request) {
 	r := &s.flight.request
-	r.Reset()
-	s.fields = append(s.fields[:0], head.Fields...)
-	r.Method, r.Target, r.Minor, r.Fields = head.Method, head.Path, 1, s.fields
-	r.Host, r.KeepAlive = head.Authority, true
-	r.Path, r.Query, _ = strings.Cut(head.Path, "?")
-	switch {
-	case head.End || head.Method == http.MethodConnect:
-	case head.Length >= 0:
-		r.Framing, r.Length = h1.Length, head.Length
-	default:
-		r.Framing = h1.Chunked
-	}
-	if expects, ok := router.Lookup(s.fields, "Expect"); ok && r.Framing != h1.NoBody {
-		r.Expect100 = strings.EqualFold(expects, "100-continue")
-	}
-	switch {
-	case head.Protocol != "":
-		s.refusal = http.StatusNotImplemented // RFC 9220 §3
-	case len(head.Path) > s.flight.Settings.Limits.Line:
-		s.refusal = http.StatusRequestURITooLong
-	case head.Authority == "":
-		s.refusal = http.StatusBadRequest
-	}
+	r.Fields = s.fields[:0]
+	t := exchange.TranslateRequest(r, head, s.flight.Settings.Limits)
+	s.fields = r.Fields
+	s.socket, s.refusal = t.Socket, t.Refusal
 }
 
 // goOn continues the flight.
@@ -206,7 +187,7 @@ func (s *stream) encode(dst []byte) ([]byte, exchange.Cause) {
 	data := s.body[s.given:]
 	s.given = len(s.body)
 	f.body.received += int64(len(data))
-	if f.TooLarge(f.body.received) {
+	if !s.tunnel && f.TooLarge(f.body.received) {
 		return dst, exchange.CauseBodyTooLarge
 	}
 	chunked := f.request.Framing == h1.Chunked
@@ -234,27 +215,29 @@ func (s *stream) drains() bool  { return false } // GOAWAY has told it
 func (s *stream) resume()       { s.m.activate(s); s.m.d.loop.resume(&s.m.d.conn) }
 
 func (s *stream) interim(res *h1.Response) bool {
-	head := h2.Response{Status: res.Status, Length: -1}
-	for field := range exchange.InterimFields(res) {
-		head.Fields = append(head.Fields, *field)
-	}
+	head := exchange.InterimHead(res)
 	s.m.soil()
 	return s.m.codec.WriteResponse(s.id, &head) == nil
 }
 
 func (s *stream) answer(a exchange.Answer) bool {
-	f := s.flight
-	fields, body := f.Answered(a, f.loop.clock)
-	head := h2.Response{Status: a.Status, Fields: fields, Length: int64(len(body))}
-	if f.Report.Method == http.MethodHead {
-		body = nil
-	}
-	f.Report.Sent = int64(len(body))
-	head.End = len(body) == 0
+	head, body := s.flight.AnsweredHead(a, s.flight.loop.clock)
 	if !s.head(&head) {
 		return false
 	}
 	return head.End || s.write(body, closing)
+}
+
+func (s *stream) switches() bool { return s.socket.Key != "" }
+
+func (s *stream) agrees(res *h1.Response) bool {
+	return s.socket.Agreed(res) == nil
+}
+
+func (s *stream) agree(res *h1.Response) bool {
+	s.tunnel, s.closed = true, false
+	head := s.flight.SwitchHead(res)
+	return s.head(&head)
 }
 
 func (s *stream) breakOff(trailers []h1.Field) bool {
@@ -309,27 +292,9 @@ func (s *stream) responseHead(what part) *h2.Response {
 	if what != headToo {
 		return nil
 	}
-	f := s.flight
-	res := &f.response
 	head := &s.m.head
-	*head = h2.Response{Status: res.Status, Fields: f.ResponseFields(res, f.loop.clock), Length: -1}
-	switch res.Framing {
-	case h1.Length:
-		head.Length = res.Length
-	case h1.NoBody:
-		head.Length = statedLength(res.Fields)
-	}
+	*head = s.flight.ResponseHead(&s.flight.response, s.flight.loop.clock)
 	return head
-}
-
-// statedLength is what a response without a body says that one would have, or -1.
-func statedLength(fields []router.Field) int64 {
-	stated, _ := router.Lookup(fields, "Content-Length")
-	length, err := strconv.ParseInt(stated, 10, 64)
-	if err != nil {
-		return -1
-	}
-	return length
 }
 
 // give sends a head, if there is one, and what follows it.
@@ -422,8 +387,7 @@ func (s *stream) finish() {
 
 func (s *stream) abort(cause exchange.Cause) {
 	code := h2.InternalError
-	switch cause {
-	case exchange.CauseClientGone, exchange.CauseClientStalled:
+	if s.tunnel || cause == exchange.CauseClientGone || cause == exchange.CauseClientStalled {
 		code = h2.Cancel
 	}
 	s.m.codec.Reset(s.id, code)
