@@ -12,26 +12,38 @@ import (
 // the two (RFC 9110 §6.5.1). So those go on that the head would pass as they came:
 // ordinary ones that neither Connection nominates nor a filter sets or removes.
 
+// unfit returns which trailers of a message are dropped: those that are not ordinary, that
+// belong to its connection, or that a filter sets or removes.
+func unfit(ofConnection func(name string) bool, filters ...*router.HeaderFilter) func(h1.Field) bool {
+	return func(field h1.Field) bool {
+		return classify(field.Name) != ordinary || ofConnection(field.Name) ||
+			slices.ContainsFunc(filters, func(f *router.HeaderFilter) bool { return decides(f, field.Name) })
+	}
+}
+
+// unfitRequest is unfit for the request, of which something goes upstream.
+func (x *Exchange) unfitRequest() func(h1.Field) bool {
+	return unfit(x.Request.HopByHop, x.Rule.Action.RequestHeaders, x.Chosen.RequestHeaders)
+}
+
+// unfitResponse is unfit for the response res.
+func (x *Exchange) unfitResponse(res *h1.Response) func(h1.Field) bool {
+	return unfit(res.HopByHop, x.Rule.Action.ResponseHeaders, x.Chosen.ResponseHeaders)
+}
+
 // DropRequestTrailers drops those trailers of the request that must not go upstream.
 func (x *Exchange) DropRequestTrailers(body *h1.Body) {
-	if x.Chosen == nil { // nothing goes upstream
-		return
+	if x.Chosen != nil && len(body.Trailers()) > 0 { // else nothing goes upstream
+		body.DropTrailers(x.unfitRequest())
 	}
-	outer, inner := x.Rule.Action.RequestHeaders, x.Chosen.RequestHeaders
-	body.DropTrailers(func(field h1.Field) bool {
-		return classify(field.Name) != ordinary || x.Request.HopByHop(field.Name) ||
-			decides(outer, field.Name) || decides(inner, field.Name)
-	})
 }
 
 // DropResponseTrailers drops those trailers of the response that must not reach the
 // client.
 func (x *Exchange) DropResponseTrailers(body *h1.Body, res *h1.Response) {
-	outer, inner := x.Rule.Action.ResponseHeaders, x.Chosen.ResponseHeaders
-	body.DropTrailers(func(field h1.Field) bool {
-		return classify(field.Name) != ordinary || res.HopByHop(field.Name) ||
-			decides(outer, field.Name) || decides(inner, field.Name)
-	})
+	if len(body.Trailers()) > 0 {
+		body.DropTrailers(x.unfitResponse(res))
+	}
 }
 
 // decides reports whether a filter sets or removes the field called name.
@@ -49,11 +61,7 @@ func (x *Exchange) RequestTrailers(fields []h1.Field) []h1.Field {
 	if x.Chosen == nil || len(fields) == 0 { // nothing goes upstream
 		return fields
 	}
-	outer, inner := x.Rule.Action.RequestHeaders, x.Chosen.RequestHeaders
-	return slices.DeleteFunc(fields, func(field h1.Field) bool {
-		return classify(field.Name) != ordinary || x.Request.HopByHop(field.Name) ||
-			decides(outer, field.Name) || decides(inner, field.Name)
-	})
+	return slices.DeleteFunc(fields, x.unfitRequest())
 }
 
 // ResponseTrailers returns those of the response's trailers that may reach the client,
@@ -62,9 +70,5 @@ func (x *Exchange) ResponseTrailers(fields []h1.Field, res *h1.Response) []h1.Fi
 	if len(fields) == 0 {
 		return fields
 	}
-	outer, inner := x.Rule.Action.ResponseHeaders, x.Chosen.ResponseHeaders
-	return slices.DeleteFunc(fields, func(field h1.Field) bool {
-		return classify(field.Name) != ordinary || res.HopByHop(field.Name) ||
-			decides(outer, field.Name) || decides(inner, field.Name)
-	})
+	return slices.DeleteFunc(fields, x.unfitResponse(res))
 }
