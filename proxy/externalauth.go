@@ -221,5 +221,5 @@ func (c *authorization) draining() bool             { return false }
 func (c *authorization) finish()                    {}
 func (c *authorization) abort(exchange.Cause)       {}
 func (c *authorization) upgrade(*h1.Response) (net.Conn, []byte, error) {
-	return nil, nil, errNotAgreed
+	return nil, nil, exchange.ErrNotAgreed
 }

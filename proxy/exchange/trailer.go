@@ -12,23 +12,23 @@ import (
 // the two (RFC 9110 §6.5.1). So those go on that the head would pass as they came:
 // ordinary ones that neither Connection nominates nor a filter sets or removes.
 
-// unfit returns which trailers of a message are dropped: those that are not ordinary, that
+// unfitTrailers returns which trailers of a message are dropped: those that are not ordinary, that
 // belong to its connection, or that a filter sets or removes.
-func unfit(ofConnection func(name string) bool, filters ...*router.HeaderFilter) func(h1.Field) bool {
+func unfitTrailers(ofConnection func(name string) bool, filters ...*router.HeaderFilter) func(h1.Field) bool {
 	return func(field h1.Field) bool {
 		return classify(field.Name) != ordinary || ofConnection(field.Name) ||
 			slices.ContainsFunc(filters, func(f *router.HeaderFilter) bool { return decides(f, field.Name) })
 	}
 }
 
-// unfitRequest is unfit for the request, of which something goes upstream.
+// unfitRequest is unfitTrailers for the request, of which something goes upstream.
 func (x *Exchange) unfitRequest() func(h1.Field) bool {
-	return unfit(x.Request.HopByHop, x.Rule.Action.RequestHeaders, x.Chosen.RequestHeaders)
+	return unfitTrailers(x.Request.HopByHop, x.Rule.Action.RequestHeaders, x.Chosen.RequestHeaders)
 }
 
-// unfitResponse is unfit for the response res.
+// unfitResponse is unfitTrailers for the response res.
 func (x *Exchange) unfitResponse(res *h1.Response) func(h1.Field) bool {
-	return unfit(res.HopByHop, x.Rule.Action.ResponseHeaders, x.Chosen.ResponseHeaders)
+	return unfitTrailers(res.HopByHop, x.Rule.Action.ResponseHeaders, x.Chosen.ResponseHeaders)
 }
 
 // DropRequestTrailers drops those trailers of the request that must not go upstream.
