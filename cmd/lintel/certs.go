@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -40,47 +39,45 @@ knows of orders, the others of certificates alone.`,
 			if err != nil {
 				return err
 			}
-			if settings.AdminAddress == "" {
-				return errors.New("admin-address is empty: certificates are asked for there")
+			network, address := "unix", settings.AdminSocket
+			if address == "" {
+				network, address = "tcp", settings.AdminAddress
 			}
-			return certs(cmd.Context(), settings.AdminAddress, output, cmd.OutOrStdout())
+			if address == "" {
+				return errors.New("admin-address and admin-socket are empty: certificates are asked for there")
+			}
+			return certs(cmd.Context(), adminClient(network, address), output, cmd.OutOrStdout())
 		},
 	}
 	cmd.Flags().AddFlag(reader.Flags().Lookup("admin-address"))
+	cmd.Flags().AddFlag(reader.Flags().Lookup("admin-socket"))
 	cmd.Flags().AddFlag(reader.Flags().Lookup(configName))
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "`format`: table or json")
 	return cmd
 }
 
-// certs writes the certificates of the Lintel with an admin address.
-func certs(ctx context.Context, address, output string, out io.Writer) error {
+// certs writes the certificates of the Lintel that client asks.
+func certs(ctx context.Context, client *http.Client, output string, out io.Writer) error {
 	if output != "table" && output != "json" {
 		return fmt.Errorf("output %q must be table or json", output)
 	}
 	ctx, cancel := context.WithTimeout(ctx, certsTimeout)
 	defer cancel()
-	host, port, err := net.SplitHostPort(address)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://lintel"+certificatesPath, nil)
 	if err != nil {
-		return fmt.Errorf("read admin address: %w", err)
+		return fmt.Errorf("ask for certificates: %w", err)
 	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+certificatesPath, nil)
-	if err != nil {
-		return fmt.Errorf("ask %s: %w", address, err)
-	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		return fmt.Errorf("ask the Lintel that runs here: %w", err)
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
-		return fmt.Errorf("ask %s: %w", address, err)
+		return fmt.Errorf("ask for certificates: %w", err)
 	}
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("ask %s: %s: %s", address, response.Status, strings.TrimSpace(string(body)))
+		return fmt.Errorf("ask for certificates: %s: %s", response.Status, strings.TrimSpace(string(body)))
 	}
 	if output == "json" {
 		_, err := out.Write(body)
@@ -88,7 +85,7 @@ func certs(ctx context.Context, address, output string, out io.Writer) error {
 	}
 	var report []certificateOfReport
 	if err := json.Unmarshal(body, &report); err != nil {
-		return fmt.Errorf("read the answer of %s: %w", address, err)
+		return fmt.Errorf("read certificates: %w", err)
 	}
 	return writeReport(report, out)
 }

@@ -47,15 +47,20 @@ another Pod's.`,
 	return cmd
 }
 
+// adminClient asks at an admin address or socket.
+func adminClient(network, address string) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, address)
+		},
+	}}
+}
+
 func probe(ctx context.Context, path, what string, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	client := &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", path)
-		},
-	}}
+	client := adminClient("unix", path)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://lintel/"+what, nil)
 	if err != nil {
 		return fmt.Errorf("ask for %s: %w", what, err)
