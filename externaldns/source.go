@@ -1,0 +1,200 @@
+package externaldns
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Source is an object that wants names to lead to it: a Route, an Ingress, a Service.
+type Source struct {
+	// Resource is KIND/NAMESPACE/NAME in lower case, like "httproute/default/www".
+	Resource    string
+	Annotations map[string]string
+	// Hostnames are those of its spec. A Source without takes those of its Parents.
+	Hostnames []string
+	// Parents are what it is reached by. An Ingress or Service is its own: one Parent
+	// that has Targets alone.
+	Parents []Parent
+}
+
+// Parent is a Listener that a Route is attached to, with what its Gateway says.
+type Parent struct {
+	Hostname    string // of the Listener; empty is any
+	Annotations map[string]string
+	Targets     []string // addresses or names of the Gateway
+}
+
+// Wanted returns the records that lead to Sources, and the annotations that have no
+// effect, both in one order. A Gateway's annotations are defaults, and the Route's own
+// come first; ExternalDNS takes the target from the Gateway alone, and all else from the
+// Route alone.
+//
+// Several Sources may have one name. They share the addresses of all of their Parents,
+// as far as they agree about everything else, and each has a Record of its own.
+func Wanted(sources []Source) ([]Record, []Mistake) {
+	var records []Record
+	var mistakes []Mistake
+	for _, s := range sources {
+		if annotations(s.Annotations).others() {
+			continue
+		}
+		made, wrong := s.records()
+		records = append(records, made...)
+		mistakes = append(mistakes, wrong...)
+	}
+	share(records)
+	slices.SortStableFunc(records, func(a, b Record) int {
+		return cmp.Or(compareKeys(a.Key(), b.Key()), cmp.Compare(a.Resource, b.Resource))
+	})
+	slices.SortFunc(mistakes, func(a, b Mistake) int {
+		return cmp.Or(cmp.Compare(a.Resource, b.Resource), cmp.Compare(a.Annotation, b.Annotation))
+	})
+	return records, slices.Compact(mistakes)
+}
+
+// records returns those of one Source.
+func (s Source) records() ([]Record, []Mistake) {
+	var mistakes []Mistake
+	mistake := func(annotation, reason string) {
+		mistakes = append(mistakes, Mistake{s.Resource, annotation, reason})
+	}
+	own := annotations(s.Annotations)
+	said := own.settings(mistake)
+	targets := map[string][]string{} // by name
+	defaults := map[string]settings{}
+	var names []string
+	for _, wanted := range s.names(mistake) {
+		for _, parent := range s.Parents {
+			name, fits := intersect(wanted, canonicalName(parent.Hostname))
+			theirs := annotations(parent.Annotations)
+			if !fits || name == "" || theirs.others() {
+				continue
+			}
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+			targets[name] = append(targets[name], leadTo(own, theirs, parent.Targets)...)
+			defaults[name] = defaults[name].or(theirs.settings(func(string, string) {})) // it is the Gateway's to hear of
+		}
+	}
+	var records []Record
+	for _, name := range names {
+		records = append(records, s.toRecords(name, targets[name], said.or(defaults[name]))...)
+	}
+	return records, mistakes
+}
+
+// names are the wanted names; an empty one stands for those of the Parents.
+func (s Source) names(mistake func(annotation, reason string)) []string {
+	own := annotations(s.Annotations)
+	kind, full := own.get(annotationGatewaySource)
+	if full == "" {
+		kind, full = own.get(annotationIngressSource)
+	}
+	var names []string
+	for _, name := range s.Hostnames {
+		names = append(names, canonicalName(name))
+	}
+	annotated := own.list(annotationHostname)
+	for i := range annotated {
+		annotated[i] = canonicalName(annotated[i])
+	}
+	switch strings.ToLower(kind) {
+	case sourceOfAnnotations:
+		return annotated
+	case sourceOfDefinedHostnames:
+		annotated = nil
+	case "":
+	default:
+		mistake(full, fmt.Sprintf("%q is neither %s nor %s", kind, sourceOfAnnotations, sourceOfDefinedHostnames))
+	}
+	if len(names) == 0 {
+		names = append(names, "")
+	}
+	return append(names, annotated...)
+}
+
+// leadTo returns the targets by one Parent: the Route's, or the Gateway's annotation, or
+// where the Gateway is.
+func leadTo(own, theirs annotations, addresses []string) []string {
+	for _, a := range []annotations{own, theirs} {
+		if targets := a.list(annotationTarget); len(targets) > 0 {
+			return targets
+		}
+	}
+	return addresses
+}
+
+// toRecords parts targets by what kind of record they take.
+func (s Source) toRecords(name string, targets []string, said settings) []Record {
+	byType := map[string][]string{}
+	for _, target := range targets {
+		kind := CNAME
+		if address, err := netip.ParseAddr(target); err == nil {
+			kind = AAAA
+			if address.Is4() {
+				kind = A
+			}
+		}
+		byType[kind] = append(byType[kind], target)
+	}
+	var records []Record
+	for _, kind := range []string{A, AAAA, CNAME} {
+		if len(byType[kind]) > 0 {
+			records = append(records, Record{
+				Name: name, Type: kind, Targets: byType[kind], Resource: s.Resource,
+				TTL: said.ttl, Proxied: said.proxied, Comment: said.comment, Tags: said.tags,
+			}.Canonical())
+		}
+	}
+	return records
+}
+
+// share gives records of one name and type, which agree otherwise, the addresses of all
+// of them. A name can't have several CNAMEs.
+func share(records []Record) {
+	type group struct {
+		key     Key
+		ttl     time.Duration
+		proxied Proxied
+	}
+	groupOf := func(r Record) group { return group{r.Key(), r.TTL, r.Proxied} }
+	all := map[group][]string{}
+	for _, r := range records {
+		if r.Type != CNAME {
+			all[groupOf(r)] = append(all[groupOf(r)], r.Targets...)
+		}
+	}
+	for i, r := range records {
+		if r.Type != CNAME {
+			records[i].Targets = slices.Clone(all[groupOf(r)])
+			records[i] = records[i].Canonical()
+		}
+	}
+}
+
+// intersect returns the more specific of two host names, of which either may be a
+// wildcard or empty, which is any; false when nothing is in both.
+func intersect(a, b string) (string, bool) {
+	switch {
+	case a == b || b == "":
+		return a, true
+	case a == "":
+		return b, true
+	}
+	covers := func(wildcard, name string) bool {
+		suffix, is := strings.CutPrefix(wildcard, "*")
+		return is && strings.HasSuffix(strings.TrimPrefix(name, "*"), suffix)
+	}
+	switch {
+	case covers(b, a):
+		return a, true
+	case covers(a, b):
+		return b, true
+	}
+	return "", false
+}
