@@ -20,24 +20,15 @@ func parseGRPCRoute(r *gatewayv1.GRPCRoute) *parsedRoute {
 
 func (p *routeParser) grpcRule(field string, r *gatewayv1.GRPCRouteRule) parsedRule {
 	before := len(p.parsed.invalid)
-	var rule parsedRule
-	for i := range r.Matches {
-		f := fmt.Sprintf("%s.matches[%d]", field, i)
-		if m, ok := p.grpcMatch(f, &r.Matches[i]); ok {
-			p.matching(&rule, f, m)
-		}
-	}
-	if len(r.Matches) == 0 {
-		p.matching(&rule, field, router.Match{Path: anyMethod()})
-	}
-	filters := p.filters(field, httpFilters(r.Filters))
-	rule.action, rule.mirrors = filters.action, filters.mirrors
-	//nolint:staticcheck // deprecated, and still served by the API
-	rule.action.Session = p.session(field+".sessionPersistence", r.SessionPersistence)
+	backends := make([]gatewayv1.HTTPBackendRef, len(r.BackendRefs))
 	for i := range r.BackendRefs {
-		ref := &r.BackendRefs[i]
-		rule.backends = append(rule.backends, p.backend(fmt.Sprintf("%s.backendRefs[%d]", field, i), &ref.BackendRef, httpFilters(ref.Filters)))
+		backends[i] = gatewayv1.HTTPBackendRef{BackendRef: r.BackendRefs[i].BackendRef, Filters: httpFilters(r.BackendRefs[i].Filters)}
 	}
+	rule := p.requestRule(field, requestRule{
+		matches: len(r.Matches), match: func(i int, field string) (router.Match, bool) { return p.grpcMatch(field, &r.Matches[i]) },
+		filters: httpFilters(r.Filters), backends: backends,
+		session: r.SessionPersistence, //nolint:staticcheck // deprecated, and still served by the API
+	})
 	rule.invalid = len(p.parsed.invalid) > before
 	return rule
 }

@@ -18,29 +18,16 @@ func parseHTTPRoute(r *gatewayv1.HTTPRoute) *parsedRoute {
 
 func (p *routeParser) httpRule(field string, r *gatewayv1.HTTPRouteRule) parsedRule {
 	before := len(p.parsed.invalid)
-	var rule parsedRule
-	for i := range r.Matches {
-		f := fmt.Sprintf("%s.matches[%d]", field, i)
-		if m, ok := p.httpMatch(f, &r.Matches[i]); ok {
-			p.matching(&rule, f, m)
-		}
-	}
-	if len(r.Matches) == 0 {
-		p.matching(&rule, field, router.Match{Path: router.PathMatch{Kind: router.PathPrefix, Value: "/"}})
-	}
-	filters := p.filters(field, r.Filters)
-	rule.action, rule.mirrors, rule.auth = filters.action, filters.mirrors, filters.auth
+	rule := p.requestRule(field, requestRule{
+		matches: len(r.Matches), match: func(i int, field string) (router.Match, bool) { return p.httpMatch(field, &r.Matches[i]) },
+		filters: r.Filters, backends: r.BackendRefs,
+		session: r.SessionPersistence, //nolint:staticcheck // deprecated, and still served by the API
+	})
 	if t := r.Timeouts; t != nil {
 		rule.action.RequestTimeout = p.duration(field+".timeouts.request", t.Request)
 		rule.action.BackendTimeout = p.duration(field+".timeouts.backendRequest", t.BackendRequest)
 	}
 	rule.action.Retry = p.retry(field+".retry", r.Retry)
-	//nolint:staticcheck // deprecated, and still served by the API
-	rule.action.Session = p.session(field+".sessionPersistence", r.SessionPersistence)
-	for i := range r.BackendRefs {
-		ref := &r.BackendRefs[i]
-		rule.backends = append(rule.backends, p.backend(fmt.Sprintf("%s.backendRefs[%d]", field, i), &ref.BackendRef, ref.Filters))
-	}
 	p.checkPrefixes(field, &rule)
 	rule.invalid = len(p.parsed.invalid) > before
 	return rule

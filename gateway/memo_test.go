@@ -99,6 +99,8 @@ type world struct {
 	routes   map[int]*gatewayv1.HTTPRoute
 	streams  map[int]metav1.Object  // Routes of the other kinds
 	set      *gatewayv1.ListenerSet // nil for none
+	policies map[int]*gatewayv1.BackendTLSPolicy
+	crd      CRD
 	services map[int]*corev1.Service
 	gateway  *gatewayv1.Gateway
 	secret   *corev1.Secret // nil for none
@@ -109,7 +111,7 @@ type world struct {
 }
 
 func newWorld(seed uint64) *world {
-	w := &world{random: rand.New(rand.NewPCG(seed, 1)), routes: map[int]*gatewayv1.HTTPRoute{}, streams: map[int]metav1.Object{}, services: map[int]*corev1.Service{}}
+	w := &world{random: rand.New(rand.NewPCG(seed, 1)), routes: map[int]*gatewayv1.HTTPRoute{}, streams: map[int]metav1.Object{}, services: map[int]*corev1.Service{}, policies: map[int]*gatewayv1.BackendTLSPolicy{}}
 	w.gateway = &gatewayv1.Gateway{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", Generation: 1},
 		Spec: gatewayv1.GatewaySpec{GatewayClassName: "lintel", Listeners: []gatewayv1.Listener{
@@ -129,7 +131,22 @@ func newWorld(seed uint64) *world {
 // edit makes one change, by new objects as informers do.
 func (w *world) edit() {
 	n := w.random.IntN(6)
-	switch w.random.IntN(13) {
+	switch w.random.IntN(16) {
+	case 13:
+		w.last = fmt.Sprintf("policy %d written", n)
+		w.policies[n] = w.tlsPolicy(n)
+	case 14:
+		w.last = fmt.Sprintf("policy %d deleted", n)
+		delete(w.policies, n)
+	case 15:
+		w.last = "filters of the gateway written, and CRDs"
+		w.gateway = w.gateway.DeepCopy()
+		w.gateway.Generation++
+		w.gateway.Spec.Listeners[0].Filters = nil
+		if w.random.IntN(2) == 0 {
+			w.gateway.Spec.Listeners[0].Filters = &gatewayv1.ListenerFilters{Requests: []gatewayv1.ListenerFilter{{Type: gatewayv1.ListenerFilterExternalAuth, ExternalAuth: w.auth()}}}
+		}
+		w.crd = CRD{Name: "gateways.gateway.networking.k8s.io", Version: w.pick("v1.7.0", "v1.9.0"), Channel: w.pick("standard", "experimental")}
 	case 0, 1:
 		w.last = fmt.Sprintf("route %d written", n)
 		generation := int64(1)
@@ -238,7 +255,7 @@ func (w *world) route(n int, generation int64) *gatewayv1.HTTPRoute {
 		ref := gatewayv1.HTTPBackendRef{}
 		ref.Name, ref.Port = gatewayv1.ObjectName(fmt.Sprintf("s%d", w.random.IntN(6))), &port
 		rule.BackendRefs = []gatewayv1.HTTPBackendRef{ref}
-		w.policies(&rule)
+		w.rulePolicies(&rule)
 		r.Spec.Rules = append(r.Spec.Rules, rule)
 	}
 	return r
@@ -286,9 +303,16 @@ func (w *world) listenerSet() *gatewayv1.ListenerSet {
 	return s
 }
 
-// policies adds to a rule what goes beyond matches and Backends.
-func (w *world) policies(rule *gatewayv1.HTTPRouteRule) {
-	switch w.random.IntN(5) {
+// rulePolicies adds to a rule what goes beyond matches and Backends.
+func (w *world) rulePolicies(rule *gatewayv1.HTTPRouteRule) {
+	if w.random.IntN(3) == 0 {
+		w.backendFilters(&rule.BackendRefs[0])
+	}
+	switch w.random.IntN(8) {
+	case 3:
+		rule.SessionPersistence = w.session() //nolint:staticcheck // Deprecated, and still served by the API.
+	case 4:
+		rule.Filters = []gatewayv1.HTTPRouteFilter{{Type: gatewayv1.HTTPRouteFilterExternalAuth, ExternalAuth: w.auth()}}
 	case 0:
 		mirror := &gatewayv1.HTTPRequestMirrorFilter{Percent: new(int32(w.random.IntN(3)))}
 		mirror.BackendRef.Name, mirror.BackendRef.Port = gatewayv1.ObjectName(fmt.Sprintf("s%d", w.random.IntN(6))), new(gatewayv1.PortNumber(80))
@@ -299,6 +323,50 @@ func (w *world) policies(rule *gatewayv1.HTTPRouteRule) {
 	case 2:
 		rule.Retry = &gatewayv1.HTTPRouteRetry{Attempts: new(w.random.IntN(3))}
 	}
+}
+
+// session returns the session persistence of a rule, which may lack what its type needs.
+func (w *world) session() *gatewayv1.SessionPersistence {
+	s := &gatewayv1.SessionPersistence{Type: new(gatewayv1.SessionPersistenceType(w.pick("Cookie", "Header"))), AbsoluteTimeout: new(gatewayv1.Duration(w.pick("1h", "2h", "soon")))}
+	if w.random.IntN(2) == 0 {
+		s.Cookie = &gatewayv1.CookieConfig{LifetimeType: new(gatewayv1.CookieLifetimeType(w.pick("Session", "Permanent")))}
+		s.Header = &gatewayv1.HeaderConfig{Name: "X-Session"}
+	}
+	return s
+}
+
+// auth returns the question to an authorization server that may not be there.
+func (w *world) auth() *gatewayv1.HTTPExternalAuthFilter {
+	a := &gatewayv1.HTTPExternalAuthFilter{ExternalAuthProtocol: gatewayv1.HTTPRouteExternalAuthProtocol(w.pick("HTTP", "GRPC", "SOAP"))}
+	a.BackendRef.Name, a.BackendRef.Port = gatewayv1.ObjectName(fmt.Sprintf("s%d", w.random.IntN(6))), new(gatewayv1.PortNumber(80))
+	a.ForwardBody = &gatewayv1.ForwardBodyConfig{MaxSize: int32(w.random.IntN(2 << 20))}
+	return a
+}
+
+// backendFilters adds filters to a backendRef.
+func (w *world) backendFilters(ref *gatewayv1.HTTPBackendRef) {
+	rewrite := &gatewayv1.HTTPURLRewriteFilter{Hostname: new(gatewayv1.PreciseHostname(w.pick("a.test", "b.test"))), Path: &gatewayv1.HTTPPathModifier{
+		Type: gatewayv1.PrefixMatchHTTPPathModifier, ReplacePrefixMatch: new(w.pick("/x", "/y")),
+	}}
+	set := &gatewayv1.HTTPHeaderFilter{Set: []gatewayv1.HTTPHeader{{Name: "X-Ref", Value: w.pick("1", "2")}}}
+	ref.Filters = []gatewayv1.HTTPRouteFilter{
+		{Type: gatewayv1.HTTPRouteFilterURLRewrite, URLRewrite: rewrite},
+		{Type: gatewayv1.HTTPRouteFilterRequestHeaderModifier, RequestHeaderModifier: set},
+	}
+}
+
+// tlsPolicy returns a BackendTLSPolicy for a port that its Service may not have.
+func (w *world) tlsPolicy(n int) *gatewayv1.BackendTLSPolicy {
+	p := &gatewayv1.BackendTLSPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprintf("p%d", n), Generation: int64(w.random.IntN(9))}}
+	t := gatewayv1.LocalPolicyTargetReferenceWithSectionName{}
+	t.Kind, t.Name = kindService, gatewayv1.ObjectName(fmt.Sprintf("s%d", n))
+	if section := gatewayv1.SectionName(w.pick("", "p0", "p1")); section != "" {
+		t.SectionName = &section
+	}
+	p.Spec.TargetRefs = []gatewayv1.LocalPolicyTargetReferenceWithSectionName{t}
+	p.Spec.Validation.Hostname = gatewayv1.PreciseHostname(w.pick("a.internal", "b.internal"))
+	p.Spec.Validation.WellKnownCACertificates = new(gatewayv1.WellKnownCACertificatesSystem)
+	return p
 }
 
 // grpcRoute returns a GRPCRoute, which may want a hostname that an HTTPRoute has.
@@ -344,6 +412,12 @@ func (w *world) snapshot() *Snapshot {
 	}
 	for _, service := range w.services {
 		s.Services = append(s.Services, service)
+	}
+	for _, p := range w.policies {
+		s.BackendTLSPolicies = append(s.BackendTLSPolicies, p)
+	}
+	if w.crd.Name != "" {
+		s.CRDs = []CRD{w.crd}
 	}
 	if w.secret != nil {
 		s.Secrets = []*corev1.Secret{w.secret}
