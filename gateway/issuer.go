@@ -76,6 +76,11 @@ func (b *build) issuance(ref ObjectRef, own, parent map[string]string) *issuance
 	if !decided {
 		name = b.Settings.DefaultIssuer
 	}
+	if name == "" && key == annotationTLSACME {
+		i := &issuance{}
+		b.refuseIssuance(i, ref, key, "there is no default issuer; set default-issuer, or name one by "+annotationIssuer)
+		return i
+	}
 	if name == "" || name == issuerNone {
 		return nil
 	}

@@ -124,7 +124,9 @@ func (c *certificateCare) observe(s *gateway.Snapshot) {
 	}
 	c.seen = seen
 	c.complete(wanted, seen)
-	s.Secrets = slices.Clone(s.Secrets)
+	if len(c.made) > 0 {
+		s.Secrets = slices.Clone(s.Secrets)
+	}
 	for name, secret := range c.made {
 		if seen[name] == nil {
 			s.Secrets = append(s.Secrets, secret)

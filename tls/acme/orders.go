@@ -23,7 +23,7 @@ const (
 )
 
 // Orders gets the certificates that are wanted. Its methods are safe for concurrent
-// use; Run is called once.
+// use; Run is called by one goroutine at a time, again when another replica led meanwhile.
 type Orders struct {
 	options Options
 	issuers map[string]*issuer
