@@ -9,11 +9,9 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
-	"github.com/lintel-dev/lintel/router"
 )
 
 // maxDatagram holds the longest datagram there is, whose size is 16 bits.
@@ -32,14 +30,12 @@ const evictionSample = 16
 // One goroutine reads what clients send, and each session has one for what its endpoint
 // sends. A session at rest holds no buffer.
 type datagramSocket struct {
+	routes
 	name   string
 	server *Server
 	conn   *net.UDPConn
 	shared *shared
 	asks   bool // the address that a datagram was sent to comes with it
-
-	// last is the Table that a removed socket goes on with; nil before.
-	last atomic.Pointer[router.Table]
 
 	mu        sync.Mutex // guards what follows
 	sessions  map[sessionKey]*session
@@ -62,6 +58,7 @@ func (s *Server) openDatagrams(l Listener) (*datagramSocket, error) {
 		return nil, fmt.Errorf("open socket: %w", err)
 	}
 	d := &datagramSocket{
+		routes:   routes{current: &s.table},
 		name:     l.Name,
 		server:   s,
 		conn:     conn,
@@ -95,9 +92,6 @@ func openUDP(share, address string, control socketControl) (*net.UDPConn, *share
 		},
 	})
 }
-
-// retire makes t what the removed socket goes on with.
-func (d *datagramSocket) retire(t *router.Table) { d.last.Store(t) }
 
 // follow does nothing: there is nothing that could change.
 func (d *datagramSocket) follow(*Listener) {}
@@ -186,7 +180,11 @@ func (d *datagramSocket) read() {
 			return
 		}
 		d.server.settings.Log.Warn("read failed", "socket", d.name, "error", err, "pause", pause)
-		time.Sleep(pause)
+		select {
+		case <-d.closing:
+			return
+		case <-time.After(pause):
+		}
 		pause = min(2*pause, maxAcceptPause)
 	}
 }
@@ -258,15 +256,6 @@ func (d *datagramSocket) hasRoom() bool {
 	}
 	silent.end(exchange.CauseNone)
 	return true
-}
-
-// table returns what the socket's datagrams are routed by.
-func (d *datagramSocket) table() *router.Table {
-	current := d.server.table.Load()
-	if last := d.last.Load(); last != nil { // set before current takes its place
-		return last
-	}
-	return current
 }
 
 // patience is how long a session may be silent.

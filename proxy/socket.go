@@ -34,6 +34,7 @@ type getCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
 // socket is one open listening socket and the connections that came from it.
 type socket struct {
+	routes
 	name     string
 	server   *Server
 	listener net.Listener
@@ -45,10 +46,6 @@ type socket struct {
 	streamTLS  *tls.Config   // of streams whose TLS ends here
 
 	isTCP atomic.Bool // every connection is a stream
-
-	// last is the Table that a removed socket goes on with, as the Server's knows it
-	// no longer; nil before.
-	last atomic.Pointer[router.Table]
 
 	drains atomic.Uint32 // calls of drain, for the loops
 
@@ -101,6 +98,7 @@ func (s *Server) open(l Listener) (*socket, error) {
 
 func (s *Server) newSocket(l Listener, listener net.Listener) *socket {
 	sock := &socket{
+		routes:        routes{current: &s.table},
 		name:          l.Name,
 		server:        s,
 		listener:      listener,
@@ -134,18 +132,6 @@ func (s *Server) newSocket(l Listener, listener net.Listener) *socket {
 	}
 	return sock
 }
-
-// table returns what the socket's requests are routed by.
-func (s *socket) table() *router.Table {
-	current := s.server.table.Load()
-	if last := s.last.Load(); last != nil { // set before current takes its place
-		return last
-	}
-	return current
-}
-
-// retire makes t what the removed socket goes on with.
-func (s *socket) retire(t *router.Table) { s.last.Store(t) }
 
 // follow takes over what may change while the socket is open.
 func (s *socket) follow(l *Listener) {

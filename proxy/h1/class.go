@@ -96,6 +96,42 @@ func ValidName(s string) bool {
 	return s != ""
 }
 
+// ValidLowerName says whether s may be a field name of HTTP/2: a token without upper case
+// (RFC 9113 §8.2.1).
+func ValidLowerName(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; classes[c]&tokenByte == 0 || 'A' <= c && c <= 'Z' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// AppendLowerName appends a field name in lower case, and says whether it may be one.
+func AppendLowerName(dst []byte, name string) (lower []byte, ok bool) {
+	for i := range len(name) {
+		c := name[i]
+		if classes[c]&tokenByte == 0 {
+			return dst, false
+		}
+		if c-'A' <= 'Z'-'A' {
+			c |= 0x20
+		}
+		dst = append(dst, c)
+	}
+	return dst, name != ""
+}
+
+// ValidTarget says whether s consists of what may stand in a request target.
+func ValidTarget(s string) bool {
+	for i := range len(s) {
+		if classes[s[i]]&targetByte == 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // ValidValue says whether s may be a field value: no control character but HTAB,
 // and no white space at either end (RFC 9110 §5.5).
 func ValidValue(s string) bool {

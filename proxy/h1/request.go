@@ -209,7 +209,7 @@ func (r *Request) conclude() fault {
 	case r.Minor > 0:
 		return noHost
 	}
-	if !validHost(host) {
+	if !ValidHost(host) {
 		return badHost
 	}
 	if !r.absolute {

@@ -224,7 +224,7 @@ func (s *section) noteLength(value string) fault {
 	if s.seen&seenChunked != 0 {
 		return lengthAndChunked
 	}
-	n, ok := decimal(value)
+	n, ok := Decimal(value)
 	if !ok {
 		return badLength
 	}
@@ -301,8 +301,8 @@ func (s *section) upgrade(minor int) string {
 	return ""
 }
 
-// decimal reads digits only, up to the largest int64.
-func decimal(s string) (n int64, ok bool) {
+// Decimal reads digits only, up to the largest int64.
+func Decimal(s string) (n int64, ok bool) {
 	if s == "" || len(s) > len("9223372036854775807") {
 		return 0, false
 	}

@@ -29,7 +29,7 @@ func (r *Request) splitQuery(target string) {
 // splitAuthority reads the authority-form: a host and a port, both needed.
 func (r *Request) splitAuthority(target string) fault {
 	colon := strings.LastIndexByte(target, ':')
-	if colon <= 0 || colon == len(target)-1 || !validHost(target) {
+	if colon <= 0 || colon == len(target)-1 || !ValidHost(target) {
 		return badTarget
 	}
 	r.Host, r.Path, r.Query, r.absolute = target, "", "", true
@@ -47,7 +47,7 @@ func (r *Request) splitAbsolute(target string) fault {
 	if end < 0 {
 		end = len(rest)
 	}
-	if end == 0 || rest[0] == ':' || !validHost(rest[:end]) {
+	if end == 0 || rest[0] == ':' || !ValidHost(rest[:end]) {
 		return badTarget
 	}
 	r.Host, r.absolute = rest[:end], true
@@ -62,10 +62,10 @@ func (r *Request) splitAbsolute(target string) fault {
 	return none
 }
 
-// validHost says whether s is uri-host [ ":" port ] (RFC 9110 §7.2), maybe empty.
+// ValidHost says whether s is uri-host [ ":" port ] (RFC 9110 §7.2), maybe empty.
 // Percent-encoding, zone identifiers and future address literals are refused:
 // no name that a route can have contains them.
-func validHost(s string) bool {
+func ValidHost(s string) bool {
 	if s != "" && s[0] == '[' {
 		end := strings.IndexByte(s, ']')
 		if end < len("[::") {
@@ -98,6 +98,6 @@ func validPort(s string) bool {
 	if len(s) == 1 {
 		return true
 	}
-	n, ok := decimal(s[1:])
+	n, ok := Decimal(s[1:])
 	return ok && n <= 65535
 }

@@ -99,19 +99,9 @@ func (e *encoder) begin(dst []byte) []byte {
 
 // setName takes a name in any case to work with; false if it is none.
 func (e *encoder) setName(name string) bool {
-	lower := e.lower[:0]
-	for i := range len(name) {
-		c := name[i]
-		if classes[c]&nameByte == 0 {
-			if c-'A' > 'Z'-'A' {
-				return false
-			}
-			c |= 0x20
-		}
-		lower = append(lower, c)
-	}
-	e.lower = lower
-	return name != ""
+	var ok bool
+	e.lower, ok = h1.AppendLowerName(e.lower[:0], name)
+	return ok
 }
 
 // append appends a field whose name was set. A value that no field can have

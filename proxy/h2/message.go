@@ -49,7 +49,7 @@ func (s *section) authority(r *Request) (reason string) {
 	case s.hosts > 0 && !strings.EqualFold(s.host, r.Authority):
 		return ":authority and Host differ"
 	}
-	if !validHost(r.Authority) {
+	if !h1.ValidHost(r.Authority) {
 		return ":authority or Host is malformed"
 	}
 	return ""
@@ -58,7 +58,7 @@ func (s *section) authority(r *Request) (reason string) {
 // response makes r, whose End is set, of the section, and says what is wrong with
 // it (RFC 9113 §8.3.2).
 func (s *section) response(r *Response) (reason string) {
-	status, ok := decimal(s.get(pseudoStatus))
+	status, ok := h1.Decimal(s.get(pseudoStatus))
 	*r = Response{Status: int(status), Fields: s.fields, Length: s.length, End: r.End}
 	switch {
 	case s.reason != "":

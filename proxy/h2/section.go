@@ -1,6 +1,10 @@
 package h2
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/lintel-dev/lintel/proxy/h1"
+)
 
 // section is a decoded head or trailer section, and what its fields say that the
 // codec must know.
@@ -73,7 +77,7 @@ func (s *section) note(e *entry) {
 	switch e.kind {
 	case regular, isTE:
 	case isLength:
-		n, ok := decimal(e.value)
+		n, ok := h1.Decimal(e.value)
 		if !ok || s.length >= 0 {
 			s.wrong("Content-Length is malformed or repeated")
 		}
