@@ -86,7 +86,7 @@ func (a *attempt) open(ctx context.Context, account acme.Account) (acme.Order, e
 		order, err := a.client.GetOrder(ctx, account, acme.Order{Location: p.URL})
 		problem, refused := problemOf(err)
 		switch {
-		case err == nil && order.Status != acme.StatusInvalid && (order.Status != acme.StatusPending || order.Expires.After(a.caller.now())):
+		case err == nil && order.Status != acme.StatusInvalid && !a.expired(order):
 			a.log.Info("order taken up again", "order", order.Location, "status", order.Status)
 			return order, nil
 		case err != nil && (!refused || problem.Status == 429 || problem.Status >= 500):
@@ -110,6 +110,11 @@ func (a *attempt) open(ctx context.Context, account acme.Account) (acme.Order, e
 	a.log.Info("certificate ordered", "order", order.Location, "ca", a.issuer.Directory)
 	p.Order, p.URL, p.Key, p.Account = mark, order.Location, string(text), account.Location
 	return order, p.save(ctx, a.storage, a.want.Name)
+}
+
+// expired tells whether it is too late to prove the names of an order.
+func (a *attempt) expired(order acme.Order) bool {
+	return order.Status == acme.StatusPending && !order.Expires.IsZero() && order.Expires.Before(a.caller.now())
 }
 
 // newOrder makes an order (RFC 8555 §7.4).

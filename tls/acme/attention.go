@@ -10,6 +10,9 @@ import (
 // ariInterval is how often a CA that names no interval is asked when to renew.
 const ariInterval = 6 * time.Hour
 
+// backoffParts of its lifetime is the longest wait between tries to renew a certificate.
+const backoffParts = 20
+
 // look is what is known of a certificate at one moment.
 type look struct {
 	held     *held // nil if there is none, or none that can serve
@@ -70,6 +73,11 @@ func earlier(a, b time.Time) time.Time {
 
 // look reads what is stored and says whether the certificate has to be ordered.
 func (o *Orders) look(ctx context.Context, j *job, want Certificate, i *issuer) (look, error) {
+	leave, err := enter(ctx, o.looks)
+	if err != nil {
+		return look{}, err
+	}
+	defer leave()
 	stored, err := o.options.Storage.Load(ctx, want.Name)
 	if err != nil {
 		return look{}, fmt.Errorf("read certificate: %w", err)
@@ -164,7 +172,7 @@ func (i *issuer) suggests(j *job, h *held, now time.Time) bool {
 // askRenewal asks the CA when it wants a certificate renewed. Without an answer our
 // own times are good.
 func (o *Orders) askRenewal(ctx context.Context, j *job, h *held, i *issuer) {
-	leave, err := o.slot(ctx)
+	leave, err := enter(ctx, o.slots)
 	if err != nil {
 		return // we have to stop
 	}
@@ -187,7 +195,7 @@ func (o *Orders) askRenewal(ctx context.Context, j *job, h *held, i *issuer) {
 // it while we waited. An error is the storage's; what else fails is in the progress.
 func (o *Orders) order(ctx context.Context, j *job, want Certificate, i *issuer) error {
 	o.set(want.Name, func(s *State) { s.Stage, s.Message, s.Retry = Pending, "it waits for other orders", time.Time{} })
-	leave, err := o.slot(ctx)
+	leave, err := enter(ctx, o.slots)
 	if err != nil {
 		return err
 	}
@@ -203,11 +211,11 @@ func (o *Orders) order(ctx context.Context, j *job, want Certificate, i *issuer)
 	return errors.New("lock certificate: it was lost in the middle of an order")
 }
 
-// slot waits until few enough others speak to CAs.
-func (o *Orders) slot(ctx context.Context) (leave func(), err error) {
+// enter waits for one of the places in a channel.
+func enter(ctx context.Context, places chan struct{}) (leave func(), err error) {
 	select {
-	case o.slots <- struct{}{}:
-		return func() { <-o.slots }, nil
+	case places <- struct{}{}:
+		return func() { <-places }, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -285,7 +293,11 @@ func (o *Orders) failed(ctx context.Context, a *attempt, err error) error {
 	}
 	call(o.options.Metrics.Failed, a.issuer.Name)
 	f := failure{message: words(err), at: o.options.Now(), comeBack: a.caller.comeBack(), directory: a.issuer.Directory}
-	a.progress.fail(f, o.options.Backoff)
+	backoff := o.options.Backoff
+	if a.replaces != nil { // what is to be renewed within hours is not tried once in hours
+		backoff.Most = min(backoff.Most, max(backoff.First, a.replaces.lifetime()/backoffParts))
+	}
+	a.progress.fail(f, backoff)
 	a.log.Warn("certificate not obtained", "error", err, "retry_in", max(a.progress.Wait, a.progress.Asked).Round(time.Second))
 	return a.progress.save(ctx, o.options.Storage, a.want.Name)
 }

@@ -25,6 +25,10 @@ const (
 	blindWait = 30 * time.Second
 	// recordTTL is the least that Cloudflare takes.
 	recordTTL = time.Minute
+	// removeTries, or removeDoubtful if it may not be there, is how many times a record is
+	// tried to be removed, one each removeInterval.
+	removeTries, removeDoubtful = 4, 2
+	removeInterval              = 2 * time.Second
 	// providerTimeout is for one request to a DNS provider.
 	providerTimeout = 30 * time.Second
 )
@@ -50,6 +54,8 @@ type records interface {
 type txtRecord struct {
 	zone        zone
 	name, value string // name is absolute, without a dot at its end
+	// doubtful records are those whose making failed, perhaps only in the answer.
+	doubtful bool
 }
 
 func (t txtRecord) libdns() []libdns.Record {
@@ -108,10 +114,11 @@ func (s *dnsSolver) present(ctx context.Context, challenge acme.Challenge) error
 	ctx, cancel := context.WithTimeout(ctx, providerTimeout)
 	defer cancel()
 	_, err = s.records.AppendRecords(ctx, z.name, record.libdns())
-	if err != nil && !alreadyThere(err) {
+	record.doubtful = err != nil && !alreadyThere(err)
+	s.made = append(s.made, record)
+	if record.doubtful {
 		return fmt.Errorf("add TXT record %s to zone %s: %s: %w", record.name, z.name, s.provider, err)
 	}
-	s.made = append(s.made, record)
 	return nil
 }
 
@@ -221,12 +228,30 @@ func everyServer(ctx context.Context, servers []string, record txtRecord) (answe
 func (s *dnsSolver) withdraw(ctx context.Context) error {
 	var failed []error
 	for _, record := range s.made {
-		if _, err := s.records.DeleteRecords(ctx, record.zone.name, record.libdns()); err != nil {
+		if err := s.remove(ctx, record); err != nil && !record.doubtful {
 			failed = append(failed, fmt.Errorf("remove TXT record %s: %s: %w", record.name, s.provider, err))
 		}
 	}
 	s.made = nil
 	return errors.Join(failed...)
+}
+
+// remove tries more than once: nobody will come back for a record that is left.
+func (s *dnsSolver) remove(ctx context.Context, record txtRecord) error {
+	tries := removeTries
+	if record.doubtful {
+		tries = removeDoubtful
+	}
+	for {
+		removed, err := s.records.DeleteRecords(ctx, record.zone.name, record.libdns())
+		if err == nil && len(removed) == 0 {
+			err = errors.New("it was not found") // which is also what a failed search looks like
+		}
+		tries--
+		if err == nil || tries == 0 || sleep(ctx, removeInterval) != nil {
+			return err
+		}
+	}
 }
 
 // answerSolver proves names by what replicas answer on ports 80 and 443.

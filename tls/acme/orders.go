@@ -17,6 +17,8 @@ const (
 	// clockInterval is how often the clock is read, at least: it may be set, and a
 	// machine may sleep, while timers go on as if nothing had happened.
 	clockInterval = 30 * time.Second
+	// looksAtOnce bounds the questions to the storage at a time.
+	looksAtOnce = 32
 	// ordersAtOnce bounds the orders under way at a time, and questions to CAs.
 	ordersAtOnce  = 8
 	defaultSettle = 2 * time.Second
@@ -28,6 +30,7 @@ type Orders struct {
 	options Options
 	issuers map[string]*issuer
 	wake    chan struct{} // holds a token when Run has something to see
+	looks   chan struct{} // one for each that reads from the storage
 	slots   chan struct{} // one for each that speaks to a CA
 
 	mu      sync.Mutex // guards what is below
@@ -53,6 +56,7 @@ func New(options Options) (*Orders, error) {
 		options: options,
 		issuers: make(map[string]*issuer),
 		wake:    make(chan struct{}, 1),
+		looks:   make(chan struct{}, looksAtOnce),
 		slots:   make(chan struct{}, ordersAtOnce),
 		want:    make(map[Name]Certificate),
 		recheck: make(map[Name]struct{}),
@@ -164,6 +168,7 @@ func (o *Orders) Run(ctx context.Context) error {
 	jobs := make(map[Name]*job)
 	done := make(chan attended)
 	var attending sync.WaitGroup
+	defer o.rest()
 	defer attending.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // before Wait
@@ -208,6 +213,19 @@ func (o *Orders) Run(ctx context.Context) error {
 		}
 		timer.Reset(sleep)
 	}
+}
+
+// rest forgets what became of orders: after Run somebody else may know more.
+func (o *Orders) rest() {
+	o.mu.Lock()
+	for name, state := range o.states {
+		if state.Stage != Ready {
+			state.Stage, state.Message, state.Retry = Pending, "", time.Time{}
+			o.states[name] = state
+		}
+	}
+	o.mu.Unlock()
+	o.options.Changed()
 }
 
 // adjust makes the jobs those that are wanted. An order for something else ends.

@@ -1,10 +1,12 @@
 package acme_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -151,6 +153,48 @@ func TestReplicasOrderOnce(t *testing.T) {
 	}
 	if n := ca.Calls(pebble.NewAccount); n != 1 {
 		t.Errorf("%d accounts", n)
+	}
+}
+
+// A replica that stops leading and leads again goes on as before.
+func TestRunAgain(t *testing.T) {
+	t.Parallel()
+	zone := shared.zone(t)
+	storage, o := directory(t, t.TempDir()), options(t, nil, shared.issuer("main"))
+	changed := make(chan struct{}, 1)
+	o.Storage, o.Changed = storage, func() {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	}
+	orders, err := acme.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []acme.Certificate{single(zone), single("www." + zone), single("nobody.nowhere.test")}
+	want[1].Name.Name, want[2].Name.Name = "www", "failed"
+	for n := range want {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		orders.Apply(want[:n+1])
+		done := make(chan error, 1)
+		go func() { done <- orders.Run(ctx) }()
+		for orders.States()[want[n].Name].Stage != [...]acme.Stage{acme.Ready, acme.Ready, acme.Failed}[n] && ctx.Err() == nil {
+			select {
+			case <-changed:
+			case <-ctx.Done():
+			}
+		}
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Fatalf("Run %d: %v, %v", n, err, orders.States())
+		}
+	}
+	if state := orders.States()[want[2].Name]; state.Stage != acme.Pending || state.Message != "" {
+		t.Errorf("who does not run knows %+v", state)
+	}
+	if n := len(shared.orders(zone)); n != 2 {
+		t.Errorf("%d orders", n)
 	}
 }
 
