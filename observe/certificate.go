@@ -23,17 +23,17 @@ type certificateMetrics struct {
 }
 
 func newCertificateMetrics(registry *prometheus.Registry) *certificateMetrics {
-	byIssuer := func(name, help string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"issuer"})
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
 	m := &certificateMetrics{
 		notAfter: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "lintel_tls_certificate_not_after_seconds",
 			Help: "When the certificate of a Secret that is served ends, in Unix time.",
 		}, []string{"namespace", "secret", "issuer"}),
-		orders:   byIssuer("lintel_acme_orders_total", "Orders for certificates that the CA of an issuer took."),
-		obtained: byIssuer("lintel_acme_certificates_total", "Certificates that were issued and stored."),
-		failures: byIssuer("lintel_acme_failures_total", "Attempts to get a certificate that failed."),
+		orders:   counter("lintel_acme_orders_total", "Orders for certificates that the CA of an issuer took.", "issuer"),
+		obtained: counter("lintel_acme_certificates_total", "Certificates that were issued and stored.", "issuer"),
+		failures: counter("lintel_acme_failures_total", "Attempts to get a certificate that failed, by the type of the CA's problem.", "issuer", "reason"),
 	}
 	registry.MustRegister(m.notAfter, m.orders, m.obtained, m.failures)
 	return m
@@ -63,4 +63,6 @@ func (m *Metrics) Ordered(issuer string) { m.certificates.orders.WithLabelValues
 func (m *Metrics) Obtained(issuer string) { m.certificates.obtained.WithLabelValues(issuer).Inc() }
 
 // OrderFailed counts an attempt to get a certificate that failed.
-func (m *Metrics) OrderFailed(issuer string) { m.certificates.failures.WithLabelValues(issuer).Inc() }
+func (m *Metrics) OrderFailed(issuer, reason string) {
+	m.certificates.failures.WithLabelValues(issuer, reason).Inc()
+}

@@ -270,8 +270,9 @@ func TestCertificatesAreReplaced(t *testing.T) {
 	}
 	m.Ordered("acme")
 	m.Obtained("acme")
-	m.OrderFailed("acme")
-	for _, name := range []string{"orders", "certificates", "failures"} {
+	m.OrderFailed("acme", "rateLimited")
+	wantLine(t, m, `lintel_acme_failures_total{issuer="acme",reason="rateLimited"} 1`)
+	for _, name := range []string{"orders", "certificates"} {
 		wantLine(t, m, `lintel_acme_`+name+`_total{issuer="acme"} 1`)
 	}
 }

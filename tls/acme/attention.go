@@ -291,7 +291,9 @@ func (o *Orders) failed(ctx context.Context, a *attempt, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	call(o.options.Metrics.Failed, a.issuer.Name)
+	if failed := o.options.Metrics.Failed; failed != nil {
+		failed(a.issuer.Name, reason(err))
+	}
 	f := failure{message: words(err), at: o.options.Now(), comeBack: a.caller.comeBack(), directory: a.issuer.Directory}
 	backoff := o.options.Backoff
 	if a.replaces != nil { // what is to be renewed within hours is not tried once in hours

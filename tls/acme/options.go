@@ -39,6 +39,7 @@ type Metrics struct {
 	Ordered func(issuer string)
 	// Obtained is called when a certificate has been stored, by issuer.
 	Obtained func(issuer string)
-	// Failed is called for each attempt that failed, by issuer.
-	Failed func(issuer string)
+	// Failed is called for each attempt that failed, by issuer. The reason is the type
+	// of the CA's problem, as RFC 8555 §6.7 names it, or "other".
+	Failed func(issuer, reason string)
 }

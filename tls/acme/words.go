@@ -3,6 +3,7 @@ package acme
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,4 +70,21 @@ func (e *clockError) Error() string {
 		return fmt.Sprintf("the clock of this machine is %v behind that of the CA: set it", (-e.ahead).Round(time.Second))
 	}
 	return fmt.Sprintf("the clock of this machine is %v ahead of that of the CA: set it", e.ahead.Round(time.Second))
+}
+
+// reason is the type of the CA's problem that a failure is, without its namespace, and
+// "other" for what no CA said, or for a type that is not known.
+func reason(err error) string {
+	problem, _ := problemOf(err)
+	kind, ours := strings.CutPrefix(problem.Type, acme.ProblemTypeNamespace)
+	known := []string{
+		"accountDoesNotExist", "alreadyReplaced", "badCSR", "badNonce", "badPublicKey", "badRevocationReason", "badSignatureAlgorithm", "caa",
+		"compound", "connection", "dns", "externalAccountRequired", "incorrectResponse", "invalidContact", "invalidProfile", "malformed",
+		"orderNotReady", "rateLimited", "rejectedIdentifier", "serverInternal", "tls", "unauthorized", "unsupportedContact",
+		"unsupportedIdentifier", "userActionRequired",
+	}
+	if !ours || !slices.Contains(known, kind) {
+		return "other"
+	}
+	return kind
 }
