@@ -12,7 +12,8 @@
 // connection.go reads the head, flight.go decides, forward.go attempts
 // upstreams, requestbody.go writes there, response.go brings the answer back,
 // upgrade.go relays what follows a 101. A flight stands between two sides (sides.go),
-// one implementation for each protocol: h1*.go, h2*.go, h3*.go. What all of it means,
+// one implementation for each protocol: h1*.go, h2*.go, and served*.go for what libraries
+// have read, which come by h3*.go and entry.go. What all of it means,
 // and what is forwarded and told, is package exchange's.
 //
 // Connections that are not HTTP are streams: hello.go finds out whose one over TLS is,

@@ -2,8 +2,11 @@ package proxy
 
 import (
 	"context"
+	"errors"
+	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +15,8 @@ import (
 	"github.com/quic-go/quic-go/http3"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
+	"github.com/lintel-dev/lintel/proxy/h1"
+	"github.com/lintel-dev/lintel/router"
 )
 
 // fieldOverhead is what HTTP/3 adds to the size of each field (RFC 9114 §4.2.2).
@@ -43,7 +48,7 @@ func newH3Connection(s *socket, conn *quic.Conn) *h3Connection {
 	limits := s.server.settings.Limits
 	c.http.Handler = c
 	c.http.Logger = s.server.settings.Log
-	// A head of this size may still be too large: see [h3Downstream.readHead].
+	// A head of this size may still be too large: see [servedDownstream.readHead].
 	c.http.MaxHeaderBytes = limits.Head + (limits.Fields+maxPseudo)*fieldOverhead
 	c.idle = time.AfterFunc(s.server.settings.ReadHeaderTimeout, c.expire)
 	return c
@@ -67,9 +72,53 @@ func (c *h3Connection) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	defer c.leave()
-	if !newH3Downstream(c, w, r).serve() {
+	d := newServedDownstream(c.server, c, c.client(), w, r)
+	if r.Method == http.MethodConnect && r.Proto != protocolHTTP3 { // RFC 9220
+		d.offer = r.Proto
+		r.Header.Del(keyField)
+	}
+	if !d.serve() {
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// protocolHTTP3 is the Proto of a request that is no extended CONNECT.
+const protocolHTTP3 = "HTTP/3.0"
+
+// table implements carrier.
+func (c *h3Connection) table() *router.Table { return c.socket.table() }
+
+// leaves implements carrier.
+func (c *h3Connection) leaves() bool { return c.draining.Load() }
+
+// bodyFault implements carrier.
+func (c *h3Connection) bodyFault(err error) error {
+	if _, ok := errors.AsType[*http3.Error](err); ok {
+		return err
+	}
+	if errors.Is(err, net.ErrClosed) { // so says QUIC of every end of a connection
+		return err
+	}
+	return &h1.Error{Status: http.StatusBadRequest, Reason: "body is malformed"}
+}
+
+// agree implements carrier: it accepts an extended CONNECT (RFC 9220).
+func (c *h3Connection) agree(d *servedDownstream, res *h1.Response) (net.Conn, error) {
+	for _, field := range d.flight.SwitchFields(res) {
+		if !strings.EqualFold(field.Name, "Sec-WebSocket-Accept") { // which is about our key
+			d.add(&field)
+		}
+	}
+	d.w.WriteHeader(http.StatusOK)
+	streamer, ok := d.w.(http3.HTTPStreamer)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	stream, err := streamer.HTTPStream()
+	if err != nil {
+		return nil, err
+	}
+	return &h3Tunnel{Stream: stream, conn: c.conn}, nil
 }
 
 // maxActive bounds the exchanges of one connection that are under way. A client may open
@@ -135,7 +184,7 @@ func (c *h3Connection) abort() {
 	closeQUIC(c.conn, http3.ErrCodeNoError)
 }
 
-// endedBy says why a stream of the connection is over that has not come to its end.
+// endedBy implements carrier.
 func (c *h3Connection) endedBy() exchange.Cause {
 	if c.aborted.Load() {
 		return exchange.CauseDrained

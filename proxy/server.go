@@ -74,7 +74,8 @@ type Server struct {
 	udp        map[string]*datagramSocket
 	ticketKeys [][32]byte // see SetTicketKeys; empty at first
 	phase      phase
-	running    sync.WaitGroup // the sockets' goroutines, once Run runs
+	entries    []*Entry
+	running    sync.WaitGroup // the goroutines of sockets and entries, once Run runs
 }
 
 type phase uint8
@@ -272,6 +273,10 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	clear(s.sockets)
 	clear(s.udp)
+	for _, e := range s.entries {
+		e.close()
+		s.running.Go(e.drain)
+	}
 	s.mu.Unlock()
 
 	s.running.Wait()

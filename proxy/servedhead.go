@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"crypto/rand"
-	"encoding/base64"
 	"io"
 	"maps"
 	"net/http"
@@ -10,20 +8,21 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/proxy/h1"
 )
 
-// A request of HTTP/3 is read as the request of HTTP/1.1 that means the same: it is
+// A request that a library has read is taken as the request of HTTP/1.1 that means the same: it is
 // written as one and parsed by the codec that reads all others, so that nothing is
-// allowed here that is not allowed there, limits included. http3 has refused already
-// what is malformed by RFC 9114 §4.2 and §4.3: names in upper case, fields of a
+// allowed here that is not allowed there, limits included. Of HTTP/3, http3 has refused
+// already what is malformed by RFC 9114 §4.2 and §4.3: names in upper case, fields of a
 // connection, and pseudo-header fields that are missing, repeated or unknown.
 //
-// http3 hands fields out as a map: those of one name keep their order, while the names
+// Fields come as a map: those of one name keep their order, while the names
 // come in that of the alphabet.
 
 // readHead fills d.request. The error is an *h1.Error, or why the client did not finish.
-func (d *h3Downstream) readHead() error {
+func (d *servedDownstream) readHead() error {
 	framing, err := d.findFraming()
 	if err != nil {
 		return err
@@ -31,9 +30,9 @@ func (d *h3Downstream) readHead() error {
 	if !validHead(d.sent) {
 		return &h1.Error{Status: http.StatusBadRequest, Reason: "field or target is malformed"}
 	}
-	d.headBuf = d.c.server.heads.get()
-	head := appendHead((*d.headBuf)[:0], d.sent, framing)
-	n, err := d.request.Parse(head, d.c.server.settings.Limits)
+	d.headBuf = d.server.heads.get()
+	head := d.appendHead((*d.headBuf)[:0], framing)
+	n, err := d.request.Parse(head, d.server.settings.Limits)
 	if err != nil {
 		return err
 	}
@@ -50,18 +49,18 @@ func (d *h3Downstream) readHead() error {
 // Content-Length ends with the stream. Whether there is one at all is not known before
 // something follows the head: methods that usually have none are worth the wait, since
 // many servers refuse such a body, and clients end the stream together with the head.
-func (d *h3Downstream) findFraming() (h1.Framing, error) {
+func (d *servedDownstream) findFraming() (h1.Framing, error) {
 	if d.sent.ContentLength >= 0 {
 		return h1.Length, nil
 	}
-	switch d.sent.Method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodDelete:
-	case http.MethodConnect:
+	switch method := d.sent.Method; {
+	case d.offer != "", method == http.MethodConnect:
 		return h1.NoBody, nil
+	case method == http.MethodGet, method == http.MethodHead, method == http.MethodOptions, method == http.MethodDelete:
 	default:
 		return h1.Chunked, nil
 	}
-	d.readBy.exactly(time.Now().Add(d.c.server.settings.ReadHeaderTimeout))
+	d.readBy.exactly(time.Now().Add(d.server.settings.ReadHeaderTimeout))
 	if err := d.read(); err != nil {
 		return 0, err
 	}
@@ -94,23 +93,22 @@ func all(values []string, holds func(string) bool) bool {
 }
 
 // appendHead appends the request as HTTP/1.1.
-func appendHead(dst []byte, r *http.Request, framing h1.Framing) []byte {
-	tunnel := r.Method == http.MethodConnect && r.Proto != protocolHTTP3
-	method := r.Method
-	if tunnel {
+func (d *servedDownstream) appendHead(dst []byte, framing h1.Framing) []byte {
+	r, method := d.sent, d.sent.Method
+	if d.offer != "" {
 		method = http.MethodGet
 	}
 	dst = h1.AppendRequestLine(dst, method, r.RequestURI)
 	dst = h1.AppendField(dst, "Host", r.Host)
 	for _, name := range sortedNames(r.Header) {
-		if name == "Host" || name == "Content-Length" || tunnel && name == "Sec-Websocket-Key" {
+		if name == "Host" || name == "Content-Length" {
 			continue
 		}
 		for _, value := range r.Header[name] {
 			dst = h1.AppendField(dst, name, value)
 		}
 	}
-	if len(r.Trailer) > 0 { // which http3 has taken out of the fields
+	if len(r.Trailer) > 0 { // which the library has taken out of the fields
 		dst = h1.AppendField(dst, "Trailer", strings.Join(sortedNames(r.Trailer), ", "))
 	}
 	switch framing {
@@ -119,24 +117,23 @@ func appendHead(dst []byte, r *http.Request, framing h1.Framing) []byte {
 	case h1.Chunked:
 		dst = h1.AppendChunked(dst)
 	}
-	if tunnel {
-		dst = appendOffer(dst, r.Proto)
+	if d.offer != "" {
+		dst = d.appendOffer(dst)
 	}
 	return h1.AppendCRLF(dst)
 }
 
-// protocolHTTP3 is the Proto of a request that is no extended CONNECT.
-const protocolHTTP3 = "HTTP/3.0"
+// keyField is the field of a WebSocket's handshake that HTTP/3 does not have.
+const keyField = "Sec-Websocket-Key"
 
-// appendOffer appends the fields by which HTTP/1.1 asks for what an extended CONNECT asks
-// for (RFC 9220). The key of a WebSocket is ours, as HTTP/3 has none.
-func appendOffer(dst []byte, protocol string) []byte {
+// appendOffer appends the fields by which HTTP/1.1 asks for what the client asks for. The
+// key of a WebSocket is ours if the client has none.
+func (d *servedDownstream) appendOffer(dst []byte) []byte {
 	dst = h1.AppendField(dst, "Connection", "Upgrade")
-	dst = h1.AppendField(dst, "Upgrade", protocol)
-	if strings.EqualFold(protocol, "websocket") {
-		var key [16]byte
-		_, _ = rand.Read(key[:]) // it never fails
-		dst = h1.AppendField(dst, "Sec-WebSocket-Key", base64.StdEncoding.EncodeToString(key[:]))
+	dst = h1.AppendField(dst, "Upgrade", d.offer)
+	if strings.EqualFold(d.offer, exchange.WebSocketProtocol) && d.sent.Header[keyField] == nil {
+		ours := exchange.NewWebSocket()
+		dst = h1.AppendField(dst, "Sec-WebSocket-Key", ours.Key)
 	}
 	return dst
 }

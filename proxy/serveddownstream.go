@@ -12,19 +12,36 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/quic-go/quic-go/http3"
-
 	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/proxy/h1"
 	"github.com/lintel-dev/lintel/router"
 )
 
-// h3Downstream serves one exchange on a stream of an HTTP/3 connection.
-type h3Downstream struct {
-	c       *h3Connection
+// carrier is what a request came by that a library has read: a connection of HTTP/3, or
+// an [Entry].
+type carrier interface {
+	// table is what the next request is routed by.
+	table() *router.Table
+	// leaves reports whether no more requests are wanted.
+	leaves() bool
+	// endedBy says why an exchange is over that has not come to its end.
+	endedBy() exchange.Cause
+	// bodyFault says why the body could not be read: an *h1.Error if it is malformed.
+	bodyFault(err error) error
+	// agree sends the head of a response that agrees to an upgrade, and returns the
+	// stream that carries it from then on.
+	agree(d *servedDownstream, res *h1.Response) (net.Conn, error)
+}
+
+// servedDownstream serves one exchange whose request was read by a library that serves
+// HTTP, and whose response it writes.
+type servedDownstream struct {
+	carrier carrier
+	server  *Server
 	w       http.ResponseWriter
 	control *http.ResponseController
-	sent    *http.Request // as http3 has read it
+	sent    *http.Request // as the library has read it
+	offer   string        // the protocol that the client wants to go on with, or ""
 	ctx     context.Context
 	client  exchange.Client
 	flight  flight
@@ -48,30 +65,31 @@ type h3Downstream struct {
 	writeBy deadline
 	aborted bool
 	ended   bool // trailers stand in w's Header
-	tunnel  *h3Tunnel
+	tunnel  net.Conn
 }
 
-func newH3Downstream(c *h3Connection, w http.ResponseWriter, r *http.Request) *h3Downstream {
-	d := &h3Downstream{c: c, w: w, control: http.NewResponseController(w), sent: r, ctx: r.Context(), client: c.client()}
+func newServedDownstream(s *Server, c carrier, client exchange.Client, w http.ResponseWriter, r *http.Request) *servedDownstream {
+	d := &servedDownstream{carrier: c, server: s, w: w, control: http.NewResponseController(w), sent: r, ctx: r.Context(), client: client}
 	d.readBy = deadline{set: d.control.SetReadDeadline}
 	d.writeBy = deadline{set: d.control.SetWriteDeadline}
-	d.flight.init(c.server, d, &d.client)
+	d.flight.init(s, d, &d.client)
 	d.flight.Request = &d.request
 	return d
 }
 
 // serve does the exchange, and reports whether the client got a whole response.
-func (d *h3Downstream) serve() bool {
+func (d *servedDownstream) serve() bool {
 	f := &d.flight
 	f.begin()
-	d.ignore = context.AfterFunc(d.ctx, func() { f.cancel(d.c.endedBy()) })
+	f.switches = d.offer != ""
+	d.ignore = context.AfterFunc(d.ctx, func() { f.cancel(d.carrier.endedBy()) })
 	defer d.ignore()
 	defer d.giveBack()
 	if err := d.readHead(); err != nil {
 		d.refuse(err)
 		return !d.aborted
 	}
-	f.run(d.c.socket.table())
+	f.run(d.carrier.table())
 	if d.tunnel != nil {
 		_ = d.tunnel.Close() // it says nothing that matters by now
 	}
@@ -79,7 +97,7 @@ func (d *h3Downstream) serve() bool {
 }
 
 // refuse answers a head that is malformed or was not complete in time.
-func (d *h3Downstream) refuse(err error) {
+func (d *servedDownstream) refuse(err error) {
 	switch bad, ok := errors.AsType[*h1.Error](err); {
 	case ok:
 		d.flight.refuse(exchange.Answer{Status: bad.Status, Cause: exchange.CauseBadRequest})
@@ -90,19 +108,19 @@ func (d *h3Downstream) refuse(err error) {
 	}
 }
 
-func (d *h3Downstream) giveBack() {
+func (d *servedDownstream) giveBack() {
 	if d.bufFrom != nil {
-		d.c.server.bodies.put(d.bufFrom)
+		d.server.bodies.put(d.bufFrom)
 		d.bufFrom, d.buf = nil, nil
 	}
 	if d.headBuf != nil {
-		d.c.server.heads.put(d.headBuf)
+		d.server.heads.put(d.headBuf)
 		d.headBuf = nil
 	}
 }
 
 // next implements downstream.
-func (d *h3Downstream) next() ([]byte, error) {
+func (d *servedDownstream) next() ([]byte, error) {
 	if d.r < d.n {
 		data := d.buf[d.r:d.n]
 		d.r = d.n
@@ -112,7 +130,7 @@ func (d *h3Downstream) next() ([]byte, error) {
 }
 
 // await implements downstream.
-func (d *h3Downstream) await(limit time.Duration) error {
+func (d *servedDownstream) await(limit time.Duration) error {
 	d.readBy.extend(time.Now(), limit)
 	if d.stopped.Load() {
 		return errInterrupted
@@ -122,9 +140,9 @@ func (d *h3Downstream) await(limit time.Duration) error {
 
 // read reads more of the body, and returns when there is some, or an error for which
 // isTimeout holds. Others are for next.
-func (d *h3Downstream) read() error {
+func (d *servedDownstream) read() error {
 	if d.bufFrom == nil {
-		d.bufFrom = d.c.server.bodies.get()
+		d.bufFrom = d.server.bodies.get()
 		d.buf = *d.bufFrom
 	}
 	if d.n == len(d.buf) {
@@ -142,7 +160,7 @@ func (d *h3Downstream) read() error {
 		case err == io.EOF:
 			d.failed = d.takeTrailers()
 		case err != nil:
-			d.failed = bodyFault(err)
+			d.failed = d.carrier.bodyFault(err)
 		}
 		if d.failed == nil && d.total == d.sent.ContentLength {
 			d.failed = io.EOF // without waiting for the end of the stream
@@ -154,19 +172,8 @@ func (d *h3Downstream) read() error {
 	return nil
 }
 
-// bodyFault tells a malformed body from a client that has given up.
-func bodyFault(err error) error {
-	if _, ok := errors.AsType[*http3.Error](err); ok {
-		return err
-	}
-	if errors.Is(err, net.ErrClosed) { // so says QUIC of every end of a connection
-		return err
-	}
-	return &h1.Error{Status: http.StatusBadRequest, Reason: "body is malformed"}
-}
-
 // takeTrailers keeps the trailer section, which came with the end of the body.
-func (d *h3Downstream) takeTrailers() error {
+func (d *servedDownstream) takeTrailers() error {
 	d.last = d.last[:0]
 	for _, name := range sortedNames(d.sent.Trailer) {
 		for _, value := range d.sent.Trailer[name] {
@@ -181,36 +188,36 @@ func (d *h3Downstream) takeTrailers() error {
 	return io.EOF
 }
 
-func (d *h3Downstream) trailers() []h1.Field { return d.last }
-func (d *h3Downstream) complete() bool       { return d.r == d.n && d.failed == io.EOF }
-func (d *h3Downstream) replayable() bool     { return !d.lost }
+func (d *servedDownstream) trailers() []h1.Field { return d.last }
+func (d *servedDownstream) complete() bool       { return d.r == d.n && d.failed == io.EOF }
+func (d *servedDownstream) replayable() bool     { return !d.lost }
 
-func (d *h3Downstream) rewind() {
+func (d *servedDownstream) rewind() {
 	d.r = 0
 	d.resume()
 }
 
 // resume implements downstream. A read that was interrupted is lost, see read.
-func (d *h3Downstream) resume() bool {
+func (d *servedDownstream) resume() bool {
 	if d.stopped.Swap(false) {
 		d.readBy.forget()
 	}
 	return !isTimeout(d.failed)
 }
 
-func (d *h3Downstream) interrupt() {
+func (d *servedDownstream) interrupt() {
 	d.stopped.Store(true)
 	_ = d.control.SetReadDeadline(past)
 }
 
-func (d *h3Downstream) bound(latest time.Time) { d.limit = latest }
+func (d *servedDownstream) bound(latest time.Time) { d.limit = latest }
 
 // beforeWrite bounds the writes that follow.
-func (d *h3Downstream) beforeWrite() {
-	d.writeBy.within(time.Now(), d.c.server.settings.BodyTimeout, d.limit)
+func (d *servedDownstream) beforeWrite() {
+	d.writeBy.within(time.Now(), d.server.settings.BodyTimeout, d.limit)
 }
 
-func (d *h3Downstream) interim(res *h1.Response) error {
+func (d *servedDownstream) interim(res *h1.Response) error {
 	for field := range exchange.InterimFields(res) {
 		d.add(field)
 	}
@@ -220,9 +227,9 @@ func (d *h3Downstream) interim(res *h1.Response) error {
 	return nil // the next write knows
 }
 
-// add adds a field to the head that is made. Names are such that http3 sees no meaning
+// add adds a field to the head that is made. Names are such that the library sees no meaning
 // in them other than it has to.
-func (d *h3Downstream) add(field *router.Field) {
+func (d *servedDownstream) add(field *router.Field) {
 	name := textproto.CanonicalMIMEHeaderKey(field.Name)
 	if name == "Trailer" {
 		name = "trailer" // or the fields that it names would be taken for trailers
@@ -231,8 +238,8 @@ func (d *h3Downstream) add(field *router.Field) {
 	h[name] = append(h[name], field.Value)
 }
 
-// addAll adds fields, and keeps http3 from guessing a Content-Type.
-func (d *h3Downstream) addAll(fields []router.Field) {
+// addAll adds fields, and keeps the library from guessing a Content-Type.
+func (d *servedDownstream) addAll(fields []router.Field) {
 	for i := range fields {
 		d.add(&fields[i])
 	}
@@ -241,7 +248,7 @@ func (d *h3Downstream) addAll(fields []router.Field) {
 	}
 }
 
-func (d *h3Downstream) head(res *h1.Response, now time.Time) error {
+func (d *servedDownstream) head(res *h1.Response, now time.Time) error {
 	x := &d.flight.Exchange
 	framing := x.Framing(res)
 	d.addAll(x.ResponseFields(res, now))
@@ -252,15 +259,15 @@ func (d *h3Downstream) head(res *h1.Response, now time.Time) error {
 	return nil
 }
 
-// write implements downstream. http3 keeps up to 4 KiB back until flush.
-func (d *h3Downstream) write(p []byte) error {
+// write implements downstream. The library keeps up to 4 KiB back until flush.
+func (d *servedDownstream) write(p []byte) error {
 	d.beforeWrite()
 	_, err := d.w.Write(p)
 	return err
 }
 
 // end implements downstream. Trailers go out when the stream is closed, after flush.
-func (d *h3Downstream) end(trailers []h1.Field) error {
+func (d *servedDownstream) end(trailers []h1.Field) error {
 	if len(trailers) == 0 {
 		return nil
 	}
@@ -275,16 +282,16 @@ func (d *h3Downstream) end(trailers []h1.Field) error {
 	return nil
 }
 
-func (d *h3Downstream) flush() error {
+func (d *servedDownstream) flush() error {
 	d.beforeWrite()
 	err := d.control.Flush()
 	if !d.ended {
-		clear(d.w.Header()) // it aliases buffers of the upstream, and http3 looks at it later
+		clear(d.w.Header()) // it aliases buffers of the upstream, and the library looks at it later
 	}
 	return err
 }
 
-func (d *h3Downstream) answer(a exchange.Answer, now time.Time) error {
+func (d *servedDownstream) answer(a exchange.Answer, now time.Time) error {
 	x := &d.flight.Exchange
 	fields, body := x.Answered(a, now)
 	d.addAll(fields)
@@ -301,35 +308,25 @@ func (d *h3Downstream) answer(a exchange.Answer, now time.Time) error {
 	return d.flush()
 }
 
-func (d *h3Downstream) gone() bool     { return d.ctx.Err() != nil }
-func (d *h3Downstream) draining() bool { return d.c.draining.Load() }
+func (d *servedDownstream) gone() bool     { return d.ctx.Err() != nil }
+func (d *servedDownstream) draining() bool { return d.carrier.leaves() }
 
-// finish implements downstream. http3 tells the client that the rest of its body is not
+// finish implements downstream. The library tells the client that the rest of its body is not
 // wanted.
-func (d *h3Downstream) finish() {}
+func (d *servedDownstream) finish() {}
 
 // abort implements downstream: the stream is reset.
-func (d *h3Downstream) abort(exchange.Cause) { d.aborted = true }
+func (d *servedDownstream) abort(exchange.Cause) { d.aborted = true }
 
-// upgrade implements downstream: it accepts an extended CONNECT (RFC 9220).
-func (d *h3Downstream) upgrade(res *h1.Response) (conn net.Conn, pending []byte, err error) {
-	for _, field := range d.flight.SwitchFields(res) {
-		if !strings.EqualFold(field.Name, "Sec-WebSocket-Accept") { // which is about our key
-			d.add(&field)
-		}
-	}
+// upgrade implements downstream.
+func (d *servedDownstream) upgrade(res *h1.Response) (conn net.Conn, pending []byte, err error) {
 	d.beforeWrite()
-	d.w.WriteHeader(http.StatusOK)
-	streamer, ok := d.w.(http3.HTTPStreamer)
-	if !ok {
-		return nil, nil, errors.ErrUnsupported
-	}
-	stream, err := streamer.HTTPStream()
+	conn, err = d.carrier.agree(d, res)
 	if err != nil {
 		return nil, nil, err
 	}
 	d.ignore() // from now on reading and writing tell
-	_ = stream.SetDeadline(time.Time{})
-	d.tunnel = &h3Tunnel{Stream: stream, conn: d.c.conn}
-	return d.tunnel, nil, nil
+	_ = conn.SetDeadline(time.Time{})
+	d.tunnel = conn
+	return conn, nil, nil
 }

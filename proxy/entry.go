@@ -1,0 +1,220 @@
+package proxy
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lintel-dev/lintel/proxy/exchange"
+	"github.com/lintel-dev/lintel/proxy/h1"
+	"github.com/lintel-dev/lintel/proxy/proxyprotocol"
+	"github.com/lintel-dev/lintel/router"
+)
+
+// Entry takes requests and streams that somebody else has received, such as the end of a
+// tunnel, as if they had come in on sockets of the Table; whether such sockets are open
+// does not matter. All that a Rule can do it does to them.
+//
+// Requests pass the full lane. What the receiver knows of the client it says by the
+// request: RemoteAddr is its address ("ip:port"), and whoever the TrustedProxies name;
+// URL.Scheme is what it spoke ("http", else "https"). An Upgrade field asks for another
+// protocol: it is answered by WriteHeader(101), Hijack follows, and what is hijacked
+// carries bytes both ways. Writers have deadlines ([http.ResponseController]) and take
+// trailers under [http.TrailerPrefix].
+type Entry struct {
+	server *Server
+	ways   atomic.Pointer[Ways]
+
+	mu        sync.Mutex // guards what follows
+	closed    bool
+	exchanges map[*servedDownstream]struct{}
+	streams   map[*stream]struct{}
+	served    sync.WaitGroup
+}
+
+// Ways are the sockets of the Table that an [Entry] leads to. The zero Ways lead nowhere.
+type Ways struct {
+	// Plain and Secure are the sockets of requests with the schemes http and https; ""
+	// answers them as if there were no route.
+	Plain, Secure string
+	// Streams are the sockets of TCP by the port that a client asks for. Others are
+	// refused.
+	Streams map[uint16]string
+}
+
+// Entry returns a new entry that leads nowhere. It is open until Run ends.
+func (s *Server) Entry() *Entry {
+	e := &Entry{server: s, exchanges: map[*servedDownstream]struct{}{}, streams: map[*stream]struct{}{}}
+	e.Lead(Ways{})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e.closed = s.phase == stopped
+	s.entries = append(s.entries, e)
+	return e
+}
+
+// Lead says where the entry leads from now on. Who calls it does not change w any more.
+func (e *Entry) Lead(w Ways) { e.ways.Store(&w) }
+
+// ServeHTTP serves one request. It panics with [http.ErrAbortHandler] when the client must
+// see that a response is not complete.
+func (e *Entry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	d := newServedDownstream(e.server, e, e.client(r), w, r)
+	d.offer = r.Header.Get("Upgrade")
+	r.Header.Del("Upgrade")
+	r.Header.Del("Connection")
+	if !e.enter(d) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
+	defer e.leave(d)
+	if !d.serve() {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func (e *Entry) enter(d *servedDownstream) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return false
+	}
+	e.served.Add(1)
+	e.exchanges[d] = struct{}{}
+	return true
+}
+
+func (e *Entry) leave(d *servedDownstream) {
+	e.mu.Lock()
+	delete(e.exchanges, d)
+	e.mu.Unlock()
+	e.served.Done()
+}
+
+// client is what is known of who sent a request.
+func (e *Entry) client(r *http.Request) exchange.Client {
+	ways := e.ways.Load()
+	c := exchange.Client{Socket: ways.Secure, Scheme: "https", Port: "443"}
+	if r.URL.Scheme == "http" {
+		c.Socket, c.Scheme, c.Port = ways.Plain, "http", "80"
+	}
+	if _, port, err := net.SplitHostPort(r.Host); err == nil && port != "" {
+		c.Port = port
+	}
+	if r.ProtoMajor > 1 {
+		c.Protocol = r.Proto
+	}
+	c.ServerName, _ = router.NormalizeHost(r.Host) // as the client must have named it
+	peer, _ := netip.ParseAddrPort(r.RemoteAddr)   // invalid is unknown
+	if peer = bare(peer); peer.IsValid() {
+		port, _ := strconv.ParseUint(c.Port, 10, 16)
+		c.Addr, c.Address = peer.Addr(), peer.Addr().String()
+		c.Source, c.Destination = peer, netip.AddrPortFrom(unspecified(peer.Addr()), uint16(port))
+		c.Trusted = e.server.settings.Trusts(c.Addr)
+	}
+	return c
+}
+
+// unspecified is the address that stands for no other of a's family.
+func unspecified(a netip.Addr) netip.Addr {
+	if a.Is4() {
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
+}
+
+// ServeStream serves a client's TCP stream to destination ("host:port", of which the port
+// counts), and closes it.
+func (e *Entry) ServeStream(conn net.Conn, destination string) {
+	_, port, _ := net.SplitHostPort(destination)
+	number, _ := strconv.ParseUint(port, 10, 16) // 0 leads nowhere
+	name := e.ways.Load().Streams[uint16(number)]
+	table := e.server.table.Load()
+	match := table.MatchStream(name, "")
+	if name == "" || match.HTTP || match.Terminate {
+		match = router.StreamMatch{}
+	}
+	a := arrival{conn: conn}
+	if source := addrPort(conn.RemoteAddr()); source.IsValid() {
+		a.client = proxyprotocol.Header{Source: source, Destination: netip.AddrPortFrom(unspecified(source.Addr()), uint16(number))}
+	}
+	t := newStream(&socket{name: name, server: e.server}, a, match)
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		conn.Close()
+		return
+	}
+	e.served.Add(1)
+	e.streams[t] = struct{}{}
+	e.mu.Unlock()
+	t.run()
+	e.mu.Lock()
+	delete(e.streams, t)
+	e.mu.Unlock()
+	e.served.Done()
+}
+
+// close refuses what comes from now on.
+func (e *Entry) close() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.closed = true
+}
+
+// drain waits for what is under way, and ends what is left after the DrainTimeout.
+func (e *Entry) drain() {
+	timeout := time.AfterFunc(e.server.settings.DrainTimeout, func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		for d := range e.exchanges {
+			d.cut()
+		}
+		for t := range e.streams {
+			t.abort()
+		}
+	})
+	defer timeout.Stop()
+	e.served.Wait()
+}
+
+// cut ends the exchange at once. It is called by other goroutines.
+func (d *servedDownstream) cut() {
+	d.flight.cancel(exchange.CauseDrained)
+	d.interrupt()
+	_ = d.control.SetWriteDeadline(past)
+}
+
+// table implements carrier.
+func (e *Entry) table() *router.Table { return e.server.table.Load() }
+
+// endedBy implements carrier. Who cuts an exchange at the end of Run says so himself.
+func (e *Entry) endedBy() exchange.Cause { return exchange.CauseClientGone }
+
+// leaves implements carrier.
+func (e *Entry) leaves() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.closed
+}
+
+// bodyFault implements carrier. The receiver has seen to what is malformed.
+func (e *Entry) bodyFault(err error) error { return err }
+
+// agree implements carrier.
+func (e *Entry) agree(d *servedDownstream, res *h1.Response) (net.Conn, error) {
+	for _, field := range d.flight.SwitchFields(res) {
+		d.add(&field)
+	}
+	h := d.w.Header()
+	h["Connection"] = []string{"Upgrade"}
+	h["Upgrade"] = []string{strings.Clone(res.Upgrade)}
+	d.w.WriteHeader(http.StatusSwitchingProtocols)
+	conn, _, err := d.control.Hijack()
+	return conn, err
+}

@@ -1,0 +1,155 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lintel-dev/lintel/router"
+)
+
+// entrance serves HTTP/2 in the clear, and gives what comes to an Entry as the end of a
+// tunnel does.
+func entrance(t *testing.T, g *gateway) (*Entry, *http.Client) {
+	t.Helper()
+	entry := g.server.Entry()
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.RemoteAddr = r.Header.Get("Test-Client")
+		r.URL.Scheme = r.Header.Get("Test-Scheme")
+		entry.ServeHTTP(w, r)
+	}))
+	server.Config.Protocols = &protocols
+	server.Start()
+	t.Cleanup(server.Close)
+	transport := &http.Transport{Protocols: &protocols, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", server.Listener.Addr().String())
+	}}
+	t.Cleanup(transport.CloseIdleConnections)
+	return entry, &http.Client{Transport: transport}
+}
+
+func TestEntryTellsWhoTheClientIs(t *testing.T) {
+	g := newGateway(t, plainMode, Settings{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}})
+	entry, client := entrance(t, g)
+	g.route("/", httpBackend(t, func(w http.ResponseWriter, r *http.Request) {
+		for _, name := range []string{"X-Forwarded-For", "X-Real-Ip", "X-Forwarded-Proto", "X-Forwarded-Port"} {
+			w.Header().Set("Seen-"+name, r.Header.Get(name))
+		}
+	}))
+	g.server.Apply(g.table(), nil) // no socket is open
+	ask := func(peer, scheme string) *http.Response {
+		t.Helper()
+		req, _ := http.NewRequest(http.MethodGet, "http://app.test:8443/", nil)
+		req.Header.Set("Test-Client", peer)
+		req.Header.Set("Test-Scheme", scheme)
+		req.Header.Set("X-Forwarded-For", "203.0.113.5")
+		req.Header.Set("X-Forwarded-Proto", "gopher")
+		res, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		return res
+	}
+	if res := ask("192.0.2.7:0", "https"); res.StatusCode != http.StatusNotFound {
+		t.Errorf("an entry that leads nowhere: %s", res.Status)
+	}
+	entry.Lead(Ways{Secure: socketName})
+	for _, tt := range []struct{ peer, chain, real, proto string }{
+		{"192.0.2.7:0", "192.0.2.7", "192.0.2.7", "https"},
+		{"[::ffff:192.0.2.7]:0", "192.0.2.7", "192.0.2.7", "https"},
+		{"198.51.100.1:0", "203.0.113.5, 198.51.100.1", "203.0.113.5", "gopher"},
+		{"", "", "", "https"},
+	} {
+		res := ask(tt.peer, "https")
+		h := res.Header
+		if h.Get("Seen-X-Forwarded-For") != tt.chain || h.Get("Seen-X-Real-Ip") != tt.real && tt.peer != "" ||
+			h.Get("Seen-X-Forwarded-Proto") != tt.proto || h.Get("Seen-X-Forwarded-Port") != "8443" {
+			t.Errorf("%q: %s %v", tt.peer, res.Status, h)
+		}
+	}
+	if res := ask("192.0.2.7:0", "http"); res.StatusCode != http.StatusNotFound {
+		t.Errorf("a scheme that leads nowhere: %s", res.Status)
+	}
+}
+
+// The end of Run waits for what is under way, and cuts it in the end; then nothing enters.
+func TestEntryDrains(t *testing.T) {
+	g := newGateway(t, plainMode, Settings{DrainTimeout: time.Second})
+	entry, client := entrance(t, g)
+	entry.Lead(Ways{Secure: socketName})
+	proceed, forever := make(chan struct{}), make(chan struct{})
+	defer close(forever)
+	for path, wait := range map[string]chan struct{}{"/short": proceed, "/long": forever} {
+		g.route(path, httpBackend(t, func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, "first\n")
+			_ = http.NewResponseController(w).Flush()
+			select {
+			case <-wait:
+			case <-r.Context().Done():
+			}
+			_, _ = io.WriteString(w, "last\n")
+		}))
+	}
+	g.server.Apply(g.table(), nil)
+	bodies := map[string]*bufio.Reader{}
+	for _, path := range []string{"/short", "/long"} {
+		res, err := client.Get("http://app.test" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		bodies[path] = bufio.NewReader(res.Body)
+		if line, err := bodies[path].ReadString('\n'); line != "first\n" {
+			t.Fatalf("%s: %q, %v", path, line, err)
+		}
+	}
+	g.stop()
+	eventually(t, "nothing enters", func() bool {
+		res, err := client.Get("http://app.test/short")
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		return res.StatusCode == http.StatusServiceUnavailable
+	})
+	close(proceed)
+	if rest, err := io.ReadAll(bodies["/short"]); string(rest) != "last\n" || err != nil {
+		t.Errorf("short: %q, %v", rest, err)
+	}
+	if rest, err := io.ReadAll(bodies["/long"]); err == nil {
+		t.Errorf("long ended in order with %q", rest)
+	}
+	<-g.ended
+}
+
+func TestEntryLeadsStreamsByPort(t *testing.T) {
+	g := newGateway(t, plainMode, Settings{})
+	entry := g.server.Entry()
+	backend := rawBackend(t, func(conn net.Conn, r *bufio.Reader) { _, _ = io.Copy(conn, r) })
+	stream := &router.Stream{Route: "TCPRoute default/db", Backends: []router.WeightedBackend{{Backend: backend, Weight: 1}}}
+	g.server.Apply(router.Compile(nil, nil).WithStreams([]router.StreamRules{{Socket: "db", Stream: stream}}), nil)
+	entry.Lead(Ways{Streams: map[uint16]string{5432: "db", 5433: "nothing"}})
+	for destination, want := range map[string]string{"10.0.0.1:5432": "ping", "10.0.0.1:5433": "", "10.0.0.1:22": "", "10.0.0.1": ""} {
+		near, far := net.Pipe()
+		var served sync.WaitGroup
+		served.Go(func() { entry.ServeStream(far, destination) })
+		_ = near.SetDeadline(time.Now().Add(10 * time.Second))
+		_, _ = near.Write([]byte("ping"))
+		got := make([]byte, len(want))
+		if n, err := io.ReadFull(near, got); string(got) != want {
+			t.Errorf("%s: %q, %v", destination, got[:n], err)
+		}
+		near.Close()
+		served.Wait()
+	}
+}
