@@ -52,7 +52,7 @@ func mayImport() map[string][]string {
 // and what is compared with them.
 func testsMayImport() map[string][]string {
 	parts := []string{"conformance"}
-	return map[string][]string{"kube": parts, "cmd": parts, "tls": {"conformance", "tls"}, "tunnel": parts, "externaldns": parts, "conformance": {"manifest"}}
+	return map[string][]string{"kube": parts, "cmd": parts, "tls": {"conformance", "tls"}, "tunnel": append([]string{"proxy", "router"}, parts...), "externaldns": parts, "conformance": {"manifest"}}
 }
 
 // goPackage is what `go list -json` says of a package.
