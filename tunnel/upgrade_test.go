@@ -217,6 +217,14 @@ func (s *site) front() string {
 			r.Out.Header["Te"] = r.In.Header["Te"]
 		},
 		Transport: s.edge.RoundTripper(s.tunnel), FlushInterval: -1,
+		// ReverseProxy may send a head before it knows that nothing follows, so a status
+		// must not stand there.
+		ModifyResponse: func(res *http.Response) error {
+			if status := res.Header["Grpc-Status"]; status != nil && res.Trailer == nil {
+				res.Trailer, res.Header = res.Header, http.Header{"Content-Type": res.Header["Content-Type"]}
+			}
+			return nil
+		},
 	}}
 	var served sync.WaitGroup
 	served.Go(func() { _ = server.Serve(listener) })
