@@ -54,7 +54,7 @@ func (o *Orders) attend(ctx context.Context, j *job, want Certificate) time.Time
 	if retry := seen.progress.retry(attemptPrint(want, i), i, o.options.Backoff); retry.After(now) {
 		j.trouble = 0
 		o.waiting(want, seen, retry)
-		return earlier(retry, o.soon())
+		return earlier(retry, now.Add(mendInterval))
 	}
 	if err := o.order(ctx, j, want, i); err != nil {
 		return o.troubled(ctx, j, want, err)
@@ -122,15 +122,16 @@ func (o *Orders) ready(want Certificate, seen look) {
 	})
 }
 
-// waiting says that the last attempt failed, and when the next begins.
+// waiting says why the next attempt does not begin yet.
 func (o *Orders) waiting(want Certificate, seen look, retry time.Time) {
-	message := seen.progress.Message
-	if message == "" {
-		message = "several orders in a row were cut off before their end"
+	state := State{Stage: Failed, Issuer: want.Issuer, Message: seen.progress.Message, Retry: retry, NotAfter: seen.notAfter(), Renews: seen.renews}
+	switch {
+	case seen.progress.Unfinished >= unfinishedAttempts:
+		state.Message = "several orders in a row were cut off before their end"
+	case seen.progress.Failures == 0:
+		state.Stage, state.Message, state.Retry = Pending, "something else was being ordered a moment ago", time.Time{}
 	}
-	o.set(want.Name, func(s *State) {
-		*s = State{Stage: Failed, Issuer: want.Issuer, Message: message, Retry: retry, NotAfter: seen.notAfter(), Renews: seen.renews}
-	})
+	o.set(want.Name, func(s *State) { *s = state })
 }
 
 func (l look) notAfter() time.Time {

@@ -14,6 +14,8 @@ const (
 	// attentionInterval is how often each certificate is looked at, at least: what is
 	// stored may be changed by others.
 	attentionInterval = 10 * time.Minute
+	// mendInterval is how often somebody may have mended what failed: a secret, say.
+	mendInterval = time.Minute
 	// clockInterval is how often the clock is read, at least: it may be set, and a
 	// machine may sleep, while timers go on as if nothing had happened.
 	clockInterval = 30 * time.Second

@@ -315,6 +315,29 @@ func TestWhatIsWantedChanges(t *testing.T) {
 	load(t, storage, want.Name)
 }
 
+// While what is wanted keeps changing there are few orders, and the last wish is fulfilled.
+func TestWishesThatKeepChanging(t *testing.T) {
+	t.Parallel()
+	zone, storage := shared.zone(t), directory(t, t.TempDir())
+	o := options(t, storage, shared.issuer("main"))
+	o.Backoff = acme.Backoff{First: 18 * time.Second, Most: time.Minute} // others are ordered after 3 s
+	want := single(zone)
+	r := start(t, o, want)
+	for _, host := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
+		r.until(t, want.Name, "at work", func(s acme.State) bool { return s.Stage != acme.Ready })
+		want.Names = append(slices.Clone(want.Names), host+"."+zone)
+		r.Apply([]acme.Certificate{want})
+		time.Sleep(100 * time.Millisecond) // as people and deployments do
+	}
+	r.untilReady(t, want.Name)
+	if leaf, _ := load(t, storage, want.Name); len(leaf.DNSNames) != len(want.Names) {
+		t.Errorf("names %v", leaf.DNSNames)
+	}
+	if n := len(shared.orders(zone)); n > 3 {
+		t.Errorf("%d orders", n)
+	}
+}
+
 func TestKeysAndCommonName(t *testing.T) {
 	t.Parallel()
 	zone, storage := shared.zone(t), directory(t, t.TempDir())

@@ -118,8 +118,11 @@ const changedSooner = 6
 // retry returns when the next attempt may begin; zero if at once. Somebody who
 // changed what failed need not wait long, but a CA that named a time is not asked before.
 func (p *progress) retry(mark string, i *issuer, backoff Backoff) time.Time {
-	if p.Unfinished >= unfinishedAttempts {
+	switch {
+	case p.Unfinished >= unfinishedAttempts:
 		return p.Started.Add(backoff.step(p.Unfinished - unfinishedAttempts + 1))
+	case p.changing(mark):
+		return p.Started.Add(backoff.First / changedSooner)
 	}
 	if p.Failures == 0 {
 		return time.Time{}
@@ -132,6 +135,12 @@ func (p *progress) retry(mark string, i *issuer, backoff Backoff) time.Time {
 		wait = max(wait, p.Asked)
 	}
 	return p.Failed.Add(wait)
+}
+
+// changing tells whether an order was given up because something else is wanted: that
+// may go on changing for a moment.
+func (p *progress) changing(mark string) bool {
+	return p.Unfinished > 0 && p.URL != "" && p.Attempt != mark
 }
 
 // turnBack mends times that are in the future because the clock was set back, and

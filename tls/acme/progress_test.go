@@ -42,6 +42,8 @@ func TestNextAttempt(t *testing.T) {
 		}
 		return p
 	}
+	givenUp := cutOff(1)
+	givenUp.URL = "https://ca.test/order"
 	otherCA := failed(1, 6*time.Hour)
 	otherCA.Directory = "https://other.test"
 	for _, tc := range []struct {
@@ -54,6 +56,8 @@ func TestNextAttempt(t *testing.T) {
 		{"cut off once", cutOff(1), "before", 0, 0},
 		{"cut off twice", cutOff(2), "before", 0, 0},
 		{"cut off again and again", cutOff(4), "before", 2 * time.Minute, 2 * time.Minute},
+		{"cut off once, and another leader", givenUp, "before", 0, 0},
+		{"given up for something else", givenUp, "after", 10 * time.Second, 10 * time.Second},
 		{"one failure", failed(1, 0), "before", time.Minute, 66 * time.Second},
 		{"three failures", failed(3, 0), "before", 4 * time.Minute, 264 * time.Second},
 		{"many failures", failed(50, 0), "before", time.Hour, 66 * time.Minute},
