@@ -44,7 +44,7 @@ func (a *Announcer) queue(ctx context.Context, place string, want *Want) (left [
 	if err != nil { // it is free, or another user's, who can't be asked
 		time.AfterFunc(retrySoon, func() { words <- nil })
 	} else {
-		defer queue.Close()
+		defer func() { _ = queue.Close() }()
 		go func() {
 			text, _ := io.ReadAll(queue) // at its end the other process is gone
 			words <- text
