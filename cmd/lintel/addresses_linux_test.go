@@ -20,29 +20,7 @@ func TestAddressOfPool(t *testing.T) {
 	if testing.Short() || !inNamespace(t) {
 		return
 	}
-	manifests := filepath.Join(t.TempDir(), "gateway.yaml")
-	err := os.WriteFile(manifests, []byte(`apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: {name: lintel}
-spec: {controllerName: lintel.dev/gateway-controller}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: web, namespace: default}
-spec:
-  gatewayClassName: lintel
-  listeners: [{name: http, port: 80, protocol: HTTP}]
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: r, namespace: default}
-spec:
-  parentRefs: [{name: web}]
-  rules: [{filters: [{type: RequestRedirect, requestRedirect: {hostname: moved.example.com}}]}]
-`), 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
+	manifests := writeGatewayOfPool(t)
 	reader := newSettingsReader()
 	if err := reader.Flags().Parse([]string{"--manifests=" + manifests, "--admin-address=", "--access-log=off", "--address-pools=192.0.2.64/32", "--http-port=0", "--https-port=0"}); err != nil {
 		t.Fatal(err)
@@ -68,6 +46,35 @@ spec:
 	if _, err := locationOf("http://192.0.2.64/"); !errors.Is(err, syscall.ENETUNREACH) {
 		t.Errorf("after the end: %v, want a network that is unreachable", err)
 	}
+}
+
+// writeGatewayOfPool writes a Gateway that takes its address from a pool and redirects.
+func writeGatewayOfPool(t *testing.T) (manifests string) {
+	t.Helper()
+	manifests = filepath.Join(t.TempDir(), "gateway.yaml")
+	err := os.WriteFile(manifests, []byte(`apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: lintel}
+spec: {controllerName: lintel.dev/gateway-controller}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: web, namespace: default}
+spec:
+  gatewayClassName: lintel
+  listeners: [{name: http, port: 80, protocol: HTTP}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: r, namespace: default}
+spec:
+  parentRefs: [{name: web}]
+  rules: [{filters: [{type: RequestRedirect, requestRedirect: {hostname: moved.example.com}}]}]
+`), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return manifests
 }
 
 func locationOf(url string) (string, error) {

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// TestReplicasOfANode replaces the Lintel of a node time and again, as rollouts do whose new
+// Pod comes before the old one goes. No request to an address of a pool fails.
+func TestReplicasOfANode(t *testing.T) {
+	if testing.Short() || !inNamespace(t) {
+		return
+	}
+	n := &nodeOfReplicas{T: t, manifests: writeGatewayOfPool(t)}
+	stop := n.start()
+	untilNil(t, "the first answers", n.ask)
+	asking, ended := context.WithCancel(t.Context())
+	failures := make(chan error, 1)
+	count := 0
+	go func() {
+		defer close(failures)
+		for asking.Err() == nil {
+			if err := n.ask(); err != nil {
+				failures <- err
+				return
+			}
+			count++
+			rest(asking, time.Millisecond)
+		}
+	}()
+	for range 4 {
+		next := n.start()
+		stop()
+		stop = next
+	}
+	rest(asking, time.Second) // an address that nobody renews would be gone by then
+	ended()
+	if err := <-failures; err != nil {
+		t.Errorf("after %d requests: %v", count, err)
+	}
+	t.Logf("%d requests", count)
+	stop()
+}
+
+// nodeOfReplicas is where the replicas run.
+type nodeOfReplicas struct {
+	*testing.T
+	manifests string
+	replicas  int
+}
+
+// start starts a replica, and returns when it is ready.
+func (n *nodeOfReplicas) start() (stop func()) {
+	n.Helper()
+	n.replicas++
+	path := filepath.Join(n.TempDir(), "admin.sock")
+	reader := newSettingsReader()
+	if err := reader.Flags().Parse([]string{
+		"--manifests=" + n.manifests, "--share-sockets=on", "--admin-socket=" + path, "--access-log=off",
+		"--address-pools=192.0.2.64/32", "--http-port=0", "--https-port=0",
+	}); err != nil {
+		n.Fatal(err)
+	}
+	settings, err := reader.Read(nil)
+	if err != nil {
+		n.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(n.Context())
+	done := make(chan error, 1)
+	log := slog.New(slog.NewTextHandler(n.Output(), nil)).With("replica", n.replicas)
+	go func() { done <- run(ctx, settings, log) }()
+	untilNil(n.T, "it is ready", func() error { return probe(n.Context(), path, "readyz", n.Output()) })
+	return func() {
+		n.Helper()
+		cancel()
+		if err := <-done; err != nil {
+			n.Errorf("run: %v", err)
+		}
+	}
+}
+
+func (n *nodeOfReplicas) ask() error {
+	location, err := locationOf("http://192.0.2.64/")
+	if err == nil && location != "http://moved.example.com/" {
+		err = fmt.Errorf("the answer redirects to %q", location)
+	}
+	return err
+}
