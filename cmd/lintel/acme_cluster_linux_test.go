@@ -108,6 +108,7 @@ func (c *acmeCluster) eventReasons(gateway string) []string {
 // and their certificates come from a real ACME server, by every challenge, into Secrets; are
 // renewed while clients come and go; and are served while there is no API server.
 func TestCertificatesOnCluster(t *testing.T) {
+	t.Parallel()
 	c := newACMECluster(t)
 	_, stop := c.startLintel("--kubeconfig="+c.cluster.kubeconfig(), "--lease-namespace=lintel", "--admin-address=", "--gateway-services=off")
 	begun := time.Now()

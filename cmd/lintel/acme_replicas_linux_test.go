@@ -22,6 +22,7 @@ import (
 // updates of a real name server (RFC 2136): there is one order. Then the one that orders
 // dies between an order and its end: the certificate still comes, by one order more at most.
 func TestReplicasOrderOnce(t *testing.T) {
+	t.Parallel()
 	c := newACMECluster(t)
 	server := knot.ForTest(t, knot.Options{Zones: []string{"example.test"}})
 	ca := pebble.ForTest(t, c.options(server.Address))

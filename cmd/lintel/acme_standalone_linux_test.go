@@ -20,6 +20,7 @@ import (
 // TestCertificatesWithoutCluster gets certificates for manifests, by each challenge that
 // Lintel answers itself, and keeps them over a restart.
 func TestCertificatesWithoutCluster(t *testing.T) {
+	t.Parallel()
 	w := newACMEWorld(t)
 	folder, storage := t.TempDir(), filepath.Join(t.TempDir(), "state")
 	w.must(os.WriteFile(filepath.Join(folder, "gateway.yaml"), fmt.Appendf(nil, acmeManifests, w.plain, w.any, w.any, w.secure), 0o600))
@@ -105,6 +106,7 @@ func (w *acmeWorld) resume(s *session, port uint16, name string) error {
 // TestSelfSignedUntilReady serves a certificate that signs itself while a CA refuses, since
 // the settings say so.
 func TestSelfSignedUntilReady(t *testing.T) {
+	t.Parallel()
 	w := newACMEWorld(t)
 	w.ca.Intercept(pebble.NewOrder, pebble.Refuse(http.StatusInternalServerError, "serverInternal", 0))
 	folder := t.TempDir()

@@ -48,8 +48,10 @@ type certificateCare struct {
 	changes chan struct{}                         // holds a token while the loop has something to see
 	report  atomic.Pointer[[]certificateOfReport] // read by other goroutines
 
-	want   []gateway.WantedCertificate
-	states map[acme.Name]acme.State // as the last Plan had them
+	want   []gateway.WantedCertificate // by the last Plan
+	served []gateway.Certificate       // likewise
+	states map[acme.Name]acme.State    // as that Plan had them
+	shown  map[acme.Name]acme.State    // in the report
 	made   map[types.NamespacedName]*corev1.Secret
 	seen   map[types.NamespacedName]*corev1.Secret // those wanted, in the last Snapshot
 	told   map[types.NamespacedName]acme.State     // the last of which there was an Event
@@ -211,14 +213,19 @@ func selfSignedSecret(w *gateway.WantedCertificate) (*corev1.Secret, error) {
 func (c *certificateCare) apply(plan *gateway.Plan) {
 	c.board.applied(c.http)
 	c.tell(plan.Certificates)
-	if !reflect.DeepEqual(plan.Certificates, c.want) {
+	changed := !reflect.DeepEqual(plan.Certificates, c.want)
+	if changed {
 		c.want = plan.Certificates
 		if c.orders != nil {
 			c.orders.Apply(acmeCertificates(c.want))
 		}
 		c.wake() // there may be something to serve for them
 	}
-	c.publish(plan)
+	served := servedBy(plan)
+	if changed || c.report.Load() == nil || !slices.Equal(served, c.served) || !maps.Equal(c.states, c.shown) {
+		c.served, c.shown = served, c.states
+		c.publish()
+	}
 }
 
 func acmeCertificates(all []gateway.WantedCertificate) []acme.Certificate {

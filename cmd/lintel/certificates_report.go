@@ -28,10 +28,19 @@ type certificateOfReport struct {
 	Objects []string   `json:"objects,omitempty"` // that it was issued for
 }
 
-// publish makes the report of a Plan, for the admin port and for metrics.
-func (c *certificateCare) publish(plan *gateway.Plan) {
+// servedBy are the certificates of all sockets of a Plan.
+func servedBy(plan *gateway.Plan) []gateway.Certificate {
+	var served []gateway.Certificate
+	for i := range plan.Sockets {
+		served = append(served, plan.Sockets[i].Certificates...)
+	}
+	return served
+}
+
+// publish makes the report, for the admin port and for metrics.
+func (c *certificateCare) publish() {
 	rows := make(map[types.NamespacedName]*certificateOfReport)
-	for _, w := range plan.Certificates {
+	for _, w := range c.want {
 		row := &certificateOfReport{Secret: w.Secret.String(), Names: w.Names, Issuer: w.Issuer}
 		for _, o := range w.Objects {
 			row.Objects = append(row.Objects, o.String())
@@ -43,18 +52,16 @@ func (c *certificateCare) publish(plan *gateway.Plan) {
 		rows[w.Secret] = row
 	}
 	ends := make(map[observe.Certificate]time.Time)
-	for _, s := range plan.Sockets {
-		for i := range s.Certificates {
-			served := &s.Certificates[i]
-			row := rows[served.Secret]
-			if row == nil {
-				row = &certificateOfReport{Secret: served.Secret.String()}
-				rows[served.Secret] = row
-			}
-			if leaf := served.Certificate.Leaf; leaf != nil {
-				row.Names, row.Expires = namesOf(leaf), &leaf.NotAfter
-				ends[observe.Certificate{Namespace: served.Secret.Namespace, Secret: served.Secret.Name, Issuer: row.Issuer}] = leaf.NotAfter
-			}
+	for i := range c.served {
+		served := &c.served[i]
+		row := rows[served.Secret]
+		if row == nil {
+			row = &certificateOfReport{Secret: served.Secret.String()}
+			rows[served.Secret] = row
+		}
+		if leaf := served.Certificate.Leaf; leaf != nil {
+			row.Names, row.Expires = namesOf(leaf), &leaf.NotAfter
+			ends[observe.Certificate{Namespace: served.Secret.Namespace, Secret: served.Secret.Name, Issuer: row.Issuer}] = leaf.NotAfter
 		}
 	}
 	report := make([]certificateOfReport, 0, len(rows))
