@@ -127,3 +127,47 @@ func TestSessionsAreResumedByOtherReplicas(t *testing.T) {
 		})
 	}
 }
+
+// So do sessions of HTTP/3.
+func TestSessionsOverQUICAreResumedByOtherReplicas(t *testing.T) {
+	run(t, []mode{h3Mode}, Settings{}, func(t *testing.T, g *gateway) {
+		replica := newGateway(t, g.mode, g.server.settings)
+		cache := tls.NewLRUClientSessionCache(8)
+		request := func(g *gateway) bool {
+			t.Helper()
+			transport := g.h3Transport()
+			defer transport.Close()
+			transport.TLSClientConfig.ClientSessionCache = cache
+			req, err := http.NewRequest(http.MethodGet, g.url("/"), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res, err := transport.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			if _, err := io.ReadAll(res.Body); err != nil {
+				t.Fatal(err)
+			}
+			return res.TLS.DidResume
+		}
+		for _, g := range []*gateway{g, replica} {
+			g.route("/", httpBackend(t, func(http.ResponseWriter, *http.Request) {}))
+			g.apply()
+			g.server.SetTicketKeys([][32]byte{{1}}) // when the socket is open
+		}
+		if request(g) {
+			t.Error("the first session was resumed")
+		}
+		if !request(replica) {
+			t.Error("no session resumed at another replica")
+		}
+		for _, g := range []*gateway{g, replica} {
+			g.server.SetTicketKeys([][32]byte{{2}})
+		}
+		if request(replica) {
+			t.Error("a session resumed with keys that are all new")
+		}
+	})
+}
