@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"testing"
 )
 
@@ -45,6 +46,8 @@ func twins(t testing.TB, config, clientConfig *tls.Config) (c *tls.Conn, wire *r
 	t.Cleanup(func() { near.Close(); far.Close() })
 	wire = &replay{Conn: near}
 	r := &recorder{Conn: wire}
+	var pool sync.Pool
+	r.lend(&pool)
 	c = tls.Server(r, NewServer(config.Clone()).config)
 	done := make(chan error, 1)
 	go func() { done <- tls.Client(far, clientConfig).Handshake() }()
@@ -58,7 +61,7 @@ func twins(t testing.TB, config, clientConfig *tls.Config) (c *tls.Conn, wire *r
 	if server == nil || err != nil {
 		t.Fatal("no session", err)
 	}
-	r.finish()
+	r.finish(&pool)
 	wire.ready = true
 	return c, wire, server, client
 }

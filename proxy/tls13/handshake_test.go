@@ -169,6 +169,8 @@ func TestOddHandshakeStaysWithCryptoTLS(t *testing.T) {
 				_, _ = c.Write([]byte("early"))
 			}()
 			r := &recorder{Conn: near}
+			var pool sync.Pool
+			r.lend(&pool)
 			c := tls.Server(r, server.config)
 			if err := c.Handshake(); err != nil {
 				t.Fatal(err)
@@ -177,7 +179,7 @@ func TestOddHandshakeStaysWithCryptoTLS(t *testing.T) {
 			if spoil(r); r.session(&state) != nil {
 				t.Fatal("handed over")
 			}
-			r.finish()
+			r.finish(&pool)
 			got := make([]byte, 5)
 			if _, err := io.ReadFull(c, got); err != nil || string(got) != "early" {
 				t.Errorf("%q, %v", got, err)

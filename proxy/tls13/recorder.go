@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"io"
 	"net"
+	"sync"
 )
 
 // readAhead is how much of the client's bytes a handshake takes from the socket
@@ -17,9 +18,11 @@ const readAhead = 4 << 10
 type recorder struct {
 	net.Conn
 
-	// buf[start:end] has been read from Conn, but not by crypto/tls.
+	// buf[start:end] has been read from Conn, but not by crypto/tls. It is of scratch while
+	// there is one.
 	buf        []byte
 	start, end int
+	scratch    *scratch
 	framer     framer
 	// receive and send are the application's traffic secrets, once crypto/tls has
 	// told them.
@@ -28,6 +31,31 @@ type recorder struct {
 	sent []byte
 	// done is set after the handshake.
 	done bool
+}
+
+// scratch is memory that handshakes use one after the other.
+type scratch struct {
+	in   [readAhead]byte
+	sent []byte
+}
+
+// lend gives the recorder memory from a pool.
+func (r *recorder) lend(pool *sync.Pool) {
+	s, ok := pool.Get().(*scratch)
+	if !ok {
+		s = new(scratch)
+	}
+	r.scratch, r.buf, r.sent = s, s.in[:], s.sent[:0]
+}
+
+// giveBack returns the memory to its pool, unless something is still in it.
+func (r *recorder) giveBack(pool *sync.Pool) {
+	s := r.scratch
+	r.scratch = nil
+	if r.start == r.end {
+		r.buf = nil
+		pool.Put(s)
+	}
 }
 
 // NetConn returns the connection beneath. What was read ahead from it is missing
@@ -57,9 +85,6 @@ func (r *recorder) Read(p []byte) (int, error) {
 
 // fill reads from the client once.
 func (r *recorder) fill() error {
-	if r.buf == nil {
-		r.buf = make([]byte, readAhead)
-	}
 	n, err := r.Conn.Read(r.buf)
 	r.start, r.end = 0, n
 	if n > 0 {
@@ -85,9 +110,11 @@ func (r *recorder) Write(p []byte) (int, error) {
 }
 
 // finish makes the recorder transparent and lets go of what it noted.
-func (r *recorder) finish() {
+func (r *recorder) finish(pool *sync.Pool) {
 	r.done = true
+	r.scratch.sent = r.sent
 	r.sent = nil
+	r.giveBack(pool)
 	r.receive, r.send = secret{}, secret{}
 }
 

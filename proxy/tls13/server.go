@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"sync"
 )
 
 // Server does the handshakes of one configuration. Its methods are safe for
 // concurrent use.
 type Server struct {
-	config *tls.Config
+	config    *tls.Config
+	scratches sync.Pool // of *scratch
 }
 
 // NewServer takes config over: it replaces GetConfigForClient by a function that
@@ -75,7 +77,8 @@ type Handshake struct {
 // a [tls.RecordHeaderError].
 func (s *Server) Handshake(ctx context.Context, conn net.Conn) (Handshake, error) {
 	r := &recorder{Conn: conn}
-	defer r.finish()
+	r.lend(&s.scratches)
+	defer r.finish(&s.scratches)
 	c := tls.Server(r, s.config)
 	if err := c.HandshakeContext(ctx); err != nil {
 		return Handshake{}, fmt.Errorf("do handshake: %w", err)
