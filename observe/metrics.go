@@ -39,8 +39,7 @@ type Metrics struct {
 	objects      *prometheus.GaugeVec
 
 	series     *requestSeries
-	seriesMu   sync.Mutex          // serialises writers of series; guards what follows
-	listeners  map[string]string   // the strings in the keys of series
+	seriesMu   sync.Mutex          // guards what follows
 	streamKeys map[Attachment]bool // those of streams
 
 	certificates *certificateMetrics
@@ -80,7 +79,6 @@ func NewMetrics(build Build) *Metrics {
 			Help: "Objects of ours by the status of each condition.",
 		}, []string{"kind", "condition", "status"}),
 		known:      make(map[ObjectCondition]bool),
-		listeners:  make(map[string]string),
 		streamKeys: make(map[Attachment]bool),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{

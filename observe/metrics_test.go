@@ -276,3 +276,35 @@ func TestCertificatesAreReplaced(t *testing.T) {
 		wantLine(t, m, `lintel_acme_`+name+`_total{issuer="acme"} 1`)
 	}
 }
+
+// Series of many Routes that get their first request cost little each, and none is lost.
+func TestManySeries(t *testing.T) {
+	m := NewMetrics(Build{})
+	const routes = 3000
+	for range 2 {
+		for i := range routes {
+			e := exchange(200)
+			e.Route = fmt.Sprint("HTTPRoute default/app-", i)
+			m.ObserveExchange(e)
+		}
+	}
+	lines := scrape(t, m, "lintel_requests_total{")
+	if len(lines) != routes {
+		t.Errorf("%d series", len(lines))
+	}
+	for _, line := range lines {
+		if !strings.HasSuffix(line, " 2") {
+			t.Fatalf("%s", line)
+		}
+	}
+}
+
+func BenchmarkNewSeries(b *testing.B) {
+	m := NewMetrics(Build{})
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		e := exchange(200)
+		e.Route = fmt.Sprint("HTTPRoute default/app-", i)
+		m.ObserveExchange(e)
+	}
+}

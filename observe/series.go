@@ -4,6 +4,7 @@ import (
 	"maps"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -86,12 +87,93 @@ func (h *histogram) cumulative() (buckets map[float64]uint64, count uint64) {
 	return buckets, count + h.buckets[bounds]
 }
 
-// requestSeries are all series of requests, as Prometheus collects them. Readers take no
-// lock: writers replace the map.
+// requestSeries are all series of requests, as Prometheus collects them. Most are settled,
+// and found without a lock, since that map is never changed. New ones are fresh until enough
+// look-ups have missed the settled ones to pay for a new map: with thousands of Routes, a map
+// for each that gets its first request would hold up the others.
 type requestSeries struct {
-	atomic.Pointer[map[seriesKey]*series]
+	settled  atomic.Pointer[map[seriesKey]*series]
 	requests *prometheus.Desc
 	duration *prometheus.Desc
+
+	mu        sync.Mutex // guards what follows, and changes of settled
+	fresh     map[seriesKey]*series
+	misses    int               // since settled was changed
+	listeners map[string]string // the strings in the keys
+}
+
+// missShare of all series is how many look-ups may miss: by that the settled ones grow each
+// time, so that a series is copied some ten times in all.
+const missShare = 8
+
+// of returns the series of a key, a new one if need be.
+func (r *requestSeries) of(key seriesKey) *series {
+	if s := (*r.settled.Load())[key]; s != nil {
+		return s
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	settled := *r.settled.Load()
+	s := settled[key]
+	if s == nil {
+		s = r.fresh[key]
+	}
+	if s == nil {
+		s = r.add(key)
+	}
+	if r.misses++; r.misses > (len(settled)+len(r.fresh))/missShare {
+		r.settle()
+	}
+	return s
+}
+
+// add makes the series of a key. mu is held.
+func (r *requestSeries) add(key seriesKey) *series {
+	listener, known := r.listeners[key.Listener]
+	if !known { // one string for all of its Routes
+		listener = strings.Clone(key.Listener)
+		r.listeners[listener] = listener
+	}
+	key.Listener, key.Route = listener, strings.Clone(key.Route)
+	s := &series{}
+	r.fresh[key] = s
+	return s
+}
+
+// settle makes all series settled. mu is held.
+func (r *requestSeries) settle() map[seriesKey]*series {
+	r.misses = 0
+	settled := *r.settled.Load()
+	if len(r.fresh) == 0 {
+		return settled
+	}
+	next := make(map[seriesKey]*series, len(settled)+len(r.fresh))
+	maps.Copy(next, settled)
+	maps.Copy(next, r.fresh)
+	clear(r.fresh)
+	r.settled.Store(&next)
+	return next
+}
+
+// keep deletes all others.
+func (r *requestSeries) keep(stays func(Attachment) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	current := r.settle()
+	next := make(map[seriesKey]*series, len(current))
+	for key, s := range current {
+		if stays(key.Attachment) {
+			next[key] = s
+		}
+	}
+	if len(next) == len(current) {
+		return
+	}
+	r.settled.Store(&next)
+	clear(r.listeners)
+	for key := range next {
+		r.listeners[key.Listener] = key.Listener
+	}
 }
 
 func newRequestSeries() *requestSeries {
@@ -102,7 +184,8 @@ func newRequestSeries() *requestSeries {
 		duration: prometheus.NewDesc("lintel_request_duration_seconds",
 			"Time from a request's head to the last byte of its response.", []string{"listener", "route"}, nil),
 	}
-	s.Store(&map[seriesKey]*series{})
+	s.settled.Store(&map[seriesKey]*series{})
+	s.fresh, s.listeners = map[seriesKey]*series{}, map[string]string{}
 	return s
 }
 
@@ -114,8 +197,11 @@ func (r *requestSeries) Describe(to chan<- *prometheus.Desc) {
 
 // Collect implements [prometheus.Collector].
 func (r *requestSeries) Collect(to chan<- prometheus.Metric) {
+	r.mu.Lock()
+	all := r.settle()
+	r.mu.Unlock()
 	sums := map[Attachment]*histogram{}
-	for key, s := range *r.Load() {
+	for key, s := range all {
 		sum := sums[key.Attachment]
 		if sum == nil {
 			sum = &histogram{}
@@ -131,19 +217,15 @@ func (r *requestSeries) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-// ObserveExchange counts one exchange. It neither locks nor allocates once an
-// exchange of that listener, route, protocol and class was seen before.
+// ObserveExchange counts one exchange. It neither locks nor allocates once some exchanges of
+// that listener, route, protocol and class were seen before.
 func (m *Metrics) ObserveExchange(e *Exchange) {
 	if e.stream() {
 		m.observeStream(e)
 		return
 	}
 	key := seriesKey{Attachment{e.Listener, e.Route}, protocolLabel(e.Protocol), codeClass(e.Status)}
-	s := (*m.series.Load())[key]
-	if s == nil {
-		s = m.addSeries(key)
-	}
-	s.observe(e.Duration)
+	m.series.of(key).observe(e.Duration)
 }
 
 // observeStream counts one connection or session that was not read as HTTP. These are
@@ -172,28 +254,6 @@ func (m *Metrics) keepStreams(keep func(Attachment) bool) {
 	}
 }
 
-// addSeries makes the series of a key that is new. The map is copied: that is rare,
-// and lets readers go without a lock.
-func (m *Metrics) addSeries(key seriesKey) *series {
-	m.seriesMu.Lock()
-	defer m.seriesMu.Unlock()
-	current := *m.series.Load()
-	if s := current[key]; s != nil {
-		return s
-	}
-	listener, known := m.listeners[key.Listener]
-	if !known { // one string for all of its Routes
-		listener = strings.Clone(key.Listener)
-		m.listeners[listener] = listener
-	}
-	key.Listener, key.Route = listener, strings.Clone(key.Route)
-	s := &series{}
-	next := maps.Clone(current)
-	next[key] = s
-	m.series.Store(&next)
-	return s
-}
-
 // Keep deletes the series of every Attachment that is not live; that of requests
 // which no rule matched stays. An exchange of a removed Route that ends later
 // makes its series anew, until the next Keep.
@@ -202,21 +262,7 @@ func (m *Metrics) Keep(live map[Attachment]bool) {
 	defer m.seriesMu.Unlock()
 	keep := func(a Attachment) bool { return live[a] || a == Attachment{} }
 	m.keepStreams(keep)
-	current := *m.series.Load()
-	next := make(map[seriesKey]*series, len(current))
-	for key, s := range current {
-		if keep(key.Attachment) {
-			next[key] = s
-		}
-	}
-	if len(next) == len(current) {
-		return
-	}
-	m.series.Store(&next)
-	clear(m.listeners)
-	for key := range next {
-		m.listeners[key.Listener] = key.Listener
-	}
+	m.series.keep(keep)
 }
 
 // codeClass returns the first digit of a status, or 0 for no status.
