@@ -136,6 +136,7 @@ func (b *build) resolvePort(service *corev1.Service, p *corev1.ServicePort, use 
 	if policy != nil {
 		policy.secure(&settings, use)
 	}
+	b.applyTrafficPolicy(name, use, &settings)
 	return b.backend(BackendKey{ServicePort: ServicePort{Service: name, Port: p.Port}, Use: use}, p.Name, &settings).Backend, refFault{}
 }
 

@@ -299,71 +299,23 @@ func besideDatagrams(accepted condition, service *corev1.Service, name string) c
 // bind notes what becomes of the policy at a Gateway. Of several targets there, one that
 // is at fault decides.
 func (p *tlsPolicy) bind(gateway ObjectRef, accepted condition) {
-	was, bound := p.ancestors[gateway]
-	if !bound || was.status == metav1.ConditionTrue || accepted.status != metav1.ConditionTrue && accepted.message < was.message {
-		p.ancestors[gateway] = accepted
-	}
+	bindPolicy(p.ancestors, gateway, accepted)
 }
 
 // tlsPolicyStatuses makes the status of every policy that has to do with a Gateway of
 // ours, or had.
 func (b *build) tlsPolicyStatuses() {
-	isOurs := func(a gatewayv1.PolicyAncestorStatus) bool {
-		return string(a.ControllerName) == b.Settings.ControllerName
-	}
 	for _, p := range b.tlsPolicies {
-		status := &PolicyStatus{}
-		for _, g := range b.shownAncestors(p) {
+		for _, g := range slices.SortedFunc(maps.Keys(p.ancestors), ObjectRef.compare) {
 			accepted := p.ancestors[g]
-			b.reportTLSPolicy(p, accepted)
-			status.Ancestors = append(status.Ancestors, gatewayv1.PolicyAncestorStatus{
-				AncestorRef: gatewayv1.ParentReference{
-					Group: new(gatewayv1.Group(groupGateway)), Kind: new(gatewayv1.Kind(g.Kind)),
-					Namespace: new(gatewayv1.Namespace(g.Namespace)), Name: gatewayv1.ObjectName(g.Name),
-				},
-				ControllerName: gatewayv1.GatewayController(b.Settings.ControllerName),
-				Conditions:     conditionsAt(p.Generation, accepted, p.resolved),
-			})
+			if accepted.message != p.resolved.message { // the other one says it better
+				b.reportPolicy(p.ref, accepted)
+			}
+			b.reportPolicy(p.ref, p.resolved)
 		}
-		if len(status.Ancestors) > 0 || slices.ContainsFunc(p.Status.Ancestors, isOurs) {
-			b.addStatus(&Status{Object: p.ref, UID: p.UID, Generation: p.Generation, Policy: status})
-		}
-	}
-}
-
-// shownAncestors are the Gateways that the policy's status has room for.
-func (b *build) shownAncestors(p *tlsPolicy) []ObjectRef {
-	room, ours := maxAncestors, make(map[ObjectRef]bool)
-	for i := range p.Status.Ancestors {
-		if a := &p.Status.Ancestors[i]; string(a.ControllerName) == b.Settings.ControllerName {
-			ours[ObjectRef{valueOr(a.AncestorRef.Kind, kindGateway), valueOr(a.AncestorRef.Namespace, p.Namespace), string(a.AncestorRef.Name)}] = true
-		} else {
-			room--
-		}
-	}
-	shown, left := fit(slices.SortedFunc(maps.Keys(p.ancestors), ObjectRef.compare), room, func(g ObjectRef) bool { return ours[g] })
-	names := make([]string, len(left))
-	for i, g := range left {
-		names[i] = g.String()
-	}
-	b.reportFull(p.ref, "status.ancestors", maxAncestors, names)
-	return shown
-}
-
-// reportTLSPolicy reports what is wrong with a policy, once for all Gateways.
-func (b *build) reportTLSPolicy(p *tlsPolicy, accepted condition) {
-	for _, c := range []condition{accepted, p.resolved} {
-		if c.status == metav1.ConditionTrue || c.kind == accepted.kind && c.message == p.resolved.message {
-			continue // the other one says it better
-		}
-		field, message, ok := strings.Cut(c.message, ": ")
-		if !ok {
-			field, message = "", c.message
-		}
-		problem := Problem{p.ref, field, c.reason, message}
-		if !slices.Contains(b.plan.Problems, problem) {
-			b.report(problem)
-		}
+		b.policyStatus(policyStatusOf{
+			ref: p.ref, object: p.BackendTLSPolicy, current: p.Status.Ancestors, ancestors: p.ancestors, others: []condition{p.resolved},
+		})
 	}
 }
 

@@ -50,6 +50,9 @@ type build struct {
 	tlsPolicies []*tlsPolicy // oldest first
 	tlsTargets  map[types.NamespacedName]tlsTargets
 	backendKeys map[*router.Backend]BackendKey // of memo.backends
+
+	trafficPolicies []*trafficPolicy // oldest first
+	trafficTargets  map[types.NamespacedName][]*trafficPolicy
 }
 
 // hostKey identifies one router.HostRules.
@@ -92,7 +95,9 @@ func newBuild(s *Snapshot, memo *Memo) *build {
 
 		clientAuths: make(map[*gatewayv1.FrontendTLSValidation]*clientAuth),
 		tlsTargets:  make(map[types.NamespacedName]tlsTargets),
-		backendKeys: make(map[*router.Backend]BackendKey, len(memo.backends)),
+
+		trafficTargets: make(map[types.NamespacedName][]*trafficPolicy),
+		backendKeys:    make(map[*router.Backend]BackendKey, len(memo.backends)),
 	}
 }
 
@@ -101,10 +106,12 @@ func (b *build) run() {
 	b.classes()
 	b.bindGateways()
 	b.readTLSPolicies()
+	b.readTrafficPolicies()
 	b.placeFilters()
 	ingresses := b.bindIngresses()
 	routes := b.bindRoutes()
 	b.bindTLSPolicies(routes)
+	b.bindTrafficPolicies(routes)
 	b.findShadowed()
 	b.checkServices()
 	b.wantCertificates()
@@ -112,6 +119,7 @@ func (b *build) run() {
 	b.compile()
 	b.statuses(routes, ingresses)
 	b.tlsPolicyStatuses()
+	b.trafficPolicyStatuses()
 	b.finish()
 }
 

@@ -195,6 +195,12 @@ func renderAction(a *router.Action) string {
 			name = renderBackend(w.Backend)
 		}
 		parts = append(parts, fmt.Sprintf("%s*%d", name, w.Weight))
+		if w.Backend != nil {
+			if r := w.Backend.Settings().RetryBudget; r.Interval > 0 {
+				parts = append(parts, fmt.Sprintf("retries %d%% of %s, %d in %s", r.Percent, r.Interval, r.MinCount, r.MinInterval))
+			}
+			parts = append(parts, renderSession(w.Backend.Settings().Session)...)
+		}
 		if r := w.Rewrite; r != nil {
 			parts = append(parts, fmt.Sprintf("rewrite host %q path %d %q", r.Hostname, r.Path.Kind, r.Path.Value))
 		}
@@ -228,14 +234,18 @@ func renderPolicies(a *router.Action) []string {
 	if r := a.Retry; r != nil {
 		parts = append(parts, fmt.Sprintf("retry %d times on %v after %s", r.Attempts, r.Codes, r.Backoff))
 	}
-	if s := a.Session; s != nil {
-		kind := "cookie"
-		if s.Header {
-			kind = "header"
-		}
-		parts = append(parts, fmt.Sprintf("session %s %s path %q for %s permanent %t", kind, s.Name, s.Path, s.Absolute, s.Permanent))
+	return append(parts, renderSession(a.Session)...)
+}
+
+func renderSession(s *router.Session) []string {
+	if s == nil {
+		return nil
 	}
-	return parts
+	kind := "cookie"
+	if s.Header {
+		kind = "header"
+	}
+	return []string{fmt.Sprintf("session %s %s path %q for %s permanent %t", kind, s.Name, s.Path, s.Absolute, s.Permanent)}
 }
 
 func renderMirrors(mirrors []router.Mirror) []string {

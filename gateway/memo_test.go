@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gatewayx "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
 	"github.com/lintel-dev/lintel/router"
 )
@@ -100,6 +101,7 @@ type world struct {
 	streams  map[int]metav1.Object  // Routes of the other kinds
 	set      *gatewayv1.ListenerSet // nil for none
 	policies map[int]*gatewayv1.BackendTLSPolicy
+	traffic  map[int]*gatewayx.XBackendTrafficPolicy
 	crd      CRD
 	services map[int]*corev1.Service
 	gateway  *gatewayv1.Gateway
@@ -111,7 +113,7 @@ type world struct {
 }
 
 func newWorld(seed uint64) *world {
-	w := &world{random: rand.New(rand.NewPCG(seed, 1)), routes: map[int]*gatewayv1.HTTPRoute{}, streams: map[int]metav1.Object{}, services: map[int]*corev1.Service{}, policies: map[int]*gatewayv1.BackendTLSPolicy{}}
+	w := &world{random: rand.New(rand.NewPCG(seed, 1)), routes: map[int]*gatewayv1.HTTPRoute{}, streams: map[int]metav1.Object{}, services: map[int]*corev1.Service{}, policies: map[int]*gatewayv1.BackendTLSPolicy{}, traffic: map[int]*gatewayx.XBackendTrafficPolicy{}}
 	w.gateway = &gatewayv1.Gateway{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", Generation: 1},
 		Spec: gatewayv1.GatewaySpec{GatewayClassName: "lintel", Listeners: []gatewayv1.Listener{
@@ -135,9 +137,11 @@ func (w *world) edit() {
 	case 13:
 		w.last = fmt.Sprintf("policy %d written", n)
 		w.policies[n] = w.tlsPolicy(n)
+		w.traffic[n] = w.trafficPolicy(n)
 	case 14:
 		w.last = fmt.Sprintf("policy %d deleted", n)
 		delete(w.policies, n)
+		delete(w.traffic, w.random.IntN(6))
 	case 15:
 		w.last = "filters of the gateway written, and CRDs"
 		w.gateway = w.gateway.DeepCopy()
@@ -369,6 +373,15 @@ func (w *world) tlsPolicy(n int) *gatewayv1.BackendTLSPolicy {
 	return p
 }
 
+// trafficPolicy returns an XBackendTrafficPolicy, which may be one of two for its Service.
+func (w *world) trafficPolicy(n int) *gatewayx.XBackendTrafficPolicy {
+	p := &gatewayx.XBackendTrafficPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprintf("t%d", n), Generation: int64(w.random.IntN(9))}}
+	p.Spec.TargetRefs = []gatewayx.LocalPolicyTargetReference{{Kind: kindService, Name: gatewayv1.ObjectName(fmt.Sprintf("s%d", n/2))}}
+	p.Spec.SessionPersistence = w.session()
+	p.Spec.RetryConstraint = &gatewayx.RetryConstraint{Budget: &gatewayx.BudgetDetails{Percent: new(w.random.IntN(3))}}
+	return p
+}
+
 // grpcRoute returns a GRPCRoute, which may want a hostname that an HTTPRoute has.
 func (w *world) grpcRoute(n int, meta metav1.ObjectMeta) *gatewayv1.GRPCRoute {
 	r := &gatewayv1.GRPCRoute{ObjectMeta: meta}
@@ -415,6 +428,9 @@ func (w *world) snapshot() *Snapshot {
 	}
 	for _, p := range w.policies {
 		s.BackendTLSPolicies = append(s.BackendTLSPolicies, p)
+	}
+	for _, p := range w.traffic {
+		s.BackendTrafficPolicies = append(s.BackendTrafficPolicies, p)
 	}
 	if w.crd.Name != "" {
 		s.CRDs = []CRD{w.crd}

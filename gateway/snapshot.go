@@ -8,6 +8,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gatewayx "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
 	"github.com/lintel-dev/lintel/router"
 )
@@ -26,6 +27,9 @@ type Snapshot struct {
 	UDPRoutes          []*gatewayv1.UDPRoute
 	ReferenceGrants    []*gatewayv1.ReferenceGrant
 	BackendTLSPolicies []*gatewayv1.BackendTLSPolicy
+
+	// Of the experimental channel.
+	BackendTrafficPolicies []*gatewayx.XBackendTrafficPolicy
 
 	Ingresses      []*networkingv1.Ingress
 	IngressClasses []*networkingv1.IngressClass

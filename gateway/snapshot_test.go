@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gatewayx "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 	sigsyaml "sigs.k8s.io/yaml"
 )
 
@@ -73,6 +74,8 @@ func addObject(t testing.TB, s *Snapshot, doc []byte) {
 		s.ReferenceGrants = append(s.ReferenceGrants, decode[gatewayv1.ReferenceGrant](t, doc))
 	case "BackendTLSPolicy":
 		s.BackendTLSPolicies = append(s.BackendTLSPolicies, decode[gatewayv1.BackendTLSPolicy](t, doc))
+	case "XBackendTrafficPolicy":
+		s.BackendTrafficPolicies = append(s.BackendTrafficPolicies, decode[gatewayx.XBackendTrafficPolicy](t, doc))
 	case "Ingress":
 		s.Ingresses = append(s.Ingresses, decode[networkingv1.Ingress](t, doc))
 	case "IngressClass":

@@ -148,7 +148,7 @@ func (a *availability) sayDisabled(log *slog.Logger, versions []string) {
 // that have some which may be missing.
 func (s *Store) servedVersions(ctx context.Context) (map[schema.GroupResource][]string, error) {
 	served := make(map[schema.GroupResource][]string)
-	for _, group := range []string{gatewayv1.GroupName, certificatesv1.GroupName} {
+	for _, group := range []string{gatewayv1.GroupName, experimentalGroup, certificatesv1.GroupName} {
 		if err := s.discover(ctx, group, served); err != nil {
 			return nil, err
 		}

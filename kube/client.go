@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/util/homedir"
 	gatewayclient "sigs.k8s.io/gateway-api/pkg/client/clientset/versioned/typed/apis/v1"
+	experimentalclient "sigs.k8s.io/gateway-api/pkg/client/clientset/versioned/typed/apisx/v1alpha1"
 )
 
 // The client's own request limits: room for thousands of status writes within seconds
@@ -72,6 +73,8 @@ type clients struct {
 	kubernetes kubernetes.Interface
 	gateway    gatewayclient.GatewayV1Interface
 	metadata   metadata.Interface
+	// experimental is of the group that is in the experimental channel alone.
+	experimental experimentalclient.ExperimentalV1alpha1Interface
 }
 
 func newClients(config *rest.Config) (clients, error) {
@@ -88,6 +91,9 @@ func newClients(config *rest.Config) (clients, error) {
 	}
 	if c.gateway, err = gatewayclient.NewForConfigAndClient(config, http); err != nil {
 		return clients{}, fmt.Errorf("make Gateway API client: %w", err)
+	}
+	if c.experimental, err = experimentalclient.NewForConfigAndClient(config, http); err != nil {
+		return clients{}, fmt.Errorf("make client of the experimental channel: %w", err)
 	}
 	if c.metadata, err = metadata.NewForConfigAndClient(metadata.ConfigFor(config), http); err != nil {
 		return clients{}, fmt.Errorf("make metadata client: %w", err)

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gatewayx "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
 	"github.com/lintel-dev/lintel/gateway"
 )
@@ -64,6 +66,7 @@ type typed[T object, L runtime.Object] struct {
 	name    string
 	crd     string // plural name of its CRD of the Gateway API
 	feature schema.GroupResource
+	version string // "" is v1
 	scope   scope
 	example T
 	// client returns the API of a namespace; "" is all.
@@ -81,7 +84,7 @@ type typed[T object, L runtime.Object] struct {
 
 func (t typed[T, L]) kind() *kind {
 	k := &kind{
-		name: t.name, resource: t.feature, versions: []string{v1}, scope: t.scope,
+		name: t.name, resource: t.feature, versions: []string{cmp.Or(t.version, v1)}, scope: t.scope,
 		example: t.example, listWatch: t.listWatch, indexers: t.indexers,
 	}
 	if t.crd != "" {
@@ -190,6 +193,14 @@ func gatewayKinds() []*kind {
 			name: "BackendTLSPolicy", crd: "backendtlspolicies", example: &gatewayv1.BackendTLSPolicy{}, matters: generationDiffers,
 			client: func(c in, ns string) lister[*gatewayv1.BackendTLSPolicyList] { return c.gateway.BackendTLSPolicies(ns) },
 			list:   func(s *snapshot) *[]*gatewayv1.BackendTLSPolicy { return &s.BackendTLSPolicies },
+		}.kind(),
+		typed[*gatewayx.XBackendTrafficPolicy, *gatewayx.XBackendTrafficPolicyList]{
+			name: "XBackendTrafficPolicy", feature: gatewayx.Resource("xbackendtrafficpolicies"), version: "v1alpha1",
+			example: &gatewayx.XBackendTrafficPolicy{}, matters: generationDiffers,
+			client: func(c in, ns string) lister[*gatewayx.XBackendTrafficPolicyList] {
+				return c.experimental.XBackendTrafficPolicies(ns)
+			},
+			list: func(s *snapshot) *[]*gatewayx.XBackendTrafficPolicy { return &s.BackendTrafficPolicies },
 		}.kind(),
 	}
 }

@@ -126,6 +126,7 @@ func TestEveryStatusIsWritten(t *testing.T) {
 	}
 	want := []*gateway.Status{
 		{Object: ref("ListenerSet"), ListenerSet: &gatewayv1.ListenerSetStatus{Conditions: accepted, Listeners: []gatewayv1.ListenerEntryStatus{{Name: "x", Conditions: accepted}}}},
+		{Object: ref("XBackendTrafficPolicy"), Policy: &gateway.PolicyStatus{Ancestors: []gatewayv1.PolicyAncestorStatus{ancestor}}},
 		{Object: ref("BackendTLSPolicy"), Policy: &gateway.PolicyStatus{Ancestors: []gatewayv1.PolicyAncestorStatus{ancestor}}},
 	}
 	for _, kind := range []string{"HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"} {
@@ -134,13 +135,14 @@ func TestEveryStatusIsWritten(t *testing.T) {
 	entries := func() map[string]int {
 		gw, ctx, o := f.clients.gateway, t.Context(), metav1.GetOptions{}
 		return map[string]int{
-			"ListenerSet":      len(must(gw.ListenerSets(f.namespace).Get(ctx, "a", o))(f).Status.Listeners),
-			"BackendTLSPolicy": len(must(gw.BackendTLSPolicies(f.namespace).Get(ctx, "a", o))(f).Status.Ancestors),
-			"HTTPRoute":        len(must(gw.HTTPRoutes(f.namespace).Get(ctx, "a", o))(f).Status.Parents),
-			"GRPCRoute":        len(must(gw.GRPCRoutes(f.namespace).Get(ctx, "a", o))(f).Status.Parents),
-			"TLSRoute":         len(must(gw.TLSRoutes(f.namespace).Get(ctx, "a", o))(f).Status.Parents),
-			"TCPRoute":         len(must(gw.TCPRoutes(f.namespace).Get(ctx, "a", o))(f).Status.Parents),
-			"UDPRoute":         len(must(gw.UDPRoutes(f.namespace).Get(ctx, "a", o))(f).Status.Parents),
+			"ListenerSet":           len(must(gw.ListenerSets(f.namespace).Get(ctx, "a", o))(f).Status.Listeners),
+			"XBackendTrafficPolicy": len(must(f.clients.experimental.XBackendTrafficPolicies(f.namespace).Get(ctx, "a", o))(f).Status.Ancestors),
+			"BackendTLSPolicy":      len(must(gw.BackendTLSPolicies(f.namespace).Get(ctx, "a", o))(f).Status.Ancestors),
+			"HTTPRoute":             len(must(gw.HTTPRoutes(f.namespace).Get(ctx, "a", o))(f).Status.Parents),
+			"GRPCRoute":             len(must(gw.GRPCRoutes(f.namespace).Get(ctx, "a", o))(f).Status.Parents),
+			"TLSRoute":              len(must(gw.TLSRoutes(f.namespace).Get(ctx, "a", o))(f).Status.Parents),
+			"TCPRoute":              len(must(gw.TCPRoutes(f.namespace).Get(ctx, "a", o))(f).Status.Parents),
+			"UDPRoute":              len(must(gw.UDPRoutes(f.namespace).Get(ctx, "a", o))(f).Status.Parents),
 		}
 	}
 	f.write(w, want...)

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gatewayx "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
 	"github.com/lintel-dev/lintel/gateway"
 )
@@ -104,6 +105,11 @@ func statusKinds(c clients) map[string]statusKind {
 	kinds["BackendTLSPolicy"] = newPolicyKind(
 		func(ns string) statusClient[*gatewayv1.BackendTLSPolicy] { return c.gateway.BackendTLSPolicies(ns) },
 		func(o *gatewayv1.BackendTLSPolicy) *gatewayv1.PolicyStatus { return &o.Status })
+	kinds["XBackendTrafficPolicy"] = newPolicyKind(
+		func(ns string) statusClient[*gatewayx.XBackendTrafficPolicy] {
+			return c.experimental.XBackendTrafficPolicies(ns)
+		},
+		func(o *gatewayx.XBackendTrafficPolicy) *gatewayv1.PolicyStatus { return &o.Status })
 	return kinds
 }
 

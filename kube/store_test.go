@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gatewayx "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 	"sigs.k8s.io/gateway-api/pkg/consts"
 
 	"github.com/lintel-dev/lintel/gateway"
@@ -52,7 +53,7 @@ func TestStoreReadsEveryKind(t *testing.T) {
 		{"GatewayClass", names("", got.GatewayClasses)}, {"Gateway", names(ns, got.Gateways)}, {"ListenerSet", names(ns, got.ListenerSets)},
 		{"HTTPRoute", names(ns, got.HTTPRoutes)}, {"GRPCRoute", names(ns, got.GRPCRoutes)}, {"TLSRoute", names(ns, got.TLSRoutes)},
 		{"TCPRoute", names(ns, got.TCPRoutes)}, {"UDPRoute", names(ns, got.UDPRoutes)}, {"ReferenceGrant", names(ns, got.ReferenceGrants)},
-		{"BackendTLSPolicy", names(ns, got.BackendTLSPolicies)}, {"Ingress", names(ns, got.Ingresses)}, {"IngressClass", names("", got.IngressClasses)},
+		{"BackendTLSPolicy", names(ns, got.BackendTLSPolicies)}, {"XBackendTrafficPolicy", names(ns, got.BackendTrafficPolicies)}, {"Ingress", names(ns, got.Ingresses)}, {"IngressClass", names("", got.IngressClasses)},
 		{"Service", names(ns, got.Services)}, {"Secret", names(ns, got.Secrets)}, {"Node", names("", got.Nodes)},
 		{"ClusterTrustBundle", names("", got.ClusterTrustBundles)},
 		{"EndpointSlice", names(ns, s.EndpointSlices(types.NamespacedName{Namespace: ns, Name: "a"}))},
@@ -125,6 +126,9 @@ func createAll(f *fixture) {
 	created(gw.ReferenceGrants(f.namespace).Create(ctx, &gatewayv1.ReferenceGrant{ObjectMeta: meta("a"), Spec: gatewayv1.ReferenceGrantSpec{
 		From: []gatewayv1.ReferenceGrantFrom{{Group: gatewayv1.GroupName, Kind: "HTTPRoute", Namespace: "default"}},
 		To:   []gatewayv1.ReferenceGrantTo{{Kind: "Service"}},
+	}}, o))
+	created(f.clients.experimental.XBackendTrafficPolicies(f.namespace).Create(ctx, &gatewayx.XBackendTrafficPolicy{ObjectMeta: meta("a"), Spec: gatewayx.BackendTrafficPolicySpec{
+		TargetRefs: []gatewayx.LocalPolicyTargetReference{{Kind: "Service", Name: "a"}},
 	}}, o))
 	created(gw.BackendTLSPolicies(f.namespace).Create(ctx, &gatewayv1.BackendTLSPolicy{ObjectMeta: meta("a"), Spec: gatewayv1.BackendTLSPolicySpec{
 		TargetRefs: []gatewayv1.LocalPolicyTargetReferenceWithSectionName{{LocalPolicyTargetReference: gatewayv1.LocalPolicyTargetReference{Kind: "Service", Name: "a"}}},

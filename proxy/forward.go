@@ -47,6 +47,10 @@ func (f *flight) forward() {
 			again = endpoint
 			continue
 		}
+		if !f.Chosen.Backend.AllowRetry(time.Now()) {
+			cause = exchange.CauseRetryBudget
+			break
+		}
 		f.tried = append(f.tried, endpoint)
 		if f.retry() == nil {
 			continue
@@ -95,6 +99,9 @@ func (f *flight) connect(again *router.Endpoint, cause exchange.Cause) exchange.
 		endpoint.Release()
 		if cause == exchange.CauseTimeout && !f.mayRetryDial() || !f.retryConnect(cause) {
 			return cause
+		}
+		if f.retry() != nil && !f.Chosen.Backend.AllowRetry(time.Now()) {
+			return exchange.CauseRetryBudget
 		}
 		// Nothing was sent, so any method may go on to the next endpoint.
 		f.tried = append(f.tried, endpoint)

@@ -39,7 +39,7 @@ func (a *Action) Plain() bool {
 	}
 	for i := range a.Backends {
 		b := a.Backends[i].Backend
-		if b != nil && (b.settings.Protocol != HTTP1 || b.settings.ProxyProtocol != NoProxyProtocol) {
+		if b != nil && (b.settings.Protocol != HTTP1 || b.settings.ProxyProtocol != NoProxyProtocol || b.settings.RetryBudget.Interval > 0) {
 			return false
 		}
 		if len(a.Backends[i].Mirrors) > 0 {
@@ -59,8 +59,11 @@ func (a *Action) RewriteOf(b *WeightedBackend) *Rewrite {
 
 // SessionOf returns how a client is kept with an endpoint of one of the Backends, or nil.
 func (a *Action) SessionOf(b *WeightedBackend) *Session {
-	if b.Session != nil {
+	switch {
+	case b.Session != nil:
 		return b.Session
+	case a.Session != nil || b.Backend == nil:
+		return a.Session
 	}
-	return a.Session
+	return b.Backend.settings.Session
 }

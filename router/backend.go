@@ -18,6 +18,7 @@ type Backend struct {
 	ejecting  sync.Mutex // held while an endpoint is ejected; nobody waits for it
 	requests  counter
 	pending   counter
+	budget    budget
 }
 
 // endpointSet is immutable, but for what its endpoints count.

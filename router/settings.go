@@ -19,12 +19,22 @@ type BackendSettings struct {
 	// share of exchanges; 0 or less gives it at once.
 	SlowStart time.Duration
 	Circuit   Circuit
+	// RetryBudget bounds retries.
+	RetryBudget RetryBudget
+	// Session keeps clients with endpoints where the Rule says nothing of that; nil for none.
+	Session *Session
 }
 
 // Equal reports whether a Backend made with s need not be replaced by one with o.
 func (s *BackendSettings) Equal(o *BackendSettings) bool {
 	return s.Protocol == o.Protocol && s.TLS.Equal(o.TLS) && s.ProxyProtocol == o.ProxyProtocol &&
-		s.Outlier == o.Outlier && s.SlowStart == o.SlowStart && s.Circuit == o.Circuit
+		s.Outlier == o.Outlier && s.SlowStart == o.SlowStart && s.Circuit == o.Circuit &&
+		s.RetryBudget == o.RetryBudget && s.Session.equal(o.Session)
+}
+
+// equal reports whether both are nil, or say the same.
+func (s *Session) equal(o *Session) bool {
+	return s == o || s != nil && o != nil && *s == *o
 }
 
 // check panics on settings that no Backend can have.

@@ -28,7 +28,7 @@ func (cause Cause) status() int {
 		return http.StatusMisdirectedRequest
 	case CauseNoBackend:
 		return http.StatusInternalServerError
-	case CauseNoEndpoint, CauseOverload, CauseCircuit, CauseAuthFailed:
+	case CauseNoEndpoint, CauseOverload, CauseCircuit, CauseAuthFailed, CauseRetryBudget:
 		return http.StatusServiceUnavailable
 	case CauseBodyTooLarge:
 		return http.StatusRequestEntityTooLarge

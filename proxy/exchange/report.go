@@ -73,6 +73,7 @@ const (
 	CauseOverload        Cause = "overload"     // memory is short
 	CauseDenied          Cause = "denied"       // by an authorization server
 	CauseAuthFailed      Cause = "auth failed"  // there was no answer from an authorization server
+	CauseRetryBudget     Cause = "retry budget" // of the Backend is spent
 	CauseCircuit         Cause = "circuit open" // a limit of the Backend
 )
 

@@ -17,6 +17,7 @@ func (x *Exchange) Admit() Cause {
 		return CauseCircuit
 	}
 	x.admitted, x.weighs = true, true
+	x.Chosen.Backend.CountRequest(x.Report.Start)
 	return CauseNone
 }
 

@@ -17,8 +17,9 @@ import (
 	"github.com/lintel-dev/lintel/conformance/cluster/binary"
 )
 
-// gatewayGroup is the API group whose CRDs are installed.
-const gatewayGroup = "gateway.networking.k8s.io"
+// gatewayGroups matches the API groups whose CRDs are installed: that of the Gateway API, and
+// the one of its experimental kinds.
+const gatewayGroups = "gateway.networking.*"
 
 // CRDs returns the Gateway API's CRDs of the experimental channel, in the version
 // that Lintel is built with: those whose plural names ("httproutes") are given, or
@@ -28,7 +29,7 @@ func CRDs(ctx context.Context, plurals ...string) ([]*apiextensionsv1.CustomReso
 	if err != nil {
 		return nil, err
 	}
-	files, err := filepath.Glob(filepath.Join(module, "config", "crd", "experimental", gatewayGroup+"_*.yaml"))
+	files, err := filepath.Glob(filepath.Join(module, "config", "crd", "experimental", gatewayGroups+"_*.yaml"))
 	if err != nil {
 		return nil, fmt.Errorf("list CRDs: %w", err)
 	}
