@@ -377,7 +377,7 @@ func (w *world) tlsPolicy(n int) *gatewayv1.BackendTLSPolicy {
 func (w *world) trafficPolicy(n int) *gatewayx.XBackendTrafficPolicy {
 	p := &gatewayx.XBackendTrafficPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprintf("t%d", n), Generation: int64(w.random.IntN(9))}}
 	p.Spec.TargetRefs = []gatewayx.LocalPolicyTargetReference{{Kind: kindService, Name: gatewayv1.ObjectName(fmt.Sprintf("s%d", n/2))}}
-	p.Spec.SessionPersistence = w.session()
+	p.Spec.SessionPersistence = w.session() //nolint:staticcheck // Deprecated, and still served by the API.
 	p.Spec.RetryConstraint = &gatewayx.RetryConstraint{Budget: &gatewayx.BudgetDetails{Percent: new(w.random.IntN(3))}}
 	return p
 }

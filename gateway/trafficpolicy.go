@@ -65,7 +65,7 @@ func (b *build) readTrafficPolicies() {
 // read reads what the policy wants. One with a mistake has no effect at all.
 func (p *trafficPolicy) read() {
 	parser := newRouteParser(p.ref, nil)
-	p.session = parser.session("spec.sessionPersistence", p.Spec.SessionPersistence)
+	p.session = parser.session("spec.sessionPersistence", p.Spec.SessionPersistence) //nolint:staticcheck // deprecated, and still served by the API
 	if c := p.Spec.RetryConstraint; c != nil {
 		p.budget = parser.retryBudget("spec.retryConstraint", c)
 	}

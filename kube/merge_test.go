@@ -266,7 +266,7 @@ func TestWhatMatters(t *testing.T) {
 		{"heartbeat", "Node", node("192.0.2.1", ""), beat, false},
 		{"address", "Node", node("192.0.2.1", ""), node("192.0.2.2", ""), true},
 		{"label", "Node", node("192.0.2.1", ""), node("192.0.2.1", "y"), true},
-		{"load balancer status", "Service", service("s"), exposed, false},
+		{"load balancer status", "Service", service("s"), exposed, true},
 		{"kubectl apply's annotation", "Service", service("s"), applied, false},
 		{"port", "Service", service("s"), ports, true},
 		{"deletion", "Service", service("s"), deleted, true},
