@@ -25,7 +25,8 @@ import (
 // URL.Scheme is what it spoke ("http", else "https"). An Upgrade field asks for another
 // protocol: it is answered by WriteHeader(101), Hijack follows, and what is hijacked
 // carries bytes both ways. Writers have deadlines ([http.ResponseController]) and take
-// trailers under [http.TrailerPrefix].
+// trailers under [http.TrailerPrefix]. What is more than MaxConnections at once is answered
+// with 503.
 type Entry struct {
 	server *Server
 	ways   atomic.Pointer[Ways]
@@ -78,14 +79,25 @@ func (e *Entry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// enter notes that an exchange begins, unless there are as many as connections may be.
 func (e *Entry) enter(d *servedDownstream) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closed {
+	if e.closed || e.full() {
 		return false
 	}
 	e.served.Add(1)
 	e.exchanges[d] = struct{}{}
+	return true
+}
+
+// full reports whether no more may be under way. The caller holds e.mu.
+func (e *Entry) full() bool {
+	limit := e.server.settings.MaxConnections
+	if limit <= 0 || len(e.exchanges)+len(e.streams) < limit {
+		return false
+	}
+	e.server.stats.Refused.Add(1)
 	return true
 }
 
@@ -145,7 +157,7 @@ func (e *Entry) ServeStream(conn net.Conn, destination string) {
 	}
 	t := newStream(&socket{name: name, server: e.server}, a, match)
 	e.mu.Lock()
-	if e.closed {
+	if e.closed || e.full() {
 		e.mu.Unlock()
 		conn.Close()
 		return

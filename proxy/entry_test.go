@@ -153,3 +153,32 @@ func TestEntryLeadsStreamsByPort(t *testing.T) {
 		served.Wait()
 	}
 }
+
+func TestEntryIsFull(t *testing.T) {
+	g := newGateway(t, plainMode, Settings{MaxConnections: 1})
+	entry, client := entrance(t, g)
+	entry.Lead(Ways{Secure: socketName})
+	proceed := make(chan struct{})
+	g.route("/", httpBackend(t, func(w http.ResponseWriter, _ *http.Request) {
+		_ = http.NewResponseController(w).Flush()
+		<-proceed
+	}))
+	g.server.Apply(g.table(), nil)
+	first, err := client.Get("http://app.test/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Body.Close()
+	second, err := client.Get("http://app.test/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	second.Body.Close()
+	close(proceed)
+	if second.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("%s", second.Status)
+	}
+	if _, err := io.ReadAll(first.Body); err != nil {
+		t.Error(err)
+	}
+}

@@ -57,6 +57,7 @@ func (l *link) dialQUIC(ctx context.Context) (*quicConnection, error) {
 		KeepAlivePeriod:            quicKeepAlive,
 		MaxIncomingStreams:         maxStreams,
 		MaxIncomingUniStreams:      -1,
+		EnableDatagrams:            true, // the edge may insist; what comes is dropped
 		MaxStreamReceiveWindow:     quicStreamWindow,
 		MaxConnectionReceiveWindow: quicConnectionWindow,
 		InitialPacketSize:          quicPacketSize,

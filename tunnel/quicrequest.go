@@ -77,8 +77,11 @@ func requestOf(head *pogs.ConnectRequest, body io.ReadCloser) (*http.Request, er
 	if err != nil {
 		return nil, err
 	}
-	if r.ContentLength == 0 {
+	switch {
+	case r.ContentLength == 0:
 		r.Body = http.NoBody
+	case r.ContentLength > 0:
+		r.Body = &exactBody{ReadCloser: body, left: r.ContentLength}
 	}
 	identify(r)
 	if head.Type == pogs.ConnectionTypeWebsocket {
@@ -102,6 +105,24 @@ func pathOf(dest string) string {
 	default:
 		return rest[i:]
 	}
+}
+
+// exactBody is a body of a known length: the end of the stream before it is none.
+type exactBody struct {
+	io.ReadCloser
+	left int64
+}
+
+// Read implements io.Reader.
+func (b *exactBody) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left)])
+	if b.left -= int64(n); err == io.EOF && b.left > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
 }
 
 // bodyLength is how long a request's body is, -1 if that shows at its end.

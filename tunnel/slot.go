@@ -16,6 +16,8 @@ const (
 	registerTimeout = 10 * time.Second
 	// steady is how long a connection must last for the next attempt to come soon.
 	steady = 10 * time.Second
+	// maxAfter bounds the wait that the edge asks for.
+	maxAfter = 10 * time.Minute
 	// spareSlot is when a connection that no address is left for looks again.
 	spareSlot = 30 * time.Second
 )
@@ -86,8 +88,8 @@ func (s *session) tell(l *link, index int, err error, before time.Duration) time
 		if f.Permanent {
 			limit = retry.Refused
 		}
-		next = max(next, refused.after)
 		s.fail(index, f, func(t *Totals) { t.Refused++ })
+		return max(min(next, limit), min(refused.after, maxAfter))
 	case l != nil && l.isRegistered():
 		if time.Since(l.dialled) > steady {
 			next = retry.First
