@@ -25,6 +25,7 @@ func TestReplicasOrderOnce(t *testing.T) {
 	t.Parallel()
 	c := newACMECluster(t)
 	server := knot.ForTest(t, knot.Options{Zones: []string{"example.test"}})
+	c.must(server.Update(t.Context(), "example.test", "*.example.test. 60 IN A 127.0.0.1"))
 	ca := pebble.ForTest(t, c.options(server.Address))
 	roots, err := ca.Issuers(t.Context())
 	c.must(err)
@@ -38,6 +39,17 @@ func TestReplicasOrderOnce(t *testing.T) {
 		t.Errorf("%d orders for one certificate and three replicas", n)
 	}
 
+	// A CA asks any replica: the kernel decides which, for each name anew.
+	listeners := []secureListener{{"", c.plain, ""}}
+	for i := range 6 {
+		listeners = append(listeners, secureListener{"many", c.secure, fmt.Sprintf("n%d.example.test", i)})
+	}
+	c.createGateway("many", "http", listeners...)
+	c.awaitServed(c.secure, "n5.example.test")
+	if n := ordersFor(ca, "n0.example.test"); n != 1 {
+		t.Errorf("%d orders by http-01", n)
+	}
+
 	var killed sync.Once
 	ca.Intercept(pebble.Finalize, func(http.ResponseWriter, *http.Request) (answered bool) {
 		killed.Do(func() {
@@ -49,8 +61,8 @@ func TestReplicasOrderOnce(t *testing.T) {
 		return answered
 	})
 	begun := time.Now()
-	c.createGateway("shop", "acme", secureListener{"shop", c.plain, "shop.example.test"})
-	c.awaitServed(c.plain, "shop.example.test")
+	c.createGateway("shop", "acme", secureListener{"shop", c.other, "shop.example.test"})
+	c.awaitServed(c.other, "shop.example.test")
 	t.Logf("served %v after it was wanted", time.Since(begun).Round(time.Second))
 	if n := ordersFor(ca, "shop.example.test"); n > 2 {
 		t.Errorf("%d orders for a certificate whose leader died", n)
@@ -77,7 +89,7 @@ func (c *acmeCluster) startReplicas(n int, server *knot.Server) map[string]*os.P
 	for i := range n {
 		name := fmt.Sprintf("replica-%d", i)
 		cmd := exec.CommandContext(c.Context(), os.Args[0], "run", "--kubeconfig="+config, "--lease-namespace=lintel", "--admin-address=", //nolint:gosec // This very test.
-			"--access-log=off", "--publish-address=192.0.2.7", "--gateway-services=off", "--http-port=0", "--https-port=0",
+			"--share-sockets=on", fmt.Sprintf("--acme-issuers=[{name: http, solver: http-01, directory: %q, caFile: %q}]", c.ca.Directory, ca), "--access-log=off", "--publish-address=192.0.2.7", "--gateway-services=off", "--http-port=0", "--https-port=0",
 			"--acme-solver=rfc2136", "--acme-email=a@example.test", "--acme-directory="+c.ca.Directory, "--acme-ca-file="+ca,
 			"--acme-credential=file:"+key, "--acme-dns-server="+server.Address,
 			"--acme-dns-key="+strings.TrimSuffix(server.Key.Algorithm, ".")+":"+strings.TrimSuffix(server.Key.Name, "."), "--acme-resolvers="+server.Address)

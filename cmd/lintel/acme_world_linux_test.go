@@ -34,8 +34,8 @@ type acmeWorld struct {
 	ca    *pebble.Server
 	dns   *cloudflare.Server
 	roots *x509.CertPool
-	// plain and secure are the ports that the CA asks on, and any is one more.
-	plain, secure, any uint16
+	// plain and secure are the ports that the CA asks on; any and other are two more.
+	plain, secure, any, other uint16
 }
 
 func newACMEWorld(t *testing.T) *acmeWorld {
@@ -44,9 +44,9 @@ func newACMEWorld(t *testing.T) *acmeWorld {
 		t.Skip("needs a CA")
 	}
 	w := &acmeWorld{T: t, roots: x509.NewCertPool()}
-	ports, err := programs.FreePorts(t.Context(), 3)
+	ports, err := programs.FreePorts(t.Context(), 4)
 	w.must(err)
-	w.plain, w.secure, w.any = ports[0], ports[1], ports[2]
+	w.plain, w.secure, w.any, w.other = ports[0], ports[1], ports[2], ports[3]
 	w.dns = cloudflare.ForTest(t, cloudflare.Options{Zones: []string{"example.test"}, RequestLimit: -1})
 	for _, name := range []string{"example.test", "*.example.test"} {
 		_, err := w.dns.Put("example.test", cloudflare.Record{Type: "A", Name: name, Content: "127.0.0.1"})
