@@ -27,12 +27,12 @@ import (
 )
 
 // patience is how long a test waits for what has to come.
-const patience = 40 * time.Second
+const patience = time.Minute
 
 // brief is a profile for certificates that are renewed while a test looks on.
 const (
 	brief         = "brief"
-	briefLifetime = 30 * time.Second
+	briefLifetime = 45 * time.Second
 )
 
 // world is what all tests share: a CA, the DNS that it asks, and a host that it
