@@ -70,6 +70,11 @@ Lintel serves GatewayClass, Gateway, ListenerSet, HTTPRoute, GRPCRoute, TLSRoute
 ReferenceGrant, beside Ingress. How they are used: [routes](routing.md), [TLS, TCP and UDP](streams.md),
 [TLS to backends and client certificates](backend-tls.md), [addresses](addresses.md).
 
+Of the experimental channel, and beyond what the suite tests by now, there are external authorization by a filter of a rule
+(GEP-1494) and by filters of a Listener (GEP-5224, GatewayListenerFilters): see [external authorization](external-auth.md);
+the routability of addresses (GEP-5093, GatewayAddressRoutability), but for ` + "`Cluster`" + `, which would have to be a ClusterIP;
+and XBackendTrafficPolicy, with budgets of retries (GEP-3388) and sessions (GEP-1619). XBackend is not served.
+
 What follows is what the official conformance suite says of it. ` + "`make conformance`" + ` starts a Kubernetes node, installs
 Lintel's chart there and runs the suite unmodified; it writes the report that this page is made from.
 
