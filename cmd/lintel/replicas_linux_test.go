@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -15,7 +16,7 @@ func TestReplicasOfANode(t *testing.T) {
 	if testing.Short() || !inNamespace(t) {
 		return
 	}
-	n := &nodeOfReplicas{T: t, manifests: writeGatewayOfPool(t)}
+	n := &nodeOfReplicas{T: t, manifests: writeGatewayOfPool(t), processors: runtime.GOMAXPROCS(0)}
 	stop := n.start()
 	untilNil(t, "the first answers", n.ask)
 	asking, ended := context.WithCancel(t.Context())
@@ -51,12 +52,15 @@ type nodeOfReplicas struct {
 	*testing.T
 	manifests string
 	replicas  int
+
+	processors int // of the machine: each replica asks for more, as a process of its own does
 }
 
 // start starts a replica, and returns when it is ready.
 func (n *nodeOfReplicas) start() (stop func()) {
 	n.Helper()
 	n.replicas++
+	runtime.GOMAXPROCS(n.processors)
 	path := filepath.Join(n.TempDir(), "admin.sock")
 	reader := newSettingsReader()
 	if err := reader.Flags().Parse([]string{
