@@ -16,10 +16,10 @@ func TestTheProberCountsWhatFails(t *testing.T) {
 	input, end := io.Pipe()
 	var served atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		switch n := served.Add(1); {
-		case n == 50:
+		switch served.Add(1) {
+		case 50:
 			w.WriteHeader(http.StatusServiceUnavailable)
-		case n == enough:
+		case enough:
 			_ = end.Close()
 		}
 	}))
