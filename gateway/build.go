@@ -118,6 +118,7 @@ func (b *build) run() {
 	b.answerChallenges()
 	b.compile()
 	b.statuses(routes, ingresses)
+	b.collectNames(routes, ingresses)
 	b.tlsPolicyStatuses()
 	b.trafficPolicyStatuses()
 	b.finish()

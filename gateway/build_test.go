@@ -67,7 +67,19 @@ func render(t *testing.T, input []byte) map[string]string {
 
 		"certificates":   renderCertificates(b.plan.Certificates),
 		"infrastructure": renderInfrastructure(b.plan.Infrastructure),
+		"names":          renderNames(b.plan.Names),
 	}
+}
+
+func renderNames(all []NamedObject) string {
+	var lines strings.Builder
+	for _, n := range all {
+		fmt.Fprintf(&lines, "%s %v annotations %v\n", n.Object, n.Hostnames, n.Annotations)
+		for _, e := range n.Entries {
+			fmt.Fprintf(&lines, "  by %q [%s] at %v, annotations %v\n", e.Gateway, e.Hostname, e.Addresses, e.Annotations)
+		}
+	}
+	return lines.String()
 }
 
 func renderCertificates(all []WantedCertificate) string {

@@ -27,6 +27,9 @@ type Plan struct {
 	Addresses []netip.Addr
 	// Certificates are those to be issued, sorted by Secret.
 	Certificates []WantedCertificate
+	// Names are the Routes and Ingresses that are served, and what the DNS records for them
+	// are made of, sorted; none without Settings.CollectNames.
+	Names []NamedObject
 	// Infrastructure is what our Gateways want to stand for them, in their order.
 	Infrastructure []Infrastructure
 	// Statuses are the wanted statuses of every object that is ours. An object

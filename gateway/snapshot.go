@@ -91,6 +91,8 @@ type Settings struct {
 	DefaultIssuer string
 	// CertManagerAnnotations reads the annotations that cert-manager reads.
 	CertManagerAnnotations bool
+	// CollectNames fills Plan.Names.
+	CollectNames bool
 	// Backends say how every Backend is used; the Protocol there is each Service's own.
 	Backends router.BackendSettings
 }
