@@ -43,6 +43,7 @@ type Metrics struct {
 	streamKeys map[Attachment]bool // those of streams
 
 	certificates *certificateMetrics
+	dns          *dnsMetrics
 
 	objectsMu sync.Mutex // guards known
 	known     map[ObjectCondition]bool
@@ -88,6 +89,7 @@ func NewMetrics(build Build) *Metrics {
 	})
 	info.Set(1)
 	m.certificates = newCertificateMetrics(m.registry)
+	m.dns = newDNSMetrics(m.registry)
 	m.registry.MustRegister(m.series, m.streams, m.streamed, m.logDropped, m.builds, m.buildSeconds, m.objects, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m

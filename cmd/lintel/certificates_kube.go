@@ -100,17 +100,19 @@ func (p *process) useDirectory() error {
 		return fmt.Errorf("%w; acme-storage names another one", err)
 	}
 	care.directory = directory
-	noSecrets := func(name, key string) func() (string, error) {
-		return func() (string, error) {
-			return "", fmt.Errorf("there is no Secret %s/%s: %w", name, key, os.ErrNotExist)
-		}
-	}
 	if err := care.start(&p.settings, directoryStorage{directory, care.board}, localCredentials(noSecrets), p.dnsClient); err != nil {
 		return err
 	}
 	p.early = append(p.early, care.Run)
 	p.shareTickets(directory)
 	return nil
+}
+
+// noSecrets is for credentials where there is no Kubernetes.
+func noSecrets(name, key string) func() (string, error) {
+	return func() (string, error) {
+		return "", fmt.Errorf("there is no Secret %s/%s: %w", name, key, os.ErrNotExist)
+	}
 }
 
 // shareTickets lets replicas, and this one after a restart, go on with each other's TLS

@@ -47,6 +47,7 @@ type loop struct {
 	problems     *problemLog
 	addresses    *poolAddresses // nil without address pools
 	care         *certificateCare
+	dns          *dnsCare // nil without DNS records
 	// writeStatus takes the wanted statuses; it must not block.
 	writeStatus func([]*gateway.Status)
 	// writeInfrastructure takes the wanted Services of Gateways; it must not block.
@@ -117,6 +118,7 @@ func (l *loop) rebuild() {
 		l.unsettled = l.apply(l.build())
 	}
 	l.care.apply(l.plan)
+	l.dns.apply(l.plan)
 	l.addresses.apply(l.plan)
 	l.writeStatus(l.plan.Statuses)
 	l.writeInfrastructure(l.plan.Infrastructure)

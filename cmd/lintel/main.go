@@ -19,10 +19,15 @@ func main() { os.Exit(execute()) }
 const (
 	exitProblem = 1
 	exitUsage   = 2
+	// exitDiffers says of lintel dns plan that something would change.
+	exitDiffers = 2
 )
 
 // errReported ends a command that has said itself what is wrong.
 var errReported = errors.New("already reported")
+
+// errDiffers ends a command that has found, and said, a difference.
+var errDiffers = errors.New("something would change")
 
 // execute runs the command line and returns the exit code. The first SIGINT,
 // SIGTERM or SIGHUP ends the context that commands get; the second one ends the
@@ -41,6 +46,8 @@ func execute() int {
 		return 0
 	case errors.Is(err, errReported):
 		return exitProblem
+	case errors.Is(err, errDiffers):
+		return exitDiffers
 	case usage:
 		fmt.Fprintf(os.Stderr, "lintel: %v\nRun 'lintel help' for how it is called.\n", err)
 		return exitUsage
@@ -59,6 +66,6 @@ func newRootCommand() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(explainFlagError)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newRunCommand(), newCheckCommand(), newProbeCommand(), newCertsCommand(), newVersionCommand())
+	root.AddCommand(newRunCommand(), newCheckCommand(), newProbeCommand(), newCertsCommand(), newDNSCommand(), newVersionCommand())
 	return root
 }

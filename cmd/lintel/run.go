@@ -158,7 +158,12 @@ func newProcess(s Settings, log *slog.Logger) *process {
 func (p *process) chooseSource() error {
 	if p.settings.Manifests != "" {
 		p.useManifests()
-		return p.useDirectory()
+		if err := p.useDirectory(); err != nil {
+			return err
+		}
+		parts, err := p.keepDNS(localCredentials(noSecrets))
+		p.early = append(p.early, parts...)
+		return err
 	}
 	return p.useCluster()
 }
@@ -200,7 +205,11 @@ func (p *process) useCluster() error {
 		}
 		parts = append(parts, care...)
 	}
-	return p.writers(config, parts...)
+	dns, err := p.keepDNSByCluster(config)
+	if err != nil {
+		return err
+	}
+	return p.writers(config, append(parts, dns...)...)
 }
 
 // run starts every part and waits for all. A part that fails stops the others.
@@ -248,6 +257,7 @@ func gatewaySettings(s *Settings) gateway.Settings {
 		DefaultIssuer:          s.DefaultIssuer,
 		CertManagerAnnotations: s.CertManagerAnnotations,
 		GatewayServices:        s.GatewayServices,
+		CollectNames:           s.DNS.Provider != "",
 		Backends: router.BackendSettings{
 			Outlier:   router.Outlier{Errors: s.OutlierErrors},
 			SlowStart: s.SlowStart,

@@ -41,6 +41,7 @@ type Settings struct {
 	AdminSocket       string // path; "" makes none
 
 	ACME                   acmeIssuer // of the settings acme-*; without a solver there is none
+	DNS                    dnsSettings
 	ACMEIssuers            []acmeIssuer
 	ACMEResolvers          []string // none means public ones
 	ACMEStorage            string   // directory
@@ -167,6 +168,9 @@ func (s *Settings) validate() error {
 		return errors.New("manifests and kubeconfig are both set: choose one source of objects")
 	case s.HTTPPort != 0 && s.HTTPPort == s.HTTPSPort:
 		return fmt.Errorf("http-port and https-port are both %d: one port speaks one protocol", s.HTTPPort)
+	}
+	if err := s.DNS.validate(); err != nil {
+		return err
 	}
 	return s.validateCertificates()
 }

@@ -37,6 +37,7 @@ func settingsTable(s *Settings) []setting {
 		{"Objects", objectSettings(s)},
 		{"Addresses and ports", addressSettings(s)},
 		{"Certificates", certificateSettings(s)},
+		{"DNS records", recordSettings(s)},
 		{"Logs", logSettings(s)},
 		{"Traffic", trafficSettings(s)},
 		{"Backends", backendSettings(s)},

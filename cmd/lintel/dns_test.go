@@ -1,0 +1,323 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/lintel-dev/lintel/conformance/cloudflare"
+	"github.com/lintel-dev/lintel/conformance/knot"
+	programs "github.com/lintel-dev/lintel/conformance/process"
+)
+
+// dnsHome is a folder of manifests, and a Lintel that keeps DNS records for them.
+type dnsHome struct {
+	*testing.T
+	folder string
+	http   uint16
+	admin  string
+	log    lockedBuffer
+}
+
+// lockedBuffer is a log that tests read while it is written.
+type lockedBuffer struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.String()
+}
+
+func newDNSHome(t *testing.T) *dnsHome {
+	ports, err := programs.FreePorts(t.Context(), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &dnsHome{T: t, folder: t.TempDir(), http: ports[0], admin: fmt.Sprintf("127.0.0.1:%d", ports[1])}
+	h.write("gateway.yaml", fmt.Sprintf(`apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: lintel}
+spec: {controllerName: lintel.dev/gateway-controller}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: web, annotations: {external-dns.kubernetes.io/ttl: "120"}}
+spec:
+  gatewayClassName: lintel
+  listeners: [{name: http, port: %d, protocol: HTTP}]
+`, h.http))
+	return h
+}
+
+func (h *dnsHome) write(name, text string) {
+	h.Helper()
+	// By a rename, so that no half of a file is ever read.
+	aside := filepath.Join(h.TempDir(), name)
+	if err := os.WriteFile(aside, []byte(text), 0o600); err != nil {
+		h.Fatal(err)
+	}
+	if err := os.Rename(aside, filepath.Join(h.folder, name)); err != nil {
+		h.Fatal(err)
+	}
+}
+
+func (h *dnsHome) route(name, annotations string, hostnames ...string) {
+	h.Helper()
+	h.write(name+".yaml", fmt.Sprintf(`apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: %s, annotations: {%s}}
+spec:
+  hostnames: ["%s"]
+  parentRefs: [{name: web}]
+  rules: [{filters: [{type: RequestRedirect, requestRedirect: {hostname: example.org}}]}]
+`, name, annotations, strings.Join(hostnames, `", "`)))
+}
+
+// run starts Lintel, and returns what stops it.
+func (h *dnsHome) run(client *http.Client, args ...string) (stop func()) {
+	h.Helper()
+	return runForDNS(h.T, &h.log, client, append(args, "--manifests="+h.folder, "--admin-address="+h.admin)...)
+}
+
+// runForDNS starts Lintel, and returns what stops it. The client reaches Cloudflare.
+func runForDNS(t *testing.T, log io.Writer, client *http.Client, args ...string) (stop func()) {
+	t.Helper()
+	reader := newSettingsReader()
+	if err := reader.Flags().Parse(append(args, "--http-port=0", "--https-port=0", "--access-log=off", "--publish-address=192.0.2.7", "--drain-timeout=1s")); err != nil {
+		t.Fatal(err)
+	}
+	settings, err := reader.Read(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newProcess(settings, slog.New(slog.NewTextHandler(log, nil)))
+	p.dnsClient = client
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.serve(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("lintel run: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// await waits until what returns "".
+func (h *dnsHome) await(name string, what func() string) {
+	h.Helper()
+	deadline, tick := time.After(20*time.Second), time.NewTicker(20*time.Millisecond)
+	defer tick.Stop()
+	for {
+		missing := what()
+		if missing == "" {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			h.Fatalf("%s: %s\n%s", name, missing, h.log.String())
+		}
+	}
+}
+
+func (h *dnsHome) metrics() string {
+	response, err := http.Get("http://" + h.admin + "/metrics")
+	if err != nil {
+		return err.Error()
+	}
+	defer response.Body.Close()
+	var text bytes.Buffer
+	_, _ = text.ReadFrom(response.Body)
+	return text.String()
+}
+
+func TestRecordsFollowTheRoutesAtCloudflare(t *testing.T) {
+	cf := cloudflare.ForTest(t, cloudflare.Options{Zones: []string{"example.test"}})
+	if _, err := cf.Put("example.test", cloudflare.Record{Type: "A", Name: "hand.example.test", Content: "198.51.100.9"}); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("LINTEL_TEST_DNS_TOKEN", cloudflare.Token)
+	h := newDNSHome(t)
+	h.route("shop", "", "shop.example.test", "*.shop.example.test", "example.test")
+	h.route("hand", "", "hand.example.test")
+	h.route("proxied", `external-dns.alpha.kubernetes.io/cloudflare-proxied: "true", external-dns.alpha.kubernetes.io/target: t.cfargotunnel.com`, "proxied.example.test")
+	args := []string{"--dns-provider=cloudflare", "--dns-credential=env:LINTEL_TEST_DNS_TOKEN"}
+	stop := h.run(cf.HTTPClient(), args...)
+	records := func() []string {
+		var found []string
+		for _, r := range cf.Records("example.test") {
+			if r.Type != "TXT" {
+				found = append(found, fmt.Sprintf("%s %s %s %d %v", r.Name, r.Type, r.Content, r.TTL, r.Proxied))
+			}
+		}
+		return found
+	}
+	awaitRecords := func(what string, want ...string) {
+		t.Helper()
+		slices.Sort(want)
+		h.await(what, func() string {
+			if got := records(); !slices.Equal(got, want) {
+				return fmt.Sprintf("%q, want %q", got, want)
+			}
+			return ""
+		})
+	}
+	const hand, proxied = "hand.example.test A 198.51.100.9 1 false", "proxied.example.test CNAME t.cfargotunnel.com 1 true"
+	awaitRecords("created", hand, proxied, "*.shop.example.test A 192.0.2.7 120 false", "shop.example.test A 192.0.2.7 120 false", "example.test A 192.0.2.7 120 false")
+	h.await("log", func() string {
+		if log := h.log.String(); !strings.Contains(log, "object=httproute/default/hand kind=foreign") {
+			return "nothing about the record made by hand"
+		}
+		return ""
+	})
+	h.await("metrics", func() string {
+		text := h.metrics()
+		for _, want := range []string{`lintel_dns_records{state="ready"} 4`, `lintel_dns_records{state="refused"} 1`, `lintel_dns_syncs_total{result="ok"}`} {
+			if !strings.Contains(text, want) {
+				return "no " + want
+			}
+		}
+		return ""
+	})
+
+	h.route("shop", `external-dns.kubernetes.io/ttl: "60"`, "shop.example.test")
+	awaitRecords("changed", hand, proxied, "shop.example.test A 192.0.2.7 60 false")
+	stop()
+
+	cf.ResetCalls()
+	h.run(cf.HTTPClient(), args...)
+	h.await("restart", func() string {
+		if cf.Calls()["GET /zones/{zone}/dns_records"] == 0 {
+			return "the zone was not read"
+		}
+		return ""
+	})
+	h.await("metrics after the restart", func() string {
+		if !strings.Contains(h.metrics(), `lintel_dns_records{state="ready"} 2`) {
+			return "not ready"
+		}
+		return ""
+	})
+	if n := cf.Calls()["POST /zones/{zone}/dns_records/batch"]; n != 0 {
+		t.Errorf("%d writes after a restart", n)
+	}
+}
+
+func TestRecordsFollowTheRoutesAtANameServer(t *testing.T) {
+	server := knot.ForTest(t, knot.Options{Zones: []string{"example.test"}})
+	t.Setenv("LINTEL_TEST_DNS_KEY", server.Key.Secret)
+	h := newDNSHome(t)
+	h.route("shop", "", "shop.example.test", "example.test")
+	h.run(nil, "--dns-provider=rfc2136", "--dns-server="+server.Address, "--dns-zones=example.test", "--dns-key="+server.Key.Name, "--dns-credential=env:LINTEL_TEST_DNS_KEY")
+	for _, name := range []string{"shop.example.test", "example.test"} {
+		h.await(name, func() string {
+			found, err := server.LookUp(t.Context(), name, dns.TypeA)
+			if err != nil || !slices.Equal(found, []string{"120 A 192.0.2.7"}) {
+				return fmt.Sprint(found, err)
+			}
+			return ""
+		})
+	}
+}
+
+func TestADryRunOfRecordsWritesNothing(t *testing.T) {
+	cf := cloudflare.ForTest(t, cloudflare.Options{Zones: []string{"example.test"}})
+	t.Setenv("LINTEL_TEST_DNS_TOKEN", cloudflare.Token)
+	h := newDNSHome(t)
+	h.route("shop", "", "shop.example.test")
+	h.run(cf.HTTPClient(), "--dns-provider=cloudflare", "--dns-credential=env:LINTEL_TEST_DNS_TOKEN", "--dns-dry-run=on")
+	h.await("log", func() string {
+		if log := h.log.String(); !strings.Contains(log, `record="shop.example.test A 192.0.2.7"`) {
+			return "no such record"
+		}
+		return ""
+	})
+	if n := len(cf.Records("example.test")); n != 0 {
+		t.Errorf("%d records", n)
+	}
+}
+
+func TestThePlanOfRecordsIsPrinted(t *testing.T) {
+	cf := cloudflare.ForTest(t, cloudflare.Options{Zones: []string{"example.test"}})
+	t.Setenv("LINTEL_TEST_DNS_TOKEN", cloudflare.Token)
+	h := newDNSHome(t)
+	h.route("shop", "", "shop.example.test", "shop.example.org")
+	args := []string{"--dns-provider=cloudflare", "--dns-credential=env:LINTEL_TEST_DNS_TOKEN", "--publish-address=192.0.2.7"}
+	plan := func() (string, error) {
+		reader := newSettingsReader()
+		if err := reader.Flags().Parse(append(args, "--manifests="+h.folder)); err != nil {
+			t.Fatal(err)
+		}
+		settings, err := reader.Read(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		err = dnsPlan(t.Context(), &settings, dnsPlanOptions{Out: &out, Log: slog.New(slog.DiscardHandler), Client: cf.HTTPClient()})
+		return out.String(), err
+	}
+	const want = `+  shop.example.test  A  192.0.2.7 (TTL 120)
+?  shop.example.org   A  192.0.2.7 (TTL 120)  no-zone: the provider has no zone for shop.example.org
+1 to create, 0 to change, 0 to delete, of 0 that are ours; 1 can't be made
+`
+	if got, err := plan(); got != want || !errors.Is(err, errDiffers) {
+		t.Errorf("it prints\n%s\nand should print\n%s, %v", got, want, err)
+	}
+	if n := len(cf.Records("example.test")); n != 0 {
+		t.Errorf("%d records", n)
+	}
+	h.run(cf.HTTPClient(), args...)
+	h.await("records", func() string {
+		if got, err := plan(); err != nil {
+			return fmt.Sprintf("%v: %s", err, got)
+		}
+		return ""
+	})
+}
+
+func TestDNSSettingsThatDoNotFitTogether(t *testing.T) {
+	for _, c := range []struct{ args, says string }{
+		{"--dns-provider=cloudflare", "needs dns-credential"},
+		{"--dns-provider=rfc2136", "needs dns-server"},
+		{"--dns-provider=rfc2136 --dns-server=ns --dns-zones=example.com --dns-key=k", "both dns-key and dns-credential"},
+		{"--dns-provider=cloudflare --dns-credential=env:X --dns-server=ns", "rfc2136 alone"},
+		{"--dns-provider=cloudflare --dns-credential=env:X --dns-mark-prefix=a --dns-mark-suffix=b", "not both"},
+		{"--dns-provider=route53", "route53"},
+		{"--dns-owner=a,b", "must be a name"},
+		{"--dns-zones=a_b..c", "must be a domain"},
+	} {
+		reader := newSettingsReader()
+		err := reader.Flags().Parse(strings.Fields(c.args))
+		if err == nil {
+			_, err = reader.Read(nil)
+		}
+		if err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v, want %q", c.args, err, c.says)
+		}
+	}
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lintel-dev/lintel/externaldns"
+)
+
+const (
+	// defaultDNSOwner is what ExternalDNS calls itself, too, if nothing is set.
+	defaultDNSOwner = "default"
+	// defaultMarkPrefix makes marks whose names nobody takes for a host's, and that the apex
+	// of a zone can have.
+	defaultMarkPrefix = "_%{record_type}-owner."
+	// defaultMarkWildcard is no name of a host either.
+	defaultMarkWildcard = "_any"
+)
+
+// dnsSettings are how records are kept.
+type dnsSettings struct {
+	Provider       string // solverCloudflare, solverRFC2136, or "" for none
+	Credential     credential
+	Server, Key    string // of rfc2136
+	Zones          []string
+	Domains        []string
+	ExcludeDomains []string
+	Owner          string
+	Policy         string
+	MarkPrefix     string
+	MarkSuffix     string
+	MarkWildcard   string
+	Proxied        bool
+	Interval       time.Duration
+	DryRun         bool
+	Release        string
+}
+
+func recordSettings(s *Settings) []setting {
+	d := &s.DNS
+	return []setting{
+		{name: "dns-provider", value: choice(&d.Provider, "", "", solverCloudflare, solverRFC2136),
+			usage: "keep a DNS record for each hostname that is served, at this `provider`: cloudflare, or rfc2136 for a name server that takes dynamic updates and hands out its zones; empty is off"},
+		{name: "dns-credential", value: parsed(&d.Credential, "", credentialPlace),
+			usage: "`place` of the API token of cloudflare, or of the TSIG key (base64) of rfc2136: env:NAME, file:PATH, or secret:NAME/KEY for a Secret in Lintel's namespace; it is read for each request"},
+		{name: "dns-server", value: text(&d.Server, ""),
+			usage: "`host:port` of the primary server to which rfc2136 sends updates"},
+		{name: "dns-key", value: text(&d.Key, ""),
+			usage: "`name` of the TSIG key of rfc2136, or algorithm:name; the algorithm is hmac-sha256 otherwise"},
+		{name: "dns-zones", value: list(&d.Zones, domainName),
+			usage: "`zones` that records are kept in; rfc2136 needs them, and at cloudflare none means all that the token sees"},
+		{name: "dns-domains", value: list(&d.Domains, domainName),
+			usage: "`domains` whose names alone get records: a domain stands for itself and all below it, and with a dot before it for what is below it"},
+		{name: "dns-exclude-domains", value: list(&d.ExcludeDomains, domainName),
+			usage: "`domains` whose names get none"},
+		{name: "dns-owner", value: parsed(&d.Owner, defaultDNSOwner, ownerName),
+			usage: "`name` of the owner that marks say; of several that keep records in one zone each needs its own; to go on where ExternalDNS was, its --txt-owner-id"},
+		{name: "dns-policy", value: choice(&d.Policy, externaldns.Sync.String(), externaldns.Sync.String(), externaldns.UpsertOnly.String(), externaldns.CreateOnly.String()),
+			usage: "`which` changes are made: sync (all), upsert-only (nothing is deleted) or create-only (nothing is changed either)"},
+		{name: "dns-mark-prefix", value: text(&d.MarkPrefix, defaultMarkPrefix),
+			usage: "`text` before the name of a record in that of the TXT record that marks it as ours, with %{record_type} for its type; one that ends in a dot suits the apex of a zone, too; as ExternalDNS's --txt-prefix, which is empty if it was not set"},
+		{name: "dns-mark-suffix", value: text(&d.MarkSuffix, ""),
+			usage: "`text` behind the first label in the name of that record, if there is no prefix; as ExternalDNS's --txt-suffix"},
+		{name: "dns-mark-wildcard", value: text(&d.MarkWildcard, defaultMarkWildcard),
+			usage: "`label` that stands for the * of a wildcard there; as ExternalDNS's --txt-wildcard-replacement"},
+		{name: "dns-proxied", value: onOff(&d.Proxied, false),
+			usage: "let requests come through Cloudflare, for records that don't say by the annotation cloudflare-proxied: `on|off`"},
+		{name: "dns-interval", value: positive(timeout(&d.Interval, externaldns.DefaultInterval)),
+			usage: "`time` after which zones are read again, though nothing is known to have changed"},
+		{name: "dns-dry-run", value: onOff(&d.DryRun, false),
+			usage: "say in the log what would change, and change nothing: `on|off`"},
+		{name: "dns-release", value: text(&d.Release, ""),
+			usage: "`code` that the log named when more than 30 % of all records, and more than 5, were to be deleted at once: lets these deletions pass"},
+	}
+}
+
+func domainName(s string) (string, error) {
+	s = strings.ToLower(strings.TrimSuffix(s, "."))
+	if !regexp.MustCompile(`^\.?([-_a-z0-9]+\.)*[-_a-z0-9]+$`).MatchString(s) {
+		return "", errors.New("must be a domain, such as example.com")
+	}
+	return s, nil
+}
+
+func ownerName(s string) (string, error) {
+	if s == "" || strings.ContainsAny(s, `,="`) {
+		return "", errors.New(`must be a name without any of , = "`)
+	}
+	return s, nil
+}
+
+// validate finds what does not fit together.
+func (d *dnsSettings) validate() error {
+	if d.Provider == "" {
+		return nil
+	}
+	switch {
+	case d.Provider == solverCloudflare && d.Credential == "":
+		return errors.New("dns-provider: cloudflare needs dns-credential, the place of an API token, such as secret:cloudflare/token")
+	case d.Provider == solverRFC2136 && (d.Server == "" || len(d.Zones) == 0):
+		return errors.New("dns-provider: rfc2136 needs dns-server, the address of the primary server, and dns-zones")
+	case d.Provider == solverRFC2136 && (d.Key == "") != (d.Credential == ""):
+		return errors.New("dns-provider: rfc2136 needs both dns-key and dns-credential, or neither where updates need no key")
+	case d.Provider != solverRFC2136 && (d.Server != "" || d.Key != ""):
+		return errors.New("dns-server and dns-key are read by the dns-provider rfc2136 alone")
+	}
+	if _, err := d.registry(); err != nil {
+		return fmt.Errorf("dns-mark-prefix: %w", err)
+	}
+	return nil
+}
+
+func (d *dnsSettings) registry() (*externaldns.Registry, error) {
+	prefix := d.MarkPrefix
+	if d.MarkSuffix != "" && prefix == defaultMarkPrefix {
+		prefix = ""
+	}
+	return externaldns.NewRegistry(externaldns.RegistryOptions{
+		Owner: d.Owner, Prefix: prefix, Suffix: d.MarkSuffix, WildcardReplacement: d.MarkWildcard,
+	})
+}
+
+func (d *dnsSettings) policy() externaldns.Policy {
+	all := []externaldns.Policy{externaldns.Sync, externaldns.UpsertOnly, externaldns.CreateOnly}
+	return all[slices.IndexFunc(all, func(p externaldns.Policy) bool { return p.String() == d.Policy })]
+}
