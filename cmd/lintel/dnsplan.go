@@ -106,12 +106,15 @@ func readOnce(ctx context.Context, s *Settings, log *slog.Logger) (*gateway.Snap
 		return nil, nil, err
 	}
 	running, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- store.Run(running) }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = store.Run(running) // that it was stopped is no error
+	}()
 	_, err = store.Wait(ctx)
 	snapshot := store.Snapshot()
 	stop()
-	_ = <-ended // that it was stopped is no error
+	<-ended
 	if err != nil {
 		return nil, nil, fmt.Errorf("read objects: %w", err)
 	}
