@@ -134,7 +134,8 @@ func (t *http2Transport) exchange(r *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// restore reads the fields of a response as its connector has packed them.
+// restore reads the fields of a response as its connector has packed them; others do not
+// count.
 func restore(res *http.Response) error {
 	switch meta := res.Header.Get(responseMeta); meta {
 	case `{"src":"origin"}`:
@@ -145,11 +146,6 @@ func restore(res *http.Response) error {
 		return fmt.Errorf("response is from nobody: %q", meta)
 	}
 	packed := res.Header.Get(responseFields)
-	for name := range res.Header {
-		if name != responseMeta && name != responseFields && name != "Content-Length" && name != "Trailer" {
-			return fmt.Errorf("response has %s outside of %s", name, responseFields)
-		}
-	}
 	fields := http.Header{}
 	for pair := range strings.SplitSeq(packed, ";") {
 		if pair == "" {
