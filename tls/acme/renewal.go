@@ -1,6 +1,7 @@
 package acme
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -58,6 +59,9 @@ func (h *held) differs(want Certificate, i *issuer) string {
 	if h.stored.Annotations[annotationWanted] == wantedPrint(want, i) {
 		return ""
 	}
+	if h.adopted() {
+		return h.lacks(want)
+	}
 	names := slices.Clone(h.leaf.DNSNames)
 	slices.Sort(names)
 	switch {
@@ -70,6 +74,31 @@ func (h *held) differs(want Certificate, i *issuer) string {
 	default:
 		return "it was ordered with other settings"
 	}
+}
+
+// adopted tells whether somebody else had the certificate issued, by a CA, and handed it
+// over. It goes on until its renewal, so that handing over hundreds orders none at once.
+func (h *held) adopted() bool {
+	_, ours := h.stored.Annotations[AnnotationDirectory]
+	return !ours && !bytes.Equal(h.leaf.RawIssuer, h.leaf.RawSubject)
+}
+
+// lacks says what a wanted certificate has and the adopted one has not; "" for nothing.
+func (h *held) lacks(want Certificate) string {
+	for _, name := range want.Names {
+		if !covers(h.leaf, name) {
+			return "other names are wanted"
+		}
+	}
+	if want.KeyAlgorithm != "" && algorithmOf(h.leaf.PublicKey) != want.KeyAlgorithm {
+		return "a key of another algorithm is wanted"
+	}
+	return ""
+}
+
+// covers reports whether a certificate is for a name, which may be a wildcard.
+func covers(leaf *x509.Certificate, name string) bool {
+	return leaf.VerifyHostname(strings.Replace(name, "*", "any", 1)) == nil
 }
 
 // renews returns when to renew: when the CA suggests (RFC 9773), at what was asked
@@ -134,8 +163,8 @@ func check(chain []byte, key []byte, want Certificate) error {
 		return fmt.Errorf("the CA returned a certificate that does not fit its key: %w", err)
 	}
 	for _, name := range want.Names {
-		if err := pair.Leaf.VerifyHostname(strings.Replace(name, "*", "any", 1)); err != nil {
-			return fmt.Errorf("the CA returned a certificate that does not fit: %w", err)
+		if !covers(pair.Leaf, name) {
+			return fmt.Errorf("the CA returned a certificate for %s, which is not for %s", strings.Join(pair.Leaf.DNSNames, ", "), name)
 		}
 	}
 	return nil

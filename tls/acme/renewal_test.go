@@ -1,6 +1,9 @@
 package acme
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/x509"
 	"math/big"
 	"testing"
@@ -48,6 +51,41 @@ func TestRenewalTime(t *testing.T) {
 		}
 		if again := h.renews(Certificate{RenewBefore: tc.before}, tc.suggested).Sub(from); again != got {
 			t.Errorf("%s: %v, and another time %v", tc.name, got, again)
+		}
+	}
+}
+
+// A certificate that somebody else ordered goes on when it is handed over.
+func TestCertificateThatIsHandedOver(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := func(issuer string, names ...string) *x509.Certificate {
+		return &x509.Certificate{RawIssuer: []byte(issuer), RawSubject: []byte("subject"), DNSNames: names, PublicKey: key.Public()}
+	}
+	ca := &issuer{Issuer: Issuer{Directory: "https://ca.test/directory"}}
+	for _, tc := range []struct {
+		name        string
+		leaf        *x509.Certificate
+		annotations map[string]string
+		want        Certificate
+		differs     string
+	}{
+		{name: "the same names", leaf: made("ca", "a.test"), want: Certificate{Names: []string{"a.test"}}},
+		{name: "more names", leaf: made("ca", "a.test", "b.test"), want: Certificate{Names: []string{"b.test"}}},
+		{name: "a wildcard", leaf: made("ca", "*.a.test", "a.test", "x.a.test"), want: Certificate{Names: []string{"*.a.test", "a.test"}}},
+		{name: "no wildcard", leaf: made("ca", "a.test"), want: Certificate{Names: []string{"*.a.test", "a.test"}}, differs: "other names are wanted"},
+		{name: "another key", leaf: made("ca", "a.test"), want: Certificate{Names: []string{"a.test"}, KeyAlgorithm: "RSA-2048"}, differs: "a key of another algorithm is wanted"},
+		{name: "signed by itself", leaf: made("subject", "a.test"), want: Certificate{Names: []string{"a.test"}}, differs: "one from another CA is wanted"},
+		{
+			name: "ordered by us elsewhere", leaf: made("ca", "a.test"), annotations: map[string]string{AnnotationDirectory: "https://other.test"},
+			want: Certificate{Names: []string{"a.test"}}, differs: "one from another CA is wanted",
+		},
+	} {
+		h := &held{leaf: tc.leaf, stored: &Stored{Annotations: tc.annotations}}
+		if got := h.differs(tc.want, ca); got != tc.differs {
+			t.Errorf("%s: %q, want %q", tc.name, got, tc.differs)
 		}
 	}
 }
