@@ -17,14 +17,6 @@ type Build struct {
 	GoVersion string
 }
 
-// ObjectCondition is one condition of one kind of object: HTTPRoute, Accepted,
-// False.
-type ObjectCondition struct {
-	Kind      string
-	Condition string
-	Status    string
-}
-
 // Metrics is what Prometheus scrapes. It has a registry of its own. Its methods
 // are safe for concurrent use.
 type Metrics struct {
@@ -36,7 +28,7 @@ type Metrics struct {
 
 	builds       prometheus.Counter
 	buildSeconds prometheus.Histogram
-	objects      *prometheus.GaugeVec
+	objects      *objectCounts
 
 	series     *requestSeries
 	seriesMu   sync.Mutex          // guards what follows
@@ -44,9 +36,6 @@ type Metrics struct {
 
 	certificates *certificateMetrics
 	dns          *dnsMetrics
-
-	objectsMu sync.Mutex // guards known
-	known     map[ObjectCondition]bool
 }
 
 // NewMetrics returns Metrics with everything registered but the connections.
@@ -75,11 +64,7 @@ func NewMetrics(build Build) *Metrics {
 			Help:    "Time that a build of the configuration took.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
 		}),
-		objects: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "lintel_objects",
-			Help: "Objects of ours by the status of each condition.",
-		}, []string{"kind", "condition", "status"}),
-		known:      make(map[ObjectCondition]bool),
+		objects:    newObjectCounts(),
 		streamKeys: make(map[Attachment]bool),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -146,23 +131,6 @@ func (m *Metrics) ObserveConnections(c Connections) {
 func (m *Metrics) ObserveBuild(took time.Duration) {
 	m.builds.Inc()
 	m.buildSeconds.Observe(took.Seconds())
-}
-
-// SetObjects replaces the numbers of objects. A condition that is missing from
-// counts loses its series.
-func (m *Metrics) SetObjects(counts map[ObjectCondition]int) {
-	m.objectsMu.Lock()
-	defer m.objectsMu.Unlock()
-	for c, n := range counts {
-		m.objects.WithLabelValues(c.Kind, c.Condition, c.Status).Set(float64(n))
-		m.known[c] = true
-	}
-	for c := range m.known {
-		if _, ok := counts[c]; !ok {
-			m.objects.DeleteLabelValues(c.Kind, c.Condition, c.Status)
-			delete(m.known, c)
-		}
-	}
 }
 
 // Handler answers scrapes.

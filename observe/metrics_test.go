@@ -135,8 +135,9 @@ func TestObjectsAreReplaced(t *testing.T) {
 	m := NewMetrics(Build{})
 	accepted := ObjectCondition{"HTTPRoute", "Accepted", "True"}
 	refused := ObjectCondition{"HTTPRoute", "Accepted", "False"}
-	m.SetObjects(map[ObjectCondition]int{accepted: 2, refused: 1})
-	m.SetObjects(map[ObjectCondition]int{accepted: 3})
+	for _, counts := range []map[ObjectCondition]int{{accepted: 2, refused: 1}, {accepted: 3}} {
+		m.SetObjects(func() map[ObjectCondition]int { return counts })
+	}
 	if lines := scrape(t, m, "lintel_objects{"); len(lines) != 1 || lines[0] != `lintel_objects{condition="Accepted",kind="HTTPRoute",status="True"} 3` {
 		t.Errorf("got %q", lines)
 	}

@@ -28,7 +28,12 @@ type holding struct {
 }
 
 func newHolding(t *testing.T) *holding {
-	h := &holding{arrived: make(chan struct{}, 16), release: make(chan struct{})}
+	return (&holding{arrived: make(chan struct{}, 16), release: make(chan struct{})}).another(t)
+}
+
+// another is one more Backend, whose requests arrive and are released with those of h.
+func (h *holding) another(t *testing.T) *holding {
+	h = &holding{arrived: h.arrived, release: h.release}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -94,13 +99,11 @@ func (g *gateway) refuses(path string) {
 // then the answer is 503.
 func TestCircuitBoundsConnections(t *testing.T) {
 	run(t, clientModes, Settings{}, func(t *testing.T, g *gateway) {
-		one, other := newHolding(t), newHolding(t)
+		one := newHolding(t)
+		other := one.another(t)
 		limits := router.BackendSettings{Circuit: router.Circuit{MaxConnections: 1}}
 		g.route("/", with(limits, one.Backend, other.Backend))
 		g.apply()
-		both := make(chan struct{}, 16)
-		one.arrived, other.arrived = both, both
-		other.release = one.release
 		held := []<-chan int{one.hold(g), one.hold(g)}
 		g.refuses("/")
 		close(one.release)

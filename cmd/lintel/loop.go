@@ -122,7 +122,8 @@ func (l *loop) rebuild() {
 	l.addresses.apply(l.plan)
 	l.writeStatus(l.plan.Statuses)
 	l.writeInfrastructure(l.plan.Infrastructure)
-	l.metrics.SetObjects(objectConditions(l.plan.Statuses))
+	statuses := l.plan.Statuses
+	l.metrics.SetObjects(func() map[observe.ObjectCondition]int { return objectConditions(statuses) })
 	l.metrics.Keep(attachments(l.plan))
 	l.readiness.set(l.observed.Sockets)
 	l.built()

@@ -41,6 +41,7 @@ func TestSettingsDefaults(t *testing.T) {
 		GatewayServices: true, LeaderElection: true, LeaseName: "lintel",
 		HTTPPort: 80, HTTPSPort: 443, HTTP3: true, AdminAddress: "127.0.0.1:9180",
 		ACME: acmeIssuer{Directory: "letsencrypt"}, ACMEStorage: "/var/lib/lintel",
+		DNS:      dnsSettings{Owner: "default", Policy: "sync", MarkPrefix: "_%{record_type}-owner.", MarkWildcard: "_any", Interval: time.Minute},
 		LogLevel: "info", LogFormat: "json", AccessLog: true, AccessLogSample: 1,
 		DrainTimeout: 25 * time.Second, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 75 * time.Second,
 		ConnectTimeout: 5 * time.Second, ResponseHeaderTimeout: 60 * time.Second, BodyStallTimeout: 60 * time.Second,
