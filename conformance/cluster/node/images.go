@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -60,26 +61,34 @@ func (n Node) archive(p program, path string) error {
 // importImages waits for containerd.
 func (n Node) importImages(ctx context.Context) error {
 	for _, p := range programImages() {
-		archive := filepath.Join(n.state(), p.name+".tar")
-		if err := n.archive(p, archive); err != nil {
+		if err := n.archive(p, filepath.Join(n.state(), p.name+".tar")); err != nil {
 			return err
 		}
-		for {
-			err := Import(ctx, archive)
-			if err == nil {
-				break
-			}
-			if _, statErr := os.Stat(containerdSocket); statErr == nil && ctx.Err() == nil {
-				return err
-			}
-			select {
-			case <-ctx.Done():
-				return err
-			case <-time.After(100 * time.Millisecond): // containerd is starting
-			}
+	}
+	if err := awaitContainerd(ctx); err != nil {
+		return err
+	}
+	for _, p := range programImages() {
+		if err := Import(ctx, filepath.Join(n.state(), p.name+".tar")); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// awaitContainerd waits until containerd takes connections.
+func awaitContainerd(ctx context.Context) error {
+	for {
+		conn, err := new(net.Dialer).DialContext(ctx, "unix", containerdSocket)
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for containerd: %w", err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // Import gives the node's containerd the images of an archive (`docker save`, or an
