@@ -3,13 +3,13 @@ package main
 import "time"
 
 const (
-	// A loop that keeps on building works a quarter of the time, and leaves the rest
+	// A loop that keeps on building works a third of the time, and leaves the rest
 	// of a core to the traffic: after each build it rests for restFactor times as long.
-	restFactor = 3
+	restFactor = 2
 	maxRest    = 100 * time.Millisecond
 	// workBurst is how long it may have worked without any rest. So changes that come
 	// one by one are never held off, while a flood of them is taken in bundles.
-	workBurst = 250 * time.Millisecond
+	workBurst = 500 * time.Millisecond
 )
 
 // pace says when the loop rests. Time in which it did not work adds to its credit, up to

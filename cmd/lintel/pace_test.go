@@ -21,13 +21,19 @@ func TestPace(t *testing.T) {
 		name  string
 		works []work
 	}{
-		{"one change at a time is never held off", repeated(1000, work{wait: 60 * ms, took: 20 * ms})},
-		{"a flood has its burst, then rests three times as long as it works",
-			append(repeated(12, work{took: 20 * ms}), work{took: 20 * ms, rest: 30 * ms}, work{took: 20 * ms, rest: 60 * ms}, work{took: 20 * ms, rest: 60 * ms})},
-		{"rests are bounded, and what they do not cover is forgiven",
-			append(repeated(1, work{took: 10 * time.Second, rest: 100 * ms}), repeated(3, work{took: time.Second, rest: 100 * ms})...)},
-		{"after a flood idle time brings the burst back",
-			append(append(repeated(1, work{took: time.Second, rest: 100 * ms}), work{wait: 750 * ms, took: 250 * ms}), work{took: ms, rest: 3 * ms})},
+		{"one change at a time is never held off", repeated(1000, work{wait: 40 * ms, took: 20 * ms})},
+		{
+			"a flood has its burst, then rests twice as long as it works",
+			append(repeated(25, work{took: 20 * ms}), work{took: 20 * ms, rest: 40 * ms}, work{took: 20 * ms, rest: 40 * ms}),
+		},
+		{
+			"rests are bounded, and what they do not cover is forgiven",
+			append(repeated(1, work{took: 10 * time.Second, rest: 100 * ms}), repeated(3, work{took: time.Second, rest: 100 * ms})...),
+		},
+		{
+			"after a flood idle time brings the burst back",
+			append(repeated(1, work{took: time.Second, rest: 100 * ms}), work{wait: time.Second, took: 500 * ms}, work{took: ms, rest: 2 * ms}),
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var p pace
