@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -45,17 +44,14 @@ type Announcer struct {
 	options Options
 	log     *slog.Logger
 	newest  *latest.Box[Want]
-	changes chan struct{} // holds one token while answers are unread
+	answers *latest.Answers[netip.Addr]
 	retired chan struct{} // closed by Retire
 	retire  sync.Once
-
-	mu      sync.Mutex // guards answers
-	answers map[netip.Addr]string
 }
 
 // New returns an Announcer that does nothing until Run.
 func New(o Options) *Announcer {
-	a := &Announcer{options: o, log: o.Log, newest: latest.New[Want](), changes: make(chan struct{}, 1), retired: make(chan struct{})}
+	a := &Announcer{options: o, log: o.Log, newest: latest.New[Want](), answers: latest.NewAnswers[netip.Addr](), retired: make(chan struct{})}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
@@ -82,29 +78,12 @@ func (a *Announcer) isRetired() bool {
 }
 
 // Changes is readable when answers changed since it was last read.
-func (a *Announcer) Changes() <-chan struct{} { return a.changes }
+func (a *Announcer) Changes() <-chan struct{} { return a.answers.Changed() }
 
 // Answers returns "" for each wanted address that is announced by this replica or by
 // another, or else why it cannot be used. One that was not tried yet is missing. The
 // map is the caller's.
-func (a *Announcer) Answers() map[netip.Addr]string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return maps.Clone(a.answers)
-}
-
-func (a *Announcer) setAnswers(answers map[netip.Addr]string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if maps.Equal(a.answers, answers) {
-		return
-	}
-	a.answers = answers
-	select {
-	case a.changes <- struct{}{}:
-	default:
-	}
-}
+func (a *Announcer) Answers() map[netip.Addr]string { return a.answers.All() }
 
 // Run holds the newest wanted addresses until ctx ends, and then gives them up. What
 // fails is tried again and part of the answers: the error is always nil.
@@ -113,7 +92,7 @@ func (a *Announcer) Run(ctx context.Context) error {
 	var said string
 	for ctx.Err() == nil {
 		for len(want.Addresses) == 0 || a.isRetired() {
-			a.setAnswers(nil)
+			a.answers.Set(nil)
 			select {
 			case <-ctx.Done():
 				return nil
@@ -130,7 +109,7 @@ func (a *Announcer) Run(ctx context.Context) error {
 			said = err.Error()
 			a.log.Error("cannot announce addresses", "err", err)
 		}
-		a.setAnswers(refusal(want, err.Error()))
+		a.answers.Set(refusal(want, err.Error()))
 		select {
 		case <-ctx.Done():
 		case <-a.newest.Full():

@@ -67,9 +67,9 @@ func (a *Announcer) follow(ctx context.Context, e *election, s *session, want Wa
 		}
 		if wasUp = up; up {
 			e.step(now)
-			a.setAnswers(e.answers(now))
+			a.answers.Set(e.answers(now))
 		} else {
-			a.setAnswers(refusal(want, fmt.Sprintf("the interface %s is down", s.kernel.link.Name)))
+			a.answers.Set(refusal(want, fmt.Sprintf("the interface %s is down", s.kernel.link.Name)))
 		}
 		select {
 		case <-ctx.Done():

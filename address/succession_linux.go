@@ -50,7 +50,7 @@ func (a *Announcer) queue(ctx context.Context, place string, want *Want) (left [
 			words <- text
 		}()
 	}
-	a.setAnswers(refusal(*want, "")) // they are the other's
+	a.answers.Set(refusal(*want, "")) // they are the other's
 	number := want.number()
 	for {
 		select {
@@ -64,7 +64,7 @@ func (a *Announcer) queue(ctx context.Context, place string, want *Want) (left [
 			if *want = a.newest.Take(); len(want.Addresses) == 0 || want.number() != number {
 				return nil
 			}
-			a.setAnswers(refusal(*want, ""))
+			a.answers.Set(refusal(*want, ""))
 		}
 	}
 }

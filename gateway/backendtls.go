@@ -59,14 +59,9 @@ func (b *build) readTLSPolicies() {
 // addTLSTarget puts a policy among those of a Service.
 func (b *build) addTLSTarget(p *tlsPolicy, i int) {
 	t := &p.Spec.TargetRefs[i]
-	service := types.NamespacedName{Namespace: p.Namespace, Name: string(t.Name)}
-	field := fmt.Sprintf("spec.targetRefs[%d]", i)
-	switch {
-	case t.Group != groupCore || t.Kind != kindService:
-		b.report(Problem{p.ref, field, ReasonUnclaimed, fmt.Sprintf("kind %q of group %q cannot have a BackendTLSPolicy here; refer to a Service", t.Kind, t.Group)})
+	service, ok := b.policyService(p.ref, i, &t.LocalPolicyTargetReference)
+	if !ok {
 		return
-	case b.services[service] == nil:
-		b.report(Problem{p.ref, field, ReasonUnclaimed, fmt.Sprintf("Service %s not found", service)})
 	}
 	targets := b.tlsTargets[service]
 	if targets == nil {
@@ -75,6 +70,21 @@ func (b *build) addTLSTarget(p *tlsPolicy, i int) {
 	}
 	port := valueOr(t.SectionName, "")
 	targets[port] = append(targets[port], p)
+}
+
+// policyService returns the Service that spec.targetRefs[i] of a policy names, there or not,
+// and reports what it names instead, or that it is not there.
+func (b *build) policyService(policy ObjectRef, i int, t *gatewayv1.LocalPolicyTargetReference) (types.NamespacedName, bool) {
+	service := types.NamespacedName{Namespace: policy.Namespace, Name: string(t.Name)}
+	field := fmt.Sprintf("spec.targetRefs[%d]", i)
+	if t.Group != groupCore || t.Kind != kindService {
+		b.report(Problem{policy, field, ReasonUnclaimed, fmt.Sprintf("kind %q of group %q cannot have %s here; refer to a Service", t.Kind, t.Group, article(policy.Kind))})
+		return service, false
+	}
+	if b.services[service] == nil {
+		b.report(Problem{policy, field, ReasonUnclaimed, fmt.Sprintf("Service %s not found", service)})
+	}
+	return service, true
 }
 
 // readTLSPolicy reads how endpoints are recognised.

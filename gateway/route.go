@@ -91,9 +91,9 @@ func newRoute(kind string, object metav1.Object, parentRefs []gatewayv1.ParentRe
 	}
 }
 
-// article returns a kind of Routes with its indefinite article.
+// article returns a kind of Routes or policies with its indefinite article.
 func article(kind string) string {
-	if kind == kindHTTPRoute {
+	if kind == kindHTTPRoute || kind == kindTrafficPolicy {
 		return "an " + kind
 	}
 	return "a " + kind

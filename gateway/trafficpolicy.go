@@ -48,16 +48,9 @@ func (b *build) readTrafficPolicies() {
 		policy.read()
 		b.trafficPolicies = append(b.trafficPolicies, policy)
 		for i, t := range p.Spec.TargetRefs {
-			name := types.NamespacedName{Namespace: p.Namespace, Name: string(t.Name)}
-			field := fmt.Sprintf("spec.targetRefs[%d]", i)
-			switch {
-			case t.Group != groupCore || t.Kind != kindService:
-				b.report(Problem{policy.ref, field, ReasonUnclaimed, fmt.Sprintf("kind %q of group %q cannot have an XBackendTrafficPolicy here; refer to a Service", t.Kind, t.Group)})
-				continue
-			case b.services[name] == nil:
-				b.report(Problem{policy.ref, field, ReasonUnclaimed, fmt.Sprintf("Service %s not found", name)})
+			if name, ok := b.policyService(policy.ref, i, &t); ok {
+				b.trafficTargets[name] = append(b.trafficTargets[name], policy)
 			}
-			b.trafficTargets[name] = append(b.trafficTargets[name], policy)
 		}
 	}
 }

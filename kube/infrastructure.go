@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -36,14 +34,11 @@ type InfrastructureWriterOptions struct {
 // one. It touches no object that is not owned by the Gateway. Its methods may be called
 // from any goroutine.
 type InfrastructureWriter struct {
-	store   *Store
-	clients clients
-	log     *slog.Logger
-	newest  *latest.Box[[]gateway.Infrastructure]
-	changes chan struct{} // holds one token while conflicts are unread
-
-	mu        sync.Mutex // guards conflicts
-	conflicts map[gateway.ObjectRef]string
+	store     *Store
+	clients   clients
+	log       *slog.Logger
+	newest    *latest.Box[[]gateway.Infrastructure]
+	conflicts *latest.Answers[gateway.ObjectRef]
 
 	// The rest belongs to Run.
 	want map[objectKey]generated
@@ -87,7 +82,7 @@ func NewInfrastructureWriter(o InfrastructureWriterOptions) (*InfrastructureWrit
 		return nil, err
 	}
 	w := &InfrastructureWriter{
-		store: o.Store, clients: c, log: o.Log, newest: latest.New[[]gateway.Infrastructure](), changes: make(chan struct{}, 1),
+		store: o.Store, clients: c, log: o.Log, newest: latest.New[[]gateway.Infrastructure](), conflicts: latest.NewAnswers[gateway.ObjectRef](),
 		want: make(map[objectKey]generated), gone: make(map[objectKey]types.UID),
 		written: make(map[objectKey]writtenObject), said: make(map[objectKey]string),
 	}
@@ -101,28 +96,11 @@ func NewInfrastructureWriter(o InfrastructureWriterOptions) (*InfrastructureWrit
 func (w *InfrastructureWriter) Apply(want []gateway.Infrastructure) { w.newest.Put(want) }
 
 // Changes can be read once after Conflicts has changed.
-func (w *InfrastructureWriter) Changes() <-chan struct{} { return w.changes }
+func (w *InfrastructureWriter) Changes() <-chan struct{} { return w.conflicts.Changed() }
 
 // Conflicts returns why Gateways do not get what they want, as far as Run has tried: its
 // name is somebody else's. The map is the caller's.
-func (w *InfrastructureWriter) Conflicts() map[gateway.ObjectRef]string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return maps.Clone(w.conflicts)
-}
-
-func (w *InfrastructureWriter) setConflicts(conflicts map[gateway.ObjectRef]string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if maps.Equal(w.conflicts, conflicts) {
-		return
-	}
-	w.conflicts = conflicts
-	select {
-	case w.changes <- struct{}{}:
-	default:
-	}
-}
+func (w *InfrastructureWriter) Conflicts() map[gateway.ObjectRef]string { return w.conflicts.All() }
 
 // Run makes the objects what is wanted until ctx ends. What fails is tried again; the
 // error is always nil. It may be called again when it has returned.
@@ -224,7 +202,7 @@ func (w *InfrastructureWriter) reconcileAll(ctx context.Context) (failed bool) {
 	reconcile("Service")
 	reconcile("EndpointSlice")
 	if ctx.Err() == nil {
-		w.setConflicts(conflicts)
+		w.conflicts.Set(conflicts)
 	}
 	for key, gateway := range w.gone {
 		err := w.remove(ctx, key, gateway)

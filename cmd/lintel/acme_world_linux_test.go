@@ -5,12 +5,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -97,26 +95,7 @@ func (w *acmeWorld) issuers() string {
 // SIGTERM does.
 func (w *acmeWorld) startLintel(args ...string) (p *process, stop func()) {
 	w.Helper()
-	reader := newSettingsReader()
-	w.must(reader.Flags().Parse(append(args,
-		"--acme-issuers="+w.issuers(), "--acme-resolvers="+w.dns.DNS, "--http-port=0", "--https-port=0",
-		"--access-log=off", "--publish-address=192.0.2.7", "--drain-timeout=1s",
-	)))
-	settings, err := reader.Read(nil)
-	w.must(err)
-	p = newProcess(settings, slog.New(slog.NewTextHandler(w.Output(), nil)))
-	p.dnsClient = w.dns.HTTPClient()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- p.serve(ctx) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			w.Errorf("lintel run: %v", err)
-		}
-	})
-	w.Cleanup(stop)
-	return p, stop
+	return testRun{w.Output(), w.dns.HTTPClient()}.start(w.T, append(args, "--acme-issuers="+w.issuers(), "--acme-resolvers="+w.dns.DNS)...)
 }
 
 // handshake returns the certificate that is served for a name, which must verify.

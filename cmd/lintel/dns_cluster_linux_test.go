@@ -48,7 +48,7 @@ func TestRecordsOnCluster(t *testing.T) {
 		"--kubeconfig=" + c.kubeconfig(), "--lease-namespace=lintel", "--admin-address=", "--gateway-services=off",
 		"--dns-provider=cloudflare", "--dns-credential=secret:cloudflare/token", "--publish-address=192.0.2.7",
 	}
-	stop := runForDNS(t, io.Discard, cf.HTTPClient(), args...)
+	_, stop := testRun{io.Discard, cf.HTTPClient()}.start(t, args...)
 
 	const routes = 500
 	name := func(i int) string { return fmt.Sprintf("r%03d", i) }
@@ -115,7 +115,7 @@ func TestRecordsOnCluster(t *testing.T) {
 		t.Fatalf("lintel dns plan: %v\n%s", err, text)
 	}
 	cf.ResetCalls()
-	runForDNS(t, io.Discard, cf.HTTPClient(), append(args, "--dns-release="+code[1])...)
+	testRun{io.Discard, cf.HTTPClient()}.start(t, append(args, "--dns-release="+code[1])...)
 	awaitRecords("250 deleted", routes-250, every)
 	if n := len(cf.Records("example.test")); n != 2*(routes-250) {
 		t.Errorf("%d records, want %d with their marks", n, routes-250)

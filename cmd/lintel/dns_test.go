@@ -2,10 +2,8 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -98,32 +96,7 @@ spec:
 // run starts Lintel, and returns what stops it.
 func (h *dnsHome) run(client *http.Client, args ...string) (stop func()) {
 	h.Helper()
-	return runForDNS(h.T, &h.log, client, append(args, "--manifests="+h.folder, "--admin-address="+h.admin)...)
-}
-
-// runForDNS starts Lintel, and returns what stops it. The client reaches Cloudflare.
-func runForDNS(t *testing.T, log io.Writer, client *http.Client, args ...string) (stop func()) {
-	t.Helper()
-	reader := newSettingsReader()
-	if err := reader.Flags().Parse(append(args, "--http-port=0", "--https-port=0", "--access-log=off", "--publish-address=192.0.2.7", "--drain-timeout=1s")); err != nil {
-		t.Fatal(err)
-	}
-	settings, err := reader.Read(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := newProcess(settings, slog.New(slog.NewTextHandler(log, nil)))
-	p.dnsClient = client
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- p.serve(ctx) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("lintel run: %v", err)
-		}
-	})
-	t.Cleanup(stop)
+	_, stop = testRun{&h.log, client}.start(h.T, append(args, "--manifests="+h.folder, "--admin-address="+h.admin)...)
 	return stop
 }
 

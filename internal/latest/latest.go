@@ -1,4 +1,5 @@
-// Package latest is a mailbox of one slot in which the newest value wins.
+// Package latest holds what is newest: a mailbox of one slot in which the newest value
+// wins, and answers that are read when they changed.
 package latest
 
 import "sync"

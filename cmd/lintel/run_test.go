@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+	"testing"
+)
+
+// testRun is Lintel in the process of a test.
+type testRun struct {
+	log io.Writer
+	dns *http.Client // that reaches DNS providers
+}
+
+// start runs Lintel without Ingress ports and access log. The function that it returns ends
+// it as SIGTERM does, and so does the end of the test.
+func (r testRun) start(t *testing.T, args ...string) (p *process, stop func()) {
+	t.Helper()
+	reader := newSettingsReader()
+	if err := reader.Flags().Parse(append(args, "--http-port=0", "--https-port=0", "--access-log=off", "--publish-address=192.0.2.7", "--drain-timeout=1s")); err != nil {
+		t.Fatal(err)
+	}
+	settings, err := reader.Read(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p = newProcess(settings, slog.New(slog.NewTextHandler(r.log, nil)))
+	p.dnsClient = r.dns
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.serve(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("lintel run: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return p, stop
+}
