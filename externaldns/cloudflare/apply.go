@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/lintel-dev/lintel/externaldns"
+	api "github.com/lintel-dev/lintel/internal/cloudflare"
 )
 
 // maxCuts is how many changes that the API does not take are looked for in one Apply:
@@ -83,13 +84,13 @@ func (p *Provider) send(ctx context.Context, zone externaldns.Zone, jobs []job, 
 	if all.size() == 0 {
 		return nil
 	}
-	_, err := p.api.call(ctx, http.MethodPost, "/zones/"+url.PathEscape(zone.ID)+"/dns_records/batch", all, &struct{}{})
-	var refused *apiError
+	err := p.api.Call(ctx, api.Request{Method: http.MethodPost, Path: "/zones/" + url.PathEscape(zone.ID) + "/dns_records/batch", Body: all})
+	var refused *api.Error
 	switch {
 	case err == nil:
 		return nil
-	case !errors.As(err, &refused) || refused.transient():
-		return err
+	case !errors.As(err, &refused) || !refused.Lasting() || refused.Denied() || refused.Status == http.StatusNotFound:
+		return pausing(err) // none of the changes is the reason
 	case len(jobs) == 1 || len(failures) >= maxCuts:
 		for _, j := range jobs {
 			failures[j.index] = err

@@ -13,17 +13,17 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/lintel-dev/lintel/externaldns"
+	api "github.com/lintel-dev/lintel/internal/cloudflare"
 )
 
 const (
 	// BaseURL is the address of the API.
-	BaseURL = "https://api.cloudflare.com/client/v4"
+	BaseURL = api.BaseURL
 	// zonesAge is how long the list of zones is taken from memory.
 	zonesAge = 15 * time.Minute
 	// recordsPerPage is what a request for records may return at most.
@@ -55,7 +55,7 @@ type Options struct {
 // Provider is an externaldns.Provider.
 type Provider struct {
 	options Options
-	api     api
+	api     *api.API
 
 	mu    sync.Mutex // guards what follows
 	zones []externaldns.Zone
@@ -65,9 +65,10 @@ type Provider struct {
 
 // New returns a Provider.
 func New(o Options) *Provider {
-	o.Batch, o.Reserve, o.URL = cmp.Or(o.Batch, FreeBatch), cmp.Or(o.Reserve, 200), cmp.Or(o.URL, BaseURL)
-	o.Client = cmp.Or(o.Client, http.DefaultClient)
-	return &Provider{options: o, api: api{options: o}, known: map[string]map[string][]apiEntry{}}
+	o.Batch = cmp.Or(o.Batch, FreeBatch)
+	return &Provider{options: o, known: map[string]map[string][]apiEntry{}, api: api.New(api.Options{
+		Token: o.Token, Needs: "Zone Read and DNS Edit for the zone", Reserve: o.Reserve, URL: o.URL, Client: o.Client,
+	})}
 }
 
 // Zones returns the zones that the token sees, from memory for a while.
@@ -77,9 +78,9 @@ func (p *Provider) Zones(ctx context.Context) ([]externaldns.Zone, error) {
 	if p.zones != nil && time.Since(p.asked) < zonesAge {
 		return slices.Clone(p.zones), nil
 	}
-	found, err := list[externaldns.Zone](ctx, &p.api, "/zones", zonesPerPage)
+	found, err := api.List[externaldns.Zone](ctx, p.api, api.Query{Path: "/zones", Size: zonesPerPage})
 	if err != nil {
-		return nil, err
+		return nil, pausing(err)
 	}
 	if len(p.options.Zones) > 0 {
 		found = slices.DeleteFunc(found, func(z externaldns.Zone) bool {
@@ -102,13 +103,13 @@ func (p *Provider) forget() {
 
 // Records returns the records of a zone.
 func (p *Provider) Records(ctx context.Context, zone externaldns.Zone) ([]externaldns.Record, error) {
-	entries, err := list[apiEntry](ctx, &p.api, "/zones/"+url.PathEscape(zone.ID)+"/dns_records", recordsPerPage)
+	entries, err := api.List[apiEntry](ctx, p.api, api.Query{Path: "/zones/" + url.PathEscape(zone.ID) + "/dns_records", Size: recordsPerPage})
 	if err != nil {
-		var refused *apiError
-		if errors.As(err, &refused) && refused.status == http.StatusNotFound {
+		var refused *api.Error
+		if errors.As(err, &refused) && refused.Status == http.StatusNotFound {
 			p.forget() // the zone was removed
 		}
-		return nil, err
+		return nil, pausing(err)
 	}
 	sets := map[string][]apiEntry{}
 	var keys []string
@@ -169,23 +170,11 @@ func local(a netip.Addr) bool {
 		netip.MustParsePrefix("100.64.0.0/10").Contains(a) // RFC 6598
 }
 
-// page is the query for a page.
-func page(number, size int) string {
-	return "?" + url.Values{"page": {strconv.Itoa(number)}, "per_page": {strconv.Itoa(size)}}.Encode()
-}
-
-// list reads all pages.
-func list[T any](ctx context.Context, a *api, path string, size int) ([]T, error) {
-	all := []T{}
-	for number := 1; ; number++ {
-		var part []T
-		info, err := a.call(ctx, http.MethodGet, path+page(number, size), nil, &part)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, part...)
-		if len(part) == 0 || len(all) >= info.Total {
-			return all, nil
-		}
+// pausing makes of an error that says how long to wait what it is to a Reconciler.
+func pausing(err error) error {
+	var wait *api.WaitError
+	if errors.As(err, &wait) {
+		return &externaldns.WaitError{After: wait.After, Err: wait.Err}
 	}
+	return err
 }
