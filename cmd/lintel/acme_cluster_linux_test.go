@@ -18,6 +18,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	gatewayclient "sigs.k8s.io/gateway-api/pkg/client/clientset/versioned"
 
+	"github.com/lintel-dev/lintel/conformance/cloudflare"
 	"github.com/lintel-dev/lintel/conformance/cluster/controlplane"
 	"github.com/lintel-dev/lintel/conformance/pebble"
 )
@@ -41,6 +42,10 @@ func newACMECluster(t *testing.T) *acmeCluster {
 	}}
 	c.cluster.createPermissions("../../deploy/rbac.yaml")
 	c.cluster.createPermissions("../../deploy/rbac-certificates.yaml")
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "acme"}, Data: map[string][]byte{"ca.crt": w.ca.Roots, "token": []byte(cloudflare.Token + "\n")}}
+	_, err = c.cluster.core.CoreV1().Secrets("lintel").Create(t.Context(), secret, metav1.CreateOptions{})
+	w.must(err)
+	w.rootsAt, w.tokenAt = "secret:acme/ca.crt", "secret:acme/token"
 	class := &gatewayv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "lintel"}}
 	class.Spec.ControllerName = "lintel.dev/gateway-controller"
 	_, err = c.cluster.gateway.GatewayV1().GatewayClasses().Create(t.Context(), class, metav1.CreateOptions{})

@@ -32,6 +32,9 @@ type acmeWorld struct {
 	ca    *pebble.Server
 	dns   *cloudflare.Server
 	roots *x509.CertPool
+	// rootsAt and tokenAt are the places of what the CA's server is trusted by, and of
+	// the token of Cloudflare.
+	rootsAt, tokenAt string
 	// plain and secure are the ports that the CA asks on; any and other are two more.
 	plain, secure, any, other uint16
 }
@@ -54,6 +57,10 @@ func newACMEWorld(t *testing.T) *acmeWorld {
 	issuers, err := w.ca.Issuers(t.Context())
 	w.must(err)
 	w.roots.AppendCertsFromPEM(issuers)
+	w.rootsAt, w.tokenAt = filepath.Join(t.TempDir(), "ca.pem"), filepath.Join(t.TempDir(), "token")
+	w.must(os.WriteFile(w.rootsAt, w.ca.Roots, 0o600))
+	w.must(os.WriteFile(w.tokenAt, []byte(cloudflare.Token+"\n"), 0o600))
+	w.tokenAt = "file:" + w.tokenAt
 	return w
 }
 
@@ -74,17 +81,14 @@ func (w *acmeWorld) must(err error) {
 // issuers is the setting acme-issuers: one for each solver, and one whose certificates are
 // brief.
 func (w *acmeWorld) issuers() string {
-	ca, token := filepath.Join(w.TempDir(), "ca.pem"), filepath.Join(w.TempDir(), "token")
-	w.must(os.WriteFile(ca, w.ca.Roots, 0o600))
-	w.must(os.WriteFile(token, []byte(cloudflare.Token+"\n"), 0o600))
 	var list strings.Builder
 	for _, i := range [][3]string{
 		{"cloudflare", solverCloudflare, longProfile}, {"brief", solverCloudflare, briefProfile},
 		{"http", solverHTTP, longProfile}, {"alpn", solverTLSALPN, longProfile},
 	} {
-		fmt.Fprintf(&list, "- {name: %s, solver: %s, profile: %s, directory: %q, caFile: %q, email: a@example.test", i[0], i[1], i[2], w.ca.Directory, ca)
+		fmt.Fprintf(&list, "- {name: %s, solver: %s, profile: %s, directory: %q, caFile: %q, email: a@example.test", i[0], i[1], i[2], w.ca.Directory, w.rootsAt)
 		if i[1] == solverCloudflare {
-			fmt.Fprintf(&list, ", credential: %q", "file:"+token)
+			fmt.Fprintf(&list, ", credential: %q", w.tokenAt)
 		}
 		list.WriteString("}\n")
 	}

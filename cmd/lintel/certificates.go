@@ -78,12 +78,9 @@ func (c *certificateCare) wake() {
 
 // start makes the orders. client speaks to DNS providers; nil is the usual one.
 func (c *certificateCare) start(s *Settings, storage acme.Storage, read credentialReader, client *http.Client) error {
-	issuers, err := ordersIssuers(s, read, client)
-	if err != nil {
-		return err
-	}
+	var err error
 	c.orders, err = acme.New(acme.Options{
-		Issuers: issuers, Storage: storage, Log: c.log, UserAgent: "lintel/" + thisVersion().Version, Changed: c.wake,
+		Issuers: ordersIssuers(s, read, client), Storage: storage, Log: c.log, UserAgent: "lintel/" + thisVersion().Version, Changed: c.wake,
 		Metrics: acme.Metrics{Ordered: c.metrics.Ordered, Obtained: c.metrics.Obtained, Failed: c.metrics.OrderFailed},
 	})
 	return err

@@ -45,7 +45,7 @@ func localCredentials(secret func(name, key string) func() (string, error)) cred
 }
 
 // ordersIssuers converts the issuers of the settings.
-func ordersIssuers(s *Settings, read credentialReader, client *http.Client) ([]acme.Issuer, error) {
+func ordersIssuers(s *Settings, read credentialReader, client *http.Client) []acme.Issuer {
 	var issuers []acme.Issuer
 	for i := range s.ACMEIssuers {
 		from := &s.ACMEIssuers[i]
@@ -57,11 +57,7 @@ func ordersIssuers(s *Settings, read credentialReader, client *http.Client) ([]a
 			issuer.ExternalAccount = &acme.ExternalAccount{ID: from.ExternalAccount.ID, Key: read(from.ExternalAccount.Key)}
 		}
 		if from.CAFile != "" {
-			roots, err := os.ReadFile(from.CAFile)
-			if err != nil {
-				return nil, fmt.Errorf("issuer %s: read caFile: %w", from.Name, err)
-			}
-			issuer.Roots = roots
+			issuer.Roots = read(from.CAFile)
 		}
 		dns := acme.DNS01{Resolvers: s.ACMEResolvers}
 		if from.PropagationTimeout != "" {
@@ -85,5 +81,5 @@ func ordersIssuers(s *Settings, read credentialReader, client *http.Client) ([]a
 		}
 		issuers = append(issuers, issuer)
 	}
-	return issuers, nil
+	return issuers
 }

@@ -33,8 +33,8 @@ func certificateSettings(s *Settings) []setting {
 			usage: "`host:port` of the primary server to which rfc2136 sends updates"},
 		{name: "acme-dns-key", value: text(&short.Key, ""),
 			usage: "`name` of the TSIG key of rfc2136, or algorithm:name; the algorithm is hmac-sha256 otherwise"},
-		{name: "acme-ca-file", value: text(&short.CAFile, ""),
-			usage: "`file` of PEM certificates that vouch for a CA of your own, or for one to test with"},
+		{name: "acme-ca-file", value: parsed(&short.CAFile, "", rootsPlace),
+			usage: "`place` of PEM certificates that vouch for a CA of your own, or for one to test with: the path of a file, or secret:NAME/KEY for a Secret in Lintel's namespace; it is read for each order"},
 		{name: "acme-resolvers", value: list(&s.ACMEResolvers, resolver),
 			usage: "`servers` (host or host:port) that are asked for zones and their servers; public ones otherwise, since those of a local network may see other records than the CA"},
 		{name: "acme-issuers", value: acmeIssuers(&s.ACMEIssuers),
@@ -97,7 +97,7 @@ func (s *Settings) validateCertificates() error {
 		if s.Manifests == "" {
 			continue
 		}
-		for _, c := range []credential{issuer.Credential, issuer.ExternalAccount.Key} {
+		for _, c := range []credential{issuer.Credential, issuer.ExternalAccount.Key, issuer.CAFile} {
 			if strings.HasPrefix(string(c), "secret:") {
 				return fmt.Errorf("issuer %s: %s is a Secret of Kubernetes, and objects come from manifests: use env:NAME or file:PATH", issuer.Name, c)
 			}

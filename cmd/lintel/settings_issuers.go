@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/mail"
 	"net/url"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -29,7 +30,7 @@ type acmeIssuer struct {
 	Key                string          `yaml:"key,omitempty"`    // likewise: NAME or ALGORITHM:NAME
 	PreferredChain     string          `yaml:"preferredChain,omitempty"`
 	Profile            string          `yaml:"profile,omitempty"`
-	CAFile             string          `yaml:"caFile,omitempty"`
+	CAFile             credential         `yaml:"caFile,omitempty"`
 	ExternalAccount    externalAccount `yaml:"externalAccount,omitempty"`
 	PropagationTimeout string          `yaml:"propagationTimeout,omitempty"`
 	Durations          bool            `yaml:"durations,omitempty"`
@@ -121,6 +122,17 @@ func credentialPlace(s string) (credential, error) {
 	return "", errors.New("must say where it stands, and not the thing itself: env:NAME, file:PATH or secret:NAME/KEY")
 }
 
+// rootsPlace says where certificates stand: as a credential does, or a file's path alone.
+func rootsPlace(s string) (credential, error) {
+	if place, err := credentialPlace(s); err == nil {
+		return place, nil
+	}
+	if !strings.Contains(s, "\n") && (filepath.IsAbs(s) || !strings.Contains(s, ":")) {
+		return credential("file:" + s), nil
+	}
+	return "", errors.New("must say where certificates stand, and not what they are: the path of a file, or secret:NAME/KEY")
+}
+
 // check finds what is wrong with an issuer.
 func (i *acmeIssuer) check() error {
 	if len(validation.IsDNS1123Subdomain(i.Name)) > 0 || i.Name == gateway.IssuerSelfSigned || i.Name == issuerNone {
@@ -145,6 +157,9 @@ func (i *acmeIssuer) check() error {
 		if _, err := credentialPlace(string(c)); err != nil {
 			return wrong(key, "…", err) // it may be the thing itself
 		}
+	}
+	if _, err := rootsPlace(string(i.CAFile)); err != nil {
+		return wrong("caFile", "…", err)
 	}
 	if (i.ExternalAccount.ID == "") != (i.ExternalAccount.Key == "") {
 		return fmt.Errorf("(%s) has half of an externalAccount; it needs id and key", i.Name)
@@ -226,6 +241,7 @@ func parseIssuers(text string) ([]acmeIssuer, error) {
 		if err := i.check(); err != nil {
 			return nil, fmt.Errorf("is no list of issuers: element %d %w", n+1, err)
 		}
+		i.CAFile, _ = rootsPlace(string(i.CAFile)) // it was checked
 		if slices.ContainsFunc(issuers[:n], func(other acmeIssuer) bool { return other.Name == i.Name }) {
 			return nil, fmt.Errorf("is no list of issuers: two are called %s", i.Name)
 		}

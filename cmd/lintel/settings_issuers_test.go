@@ -42,7 +42,7 @@ defaultIssuer: inner
 			{Name: "public", Solver: "http-01", Directory: "letsencrypt"},
 			{
 				Name: "inner", Solver: "rfc2136", Directory: "https://ca.example.com/directory", Server: "192.0.2.1:53", Key: "lintel", Credential: "file:/etc/key",
-				ExternalAccount: externalAccount{ID: "a", Key: "env:EAB"}, PropagationTimeout: "5m", Profile: "shortlived", PreferredChain: "Root", CAFile: "/etc/ca.pem", Durations: true,
+				ExternalAccount: externalAccount{ID: "a", Key: "env:EAB"}, PropagationTimeout: "5m", Profile: "shortlived", PreferredChain: "Root", CAFile: "file:/etc/ca.pem", Durations: true,
 			},
 		}, "inner"},
 	} {
@@ -80,6 +80,9 @@ func TestIssuerMistakes(t *testing.T) {
 		{"acmeIssuers:\n- {name: a, solver: http-01}\n- {name: a, solver: tls-alpn-01}\n", "two are called a"},
 		{"acmeIssuers:\n- {name: a, solver: http-01, propagationTimeout: 5}\n", "must be a time with its unit"},
 		{"acmeIssuers:\n- {name: a, solver: cloudflare, credential: my-token}\n", `has the credential "…", which must say where it stands`},
+		{"acmeIssuers:\n- {name: a, solver: http-01, caFile: secret:ca}\n", `has the caFile "…", which must say where certificates stand`},
+		{"acmeSolver: http-01\nacmeCaFile: |\n  -----BEGIN CERTIFICATE-----\n  MIIB\n", "must say where certificates stand, and not what they are"},
+		{"manifests: .\nacmeSolver: http-01\nacmeCaFile: secret:ca/ca.crt\n", "issuer acme: secret:ca/ca.crt is a Secret of Kubernetes"},
 		{"acmeIssuers:\n- {name: a, solver: http-01, externalAccount: {id: a}}\n", "has half of an externalAccount"},
 		{"acmeIssuers:\n- {name: acme, solver: http-01}\nacmeSolver: http-01\n", "acme-solver makes the issuer acme"},
 	} {

@@ -205,12 +205,16 @@ func ordersOf(ca *pebble.Server, zone string) []pebble.Order {
 	})
 }
 
+func rootsOf(ca *pebble.Server) func() (string, error) {
+	return func() (string, error) { return string(ca.Roots), nil }
+}
+
 func token() (string, error) { return cloudflare.Token, nil }
 
 // issuer proves names by the DNS of the world.
 func (w *world) issuer(name string) acme.Issuer {
 	return acme.Issuer{
-		Name: name, Directory: w.ca.Directory, Roots: w.ca.Roots, Email: name + "@example.test", Profile: "default",
+		Name: name, Directory: w.ca.Directory, Roots: rootsOf(w.ca), Email: name + "@example.test", Profile: "default",
 		Solver: acme.DNS01{Provider: acme.Cloudflare{Token: token, HTTPClient: w.dns.HTTPClient()}, Resolvers: []string{w.dns.DNS}},
 	}
 }

@@ -37,6 +37,10 @@ type attempt struct {
 // obtain returns the wanted certificate, to be stored. Whether an error ended the
 // order or left it to be taken up again is in a.progress.
 func (a *attempt) obtain(ctx context.Context) (*Stored, error) {
+	var err error
+	if a.caller.transport, err = a.issuer.reach(); err != nil {
+		return nil, err
+	}
 	account, err := a.account(ctx)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/mholt/acmez/v3/acme"
 )
 
 // ariInterval is how often a CA that names no interval is asked when to renew.
@@ -180,8 +182,7 @@ func (o *Orders) askRenewal(ctx context.Context, j *job, h *held, i *issuer) {
 	defer leave()
 	now := o.options.Now()
 	j.suggested = window{serial: h.leaf.SerialNumber.String(), again: now.Add(ariInterval)}
-	c := &caller{transport: i.transport, now: o.options.Now}
-	info, err := c.client(i.Directory, o.options.UserAgent).GetRenewalInfo(ctx, h.leaf)
+	info, err := o.renewalInfo(ctx, h, i)
 	if err != nil {
 		o.options.Log.Debug("CA suggests no time of renewal", "issuer", i.Name, "error", err)
 		return
@@ -190,6 +191,15 @@ func (o *Orders) askRenewal(ctx context.Context, j *job, h *held, i *issuer) {
 	if info.RetryAfter != nil && info.RetryAfter.After(now.Add(time.Minute)) {
 		j.suggested.again = *info.RetryAfter
 	}
+}
+
+func (o *Orders) renewalInfo(ctx context.Context, h *held, i *issuer) (acme.RenewalInfo, error) {
+	transport, err := i.reach()
+	if err != nil {
+		return acme.RenewalInfo{}, err
+	}
+	c := &caller{transport: transport, now: o.options.Now}
+	return c.client(i.Directory, o.options.UserAgent).GetRenewalInfo(ctx, h.leaf)
 }
 
 // order makes one attempt under the certificate's lock, unless another replica made
@@ -255,7 +265,7 @@ func (o *Orders) orderLocked(ctx context.Context, j *job, want Certificate, i *i
 }
 
 func (o *Orders) attempt(want Certificate, i *issuer, seen look) *attempt {
-	c := &caller{transport: i.transport, now: o.options.Now}
+	c := &caller{now: o.options.Now}
 	return &attempt{
 		issuer: i, want: want, storage: o.options.Storage, progress: seen.progress,
 		caller: c, client: c.client(i.Directory, o.options.UserAgent),

@@ -14,6 +14,7 @@ import (
 
 	"github.com/lintel-dev/lintel/conformance/cloudflare"
 	"github.com/lintel-dev/lintel/conformance/pebble"
+	edgetls "github.com/lintel-dev/lintel/tls"
 	"github.com/lintel-dev/lintel/tls/acme"
 )
 
@@ -27,7 +28,7 @@ func ownCA(t *testing.T, change func(*pebble.Options)) (*pebble.Server, acme.Iss
 	}
 	ca := pebble.ForTest(t, o)
 	issuer := shared.issuer("main")
-	issuer.Directory, issuer.Roots = ca.Directory, ca.Roots
+	issuer.Directory, issuer.Roots = ca.Directory, rootsOf(ca)
 	return ca, issuer
 }
 
@@ -59,6 +60,37 @@ func TestWrongToken(t *testing.T) {
 	if n := len(shared.orders(zone)); n != 1 {
 		t.Errorf("%d orders", n)
 	}
+}
+
+// Roots that cannot be read, or that are not those of the CA, fail in words that say so.
+// Better ones are used as soon as they are there.
+func TestRootsThatAreNotThere(t *testing.T) {
+	t.Parallel()
+	ca, issuer := ownCA(t, nil)
+	var current atomic.Value
+	current.Store("")
+	issuer.Roots = func() (string, error) {
+		if roots := current.Load().(string); roots != "" {
+			return roots, nil
+		}
+		return "", errors.New("there is no Secret a/ca")
+	}
+	want := single(shared.zone(t))
+	r := start(t, options(t, directory(t, t.TempDir()), issuer), want)
+	r.untilFailed(t, want.Name, "read certificates that the CA's server is trusted by: there is no Secret a/ca")
+	current.Store("my CA")
+	r.untilFailed(t, want.Name, "there is no PEM certificate in what was read")
+	other, _, err := edgetls.SelfSigned([]string{"localhost"}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	current.Store(string(other))
+	r.untilFailed(t, want.Name, "certificate signed by unknown authority")
+	if n := ca.Calls(pebble.Directory); n != 0 {
+		t.Errorf("the CA was asked %d times though it is not trusted", n)
+	}
+	current.Store(string(ca.Roots))
+	r.untilReady(t, want.Name)
 }
 
 // A zone that is not in the DNS, or not in the account that the token is for.

@@ -1,10 +1,12 @@
 package acme
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 )
 
@@ -25,9 +27,10 @@ type Issuer struct {
 	PreferredChain string
 	// Profile is one of those in the CA's directory; "" for its default.
 	Profile string
-	// Roots are PEM certificates that the CA's server is trusted by, for a test or
-	// private CA; nil means the system's.
-	Roots []byte
+	// Roots returns PEM certificates that the CA's server is trusted by, for a test or
+	// private CA; nil means the system's. It is called anew for each order, by several
+	// goroutines.
+	Roots func() (string, error)
 	// Durations tells that the CA takes a wanted end of validity (notAfter, RFC 8555
 	// §7.4). Let's Encrypt does not: it refuses such orders.
 	Durations bool
@@ -111,18 +114,59 @@ func (p RFC2136) place() []string    { return []string{"rfc2136", p.Server, p.Ke
 // issuer is an Issuer with what its use needs.
 type issuer struct {
 	Issuer
-	transport http.RoundTripper
+
+	mu        sync.Mutex // guards what is below
+	transport *http.Transport
+	trusted   string // roots that transport trusts; "" for the system's
 }
 
 func newIssuer(settings Issuer) (*issuer, error) {
 	if err := settings.check(); err != nil {
 		return nil, fmt.Errorf("issuer %q: %w", settings.Name, err)
 	}
-	transport, err := caTransport(settings.Roots)
+	return &issuer{Issuer: settings}, nil
+}
+
+// reach returns a transport to the CA that trusts the roots as they are now.
+func (i *issuer) reach() (http.RoundTripper, error) {
+	roots, err := i.roots()
 	if err != nil {
-		return nil, fmt.Errorf("issuer %q: %w", settings.Name, err)
+		return nil, err
 	}
-	return &issuer{Issuer: settings, transport: transport}, nil
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.transport != nil {
+		if i.trusted == roots {
+			return i.transport, nil
+		}
+		i.transport.CloseIdleConnections()
+	}
+	i.transport, i.trusted = caTransport(roots), roots
+	return i.transport, nil
+}
+
+// roots returns what Roots does, or "" for the system's.
+func (i *issuer) roots() (string, error) {
+	if i.Roots == nil {
+		return "", nil
+	}
+	roots, err := i.Roots()
+	if err == nil && !x509.NewCertPool().AppendCertsFromPEM([]byte(roots)) {
+		err = errors.New("there is no PEM certificate in what was read")
+	}
+	if err != nil {
+		return "", fmt.Errorf("read certificates that the CA's server is trusted by: %w", err)
+	}
+	return roots, nil
+}
+
+// trust stands for the roots.
+func (i *issuer) trust() string {
+	roots, err := i.roots()
+	if err != nil {
+		return err.Error()
+	}
+	return roots
 }
 
 func (i Issuer) check() error {

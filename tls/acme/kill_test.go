@@ -57,7 +57,7 @@ func child(text string) int {
 	orders, err := acme.New(acme.Options{
 		Storage: storage, Log: slog.New(slog.DiscardHandler), Settle: -1,
 		Issuers: []acme.Issuer{{
-			Name: task.Want.Issuer, Directory: task.Directory, Roots: task.Roots, Email: "main@example.test", Profile: "default",
+			Name: task.Want.Issuer, Directory: task.Directory, Roots: func() (string, error) { return string(task.Roots), nil }, Email: "main@example.test", Profile: "default",
 			Solver: acme.DNS01{
 				Provider:  acme.Cloudflare{Token: token, HTTPClient: &http.Client{Transport: toFake{api.Host}}},
 				Resolvers: []string{task.DNS},

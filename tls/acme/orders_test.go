@@ -480,7 +480,6 @@ func TestIssuersThatCannotWork(t *testing.T) {
 	good := shared.issuer("main")
 	for want, change := range map[string]func(*acme.Issuer){
 		`issuer "main": directory "http://ca.test" is not an https URL`: func(i *acme.Issuer) { i.Directory = "http://ca.test" },
-		`issuer "main": roots: there is no PEM certificate in them`:     func(i *acme.Issuer) { i.Roots = []byte("-") },
 		`issuer "main": it needs a solver: DNS01, HTTP01 or TLSALPN01`:  func(i *acme.Issuer) { i.Solver = nil },
 		`issuer "main": DNS-01 needs a provider: Cloudflare or RFC2136`: func(i *acme.Issuer) { i.Solver = acme.DNS01{} },
 		`issuer "main": Cloudflare needs an API token`: func(i *acme.Issuer) {

@@ -193,7 +193,7 @@ func orderPrint(want Certificate, i *issuer) string {
 
 // attemptPrint stands for everything that an attempt may fail by and people can change.
 func attemptPrint(want Certificate, i *issuer) string {
-	return fingerprint(orderPrint(want, i), i.PreferredChain, i.proof())
+	return fingerprint(orderPrint(want, i), i.PreferredChain, i.proof(), i.trust())
 }
 
 func fingerprint(parts ...any) string {

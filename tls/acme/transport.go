@@ -27,19 +27,17 @@ const (
 	maxRefusal = 64 << 10
 )
 
-// caTransport returns a transport that trusts the issuer's roots.
-func caTransport(roots []byte) (*http.Transport, error) {
+// caTransport returns a transport that trusts these roots, in PEM, or the system's if
+// there are none.
+func caTransport(roots string) *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.ResponseHeaderTimeout = requestTimeout
-	if roots == nil {
-		return t, nil
+	if roots != "" {
+		pool := x509.NewCertPool()
+		pool.AppendCertsFromPEM([]byte(roots))
+		t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(roots) {
-		return nil, fmt.Errorf("roots: there is no PEM certificate in them")
-	}
-	t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	return t, nil
+	return t
 }
 
 // caller carries the requests of one attempt to the CA. It refuses to go on when the
