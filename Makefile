@@ -16,7 +16,7 @@ TEST_TIMEOUT ?= 30m
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build image run test lint generate fuzz smoke h2spec bench conformance clean
+.PHONY: help build image run test lint bpf generate fuzz smoke h2spec bench conformance clean
 
 help: ## say what there is
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -40,7 +40,19 @@ lint: ## formatting, vet, golangci-lint
 	go vet ./... && go vet -tags smoke ./cmd/lintel
 	$(LINT) run
 
-generate: ## files that are made from others
+# Objects of eBPF programs, and the Go that embeds them.
+BPF_OBJECTS = find bpf -name '*_bpfel.o' -o -name '*_bpfel.go' | sort
+# Other versions of clang build other bytes.
+export BPF2GO_CC ?= clang-14
+export BPF2GO_STRIP ?= llvm-strip-14
+
+bpf: ## build the eBPF programs anew; fails if what is committed was not that; needs clang-14, llvm-14
+	@before=$$($(BPF_OBJECTS) | xargs -r sha256sum); go generate ./bpf/... && after=$$($(BPF_OBJECTS) | xargs -r sha256sum); built=$$?; \
+	if [ $$built != 0 ]; then exit 1; fi; \
+	diff <(echo "$$before") <(echo "$$after") >&2 || { echo 'bpf: these were not current; commit them' >&2; exit 1; }
+
+generate: ## files that are made from others; eBPF programs where clang-14 is installed
+	@if command -v $(BPF2GO_CC) >/dev/null; then echo 'go generate ./bpf/...'; go generate ./bpf/...; else echo 'no $(BPF2GO_CC): eBPF programs stay as they are'; fi
 	go test ./cmd/lintel -count=1 -run '^Test(ConfigurationPage|ChartSchema)IsCurrent$$' -write-page
 	go test ./deploy -count=1 -run '^TestRenderedFilesAreCurrent$$' -update
 	go test ./conformance -count=1 -run '^TestGatewayAPIPageIsCurrent$$' -write-page

@@ -5,6 +5,7 @@ go 1.27.0
 toolchain go1.27.4
 
 require (
+	github.com/cilium/ebpf v0.22.0
 	github.com/cloudflare/cloudflared v0.0.0-20260713102814-2601f87b5728
 	github.com/envoyproxy/go-control-plane/envoy v1.40.0
 	github.com/fsnotify/fsnotify v1.10.1
@@ -108,3 +109,5 @@ require (
 	sigs.k8s.io/structured-merge-diff/v6 v6.4.2 // indirect
 	zombiezen.com/go/capnproto2 v2.18.0+incompatible // indirect
 )
+
+tool github.com/cilium/ebpf/cmd/bpf2go

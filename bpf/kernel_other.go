@@ -1,0 +1,15 @@
+//go:build !linux
+
+package bpf
+
+import "errors"
+
+var errLinuxOnly = errors.New("eBPF is Linux's")
+
+func effectiveCapabilities() (uint64, error) { return 0, errLinuxOnly }
+
+func mountFilesystem(string, string) error { return errLinuxOnly }
+
+func isFilesystem(string, int64) bool { return false }
+
+const magicBPF, magicCgroup2 = 0, 0

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lintel-dev/lintel/bpf"
+)
+
+// bpfFeature is a row of what lintel bpf knows. What it attaches is pinned in the folder
+// of its name.
+type bpfFeature struct {
+	name string
+	// probe says why the feature can't work here, if it can't.
+	probe func() error
+	// active says in a few words what is attached; "" says that nothing is.
+	active func(bpf.Pins) (string, error)
+}
+
+// bpfFeatures returns the rows in the order in which they are shown.
+func bpfFeatures() []bpfFeature {
+	return []bpfFeature{}
+}
+
+func newBPFCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "bpf", Short: "See and remove what Lintel attached to this machine's kernel"}
+	cmd.AddCommand(&cobra.Command{
+		Use:   "status",
+		Short: "Say of each eBPF feature whether it is active, off, or why it is unavailable",
+		Long: `Say of each eBPF feature whether it is active on this machine, off, or why it is
+unavailable. In a container that is true of what the container may do and see.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return writeBPFStatus(cmd.OutOrStdout(), bpfFeatures())
+		},
+	}, &cobra.Command{
+		Use:   "detach [feature...]",
+		Short: "Remove what eBPF features left attached; all of them unless some are named",
+		Long: `Detach the programs of eBPF features from this machine, and remove what is pinned, also
+when the Lintel that attached them has ended. A Lintel that runs goes on without them
+until it is started again.`,
+		RunE: func(cmd *cobra.Command, names []string) error {
+			return detachBPF(cmd.OutOrStdout(), bpfFeatures(), names)
+		},
+	})
+	return cmd
+}
+
+func writeBPFStatus(w io.Writer, features []bpfFeature) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "FEATURE\tSTATE\n")
+	for _, f := range features {
+		state, err := f.state()
+		if err != nil {
+			return fmt.Errorf("look at %s: %w", f.name, err)
+		}
+		fmt.Fprintf(table, "%s\t%s\n", f.name, state)
+	}
+	return table.Flush()
+}
+
+// state of the feature, in a few words.
+func (f *bpfFeature) state() (string, error) {
+	unavailable := f.probe()
+	if unavailable != nil && !errors.Is(unavailable, bpf.ErrUnavailable) {
+		return "", unavailable
+	}
+	pins, found, err := bpf.ExistingPins(f.name)
+	attached := ""
+	if found && err == nil {
+		attached, err = f.active(pins)
+	}
+	switch {
+	case attached != "":
+		return "active: " + attached, nil
+	case unavailable != nil: // and what is pinned can't be read
+		return unavailable.Error(), nil
+	case err != nil:
+		return "", err
+	}
+	return "off", nil
+}
+
+func detachBPF(w io.Writer, features []bpfFeature, names []string) error {
+	known := make([]string, 0, len(features))
+	for _, f := range features {
+		known = append(known, f.name)
+	}
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			return fmt.Errorf("there is no eBPF feature %q; there are: %s", name, strings.Join(known, ", "))
+		}
+	}
+	if len(names) == 0 {
+		names = known
+	}
+	var errs []error
+	for _, name := range names {
+		pins, found, err := bpf.ExistingPins(name)
+		if err == nil && found {
+			err = pins.Remove()
+		}
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("detach %s: %w", name, err))
+		case found:
+			fmt.Fprintf(w, "%s: detached\n", name)
+		default:
+			fmt.Fprintf(w, "%s: nothing was attached\n", name)
+		}
+	}
+	return errors.Join(errs...)
+}
