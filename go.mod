@@ -9,6 +9,7 @@ require (
 	github.com/cloudflare/cloudflared v0.0.0-20260713102814-2601f87b5728
 	github.com/envoyproxy/go-control-plane/envoy v1.40.0
 	github.com/fsnotify/fsnotify v1.10.1
+	github.com/go-jose/go-jose/v4 v4.1.8
 	github.com/google/go-cmp v0.7.0
 	github.com/google/uuid v1.6.0
 	github.com/libdns/cloudflare v0.2.2

@@ -92,6 +92,7 @@ type Connections struct {
 	Dropped      func() int64 // datagrams that were not forwarded, ever: this one only grows
 	Mirroring    func() int64 // copies of requests under way to mirrors
 	MirrorsCut   func() int64 // copies that were not sent, or not to their end, ever: this one only grows
+	NoAccess     func() int64 // requests through tunnels that Access did not let pass, ever: this one only grows
 }
 
 // ObserveConnections adds the numbers of connections. It is called once, with all
@@ -120,6 +121,7 @@ func (m *Metrics) ObserveConnections(c Connections) {
 		{"lintel_refused_connections_total", "Client connections that were closed because there were too many.", c.Refused},
 		{"lintel_udp_dropped_total", "Datagrams that were not forwarded.", c.Dropped},
 		{"lintel_mirrors_cut_total", "Copies of requests that a mirror did not get, or not to their end.", c.MirrorsCut},
+		{"lintel_no_access_total", "Requests through tunnels that were refused because Cloudflare Access did not let them pass.", c.NoAccess},
 	} {
 		m.registry.MustRegister(prometheus.NewCounterFunc(
 			prometheus.CounterOpts{Name: counter.name, Help: counter.help},

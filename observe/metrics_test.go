@@ -147,13 +147,13 @@ func TestGaugesAndBuilds(t *testing.T) {
 	m := NewMetrics(Build{Version: "v1.2.3", Commit: "abc", GoVersion: "go1.27"})
 	number := func(n int64) func() int64 { return func() int64 { return n } }
 	m.ObserveConnections(Connections{Downstream: number(1), Upstream: number(2), UpstreamIdle: number(3), Upgraded: number(4), Refused: number(5),
-		Streams: number(6), Sessions: number(7), Dropped: number(8), Mirroring: number(9), MirrorsCut: number(10)})
+		Streams: number(6), Sessions: number(7), Dropped: number(8), Mirroring: number(9), MirrorsCut: number(10), NoAccess: number(11)})
 	m.ObserveBuild(3 * time.Millisecond)
 	for _, want := range []string{
 		"lintel_downstream_connections 1", "lintel_upstream_connections 2",
 		"lintel_upstream_idle_connections 3", "lintel_upgraded_connections 4", "lintel_refused_connections_total 5",
 		"lintel_open_streams 6", "lintel_udp_sessions 7", "lintel_udp_dropped_total 8",
-		"lintel_mirroring 9", "lintel_mirrors_cut_total 10",
+		"lintel_mirroring 9", "lintel_mirrors_cut_total 10", "lintel_no_access_total 11",
 		"lintel_config_builds_total 1", "lintel_config_build_seconds_count 1", "lintel_access_log_dropped_total 0",
 	} {
 		wantLine(t, m, want)

@@ -46,6 +46,11 @@ type Ways struct {
 	// Streams are the sockets of TCP by the port that a client asks for. Others are
 	// refused.
 	Streams map[uint16]string
+	// Guard is asked about each request before the Table is, and one that it returns an
+	// error for is answered with 403; what the error says is its own business. There is
+	// nothing to ask it about streams, so that none is served beside it. It is called by
+	// many goroutines; nil lets everything pass.
+	Guard func(*http.Request) error
 }
 
 // Entry returns a new entry that leads nowhere. It is open until Run ends.
@@ -65,7 +70,8 @@ func (e *Entry) Lead(w Ways) { e.ways.Store(&w) }
 // ServeHTTP serves one request. It panics with [http.ErrAbortHandler] when the client must
 // see that a response is not complete.
 func (e *Entry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	d := newServedDownstream(e.server, e, e.client(r), w, r)
+	ways := e.ways.Load()
+	d := newServedDownstream(e.server, e, e.client(r, ways), w, r)
 	d.offer = r.Header.Get("Upgrade")
 	r.Header.Del("Upgrade")
 	r.Header.Del("Connection")
@@ -74,6 +80,10 @@ func (e *Entry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer e.leave(d)
+	if ways.Guard != nil && ways.Guard(r) != nil {
+		e.server.stats.NoAccess.Add(1)
+		d.client.Barred = exchange.CauseNoAccess
+	}
 	if !d.serve() {
 		panic(http.ErrAbortHandler)
 	}
@@ -109,8 +119,7 @@ func (e *Entry) leave(d *servedDownstream) {
 }
 
 // client is what is known of who sent a request.
-func (e *Entry) client(r *http.Request) exchange.Client {
-	ways := e.ways.Load()
+func (e *Entry) client(r *http.Request, ways *Ways) exchange.Client {
 	c := exchange.Client{Socket: ways.Secure, Scheme: "https", Port: "443"}
 	if r.URL.Scheme == "http" {
 		c.Socket, c.Scheme, c.Port = ways.Plain, "http", "80"
@@ -145,10 +154,11 @@ func unspecified(a netip.Addr) netip.Addr {
 func (e *Entry) ServeStream(conn net.Conn, destination string) {
 	_, port, _ := net.SplitHostPort(destination)
 	number, _ := strconv.ParseUint(port, 10, 16) // 0 leads nowhere
-	name := e.ways.Load().Streams[uint16(number)]
+	ways := e.ways.Load()
+	name := ways.Streams[uint16(number)]
 	table := e.server.table.Load()
 	match := table.MatchStream(name, "")
-	if name == "" || match.HTTP || match.Terminate {
+	if name == "" || ways.Guard != nil || match.HTTP || match.Terminate {
 		match = router.StreamMatch{}
 	}
 	a := arrival{conn: conn}

@@ -3,15 +3,18 @@ package proxy
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/router"
 )
 
@@ -180,5 +183,59 @@ func TestEntryIsFull(t *testing.T) {
 	}
 	if _, err := io.ReadAll(first.Body); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestEntryIsGuarded(t *testing.T) {
+	var mu sync.Mutex
+	var causes []exchange.Cause
+	g := newGateway(t, plainMode, Settings{Observe: func(r *exchange.Report) {
+		if r.Protocol == "tcp" {
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		causes = append(causes, r.Cause)
+		if r.Method != http.MethodGet || r.Path != "/" || r.Host != "app.test" {
+			t.Errorf("reported as %s %s%s", r.Method, r.Host, r.Path)
+		}
+	}})
+	entry, client := entrance(t, g)
+	reached := 0
+	g.route("/", httpBackend(t, func(http.ResponseWriter, *http.Request) { reached++ }))
+	g.server.Apply(g.table().WithStreams([]router.StreamRules{{Socket: "db", Stream: &router.Stream{}}}), nil)
+	entry.Lead(Ways{Secure: socketName, Streams: map[uint16]string{5432: "db"}, Guard: func(r *http.Request) error {
+		if r.Header.Get("Ticket") == "" {
+			return errors.New("no ticket")
+		}
+		return nil
+	}})
+	for _, test := range []struct {
+		ticket string
+		status int
+	}{{"", http.StatusForbidden}, {"yes", http.StatusOK}} {
+		r, _ := http.NewRequest(http.MethodGet, "http://app.test/", nil)
+		r.Header.Set("Ticket", test.ticket)
+		res, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != test.status {
+			t.Errorf("ticket %q: %s", test.ticket, res.Status)
+		}
+	}
+	eventually(t, "both are reported", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Equal(causes, []exchange.Cause{exchange.CauseNoAccess, exchange.CauseNone})
+	})
+	if n := g.server.Stats().NoAccess.Load(); n != 1 || reached != 1 {
+		t.Errorf("%d refused, %d reached the backend", n, reached)
+	}
+	near, far := net.Pipe()
+	entry.ServeStream(far, "10.0.0.1:5432")
+	if _, err := near.Read(make([]byte, 1)); err == nil {
+		t.Error("a stream is served, of which a Guard knows nothing")
 	}
 }

@@ -131,6 +131,7 @@ func newProcess(s Settings, log *slog.Logger) *process {
 		Downstream: stats.Downstream.Load, Upstream: stats.Upstream.Load, UpstreamIdle: stats.UpstreamIdle.Load, Upgraded: stats.Upgraded.Load,
 		Refused: stats.Refused.Load, Streams: stats.Streams.Load, Sessions: stats.Sessions.Load, Dropped: stats.Dropped.Load,
 		Mirroring: stats.Mirroring.Load, MirrorsCut: stats.MirrorsCut.Load,
+		NoAccess: stats.NoAccess.Load,
 	})
 	store := &edgetls.Store{}
 	memory := newFootprint()

@@ -22,6 +22,8 @@ func (cause Cause) status() int {
 	switch cause {
 	case CauseBadRequest:
 		return http.StatusBadRequest
+	case CauseNoAccess:
+		return http.StatusForbidden
 	case CauseNoRoute:
 		return http.StatusNotFound
 	case CauseMisdirected:

@@ -38,6 +38,8 @@ type Client struct {
 	// ServerName is what the client has named in the handshake of TLS, as
 	// [router.NormalizeHost] gives it; "" for nothing.
 	ServerName string
+	// Barred is why the client's requests are not served; "" when they are.
+	Barred Cause
 }
 
 // Exchange is one request and its response, used again for the next. One goroutine
@@ -125,6 +127,9 @@ type Answer struct {
 func (x *Exchange) Decide(table *router.Table) Answer {
 	if cause := x.normalise(); cause != CauseNone {
 		return cause.Answer()
+	}
+	if x.Client.Barred != CauseNone {
+		return x.Client.Barred.Answer()
 	}
 	if m := x.Request.Method; m == http.MethodConnect || m == http.MethodTrace {
 		// A tunnel to anywhere and an echo of credentials are not for a gateway.

@@ -72,6 +72,7 @@ const (
 	CauseDrained         Cause = "drained"      // its socket was removed, or Lintel stopped
 	CauseOverload        Cause = "overload"     // memory is short
 	CauseDenied          Cause = "denied"       // by an authorization server
+	CauseNoAccess        Cause = "no access"    // the Guard of an Entry has refused it
 	CauseAuthFailed      Cause = "auth failed"  // there was no answer from an authorization server
 	CauseRetryBudget     Cause = "retry budget" // of the Backend is spent
 	CauseCircuit         Cause = "circuit open" // a limit of the Backend
@@ -89,4 +90,5 @@ type Stats struct {
 	Dropped      atomic.Int64 // datagrams that were not forwarded, ever
 	Mirroring    atomic.Int64 // copies of requests under way to mirrors
 	MirrorsCut   atomic.Int64 // copies that were not sent, or not to their end, since a mirror was slow or failed, ever
+	NoAccess     atomic.Int64 // requests that the Guard of an Entry refused, ever
 }
