@@ -221,12 +221,12 @@ func (c *calculation) collect(want []Record) {
 			continue
 		}
 		if !c.rules.Domains.Match(r.Name) {
-			c.find(r, Filtered, r.Name+" is outside of the domains that are looked after")
+			c.find(r, Filtered, r.Name+" is outside of the domains that are looked after (settings dns-domains and dns-exclude-domains)")
 			continue
 		}
 		zone, found := zoneOf(c.zones, r.Name)
 		if !found {
-			c.find(r, NoZone, "the provider has no zone for "+r.Name)
+			c.find(r, NoZone, "the provider has no zone for "+r.Name+", or none of those that are looked after (settings dns-zones and dns-zone-ids)")
 			continue
 		}
 		row := c.row(r.Key(), c.views[zone.Name])

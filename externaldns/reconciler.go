@@ -29,7 +29,11 @@ const (
 type Options struct {
 	Provider Provider
 	// Rules hold for all that is wanted. Rules.Released is the Reconciler's own.
-	Rules    Rules
+	Rules Rules
+	// MarkKey returns the key that marks are encrypted with, 32 bytes as they are or in
+	// base64. It is called for each round, so that nothing has to wait for it. Nil leaves it
+	// to Rules.Registry.
+	MarkKey  func() (string, error)
 	Interval time.Duration // zero is DefaultInterval
 	// DryRun says that nothing is written.
 	DryRun bool
@@ -95,11 +99,15 @@ func (r *Reconciler) Held() string {
 // Plan reads the zones, and says what would be done. It writes nothing, and is safe
 // beside Run if the Provider is.
 func (r *Reconciler) Plan(ctx context.Context, want []Record) (*Plan, error) {
-	read, err := readZones(ctx, r.options.Provider, r.options.Rules.Domains)
+	rules, err := r.rules()
 	if err != nil {
 		return nil, err
 	}
-	plan, _ := read.plan(r.options.Provider, want, r.options.Rules)
+	read, err := readZones(ctx, r.options.Provider, rules.Domains)
+	if err != nil {
+		return nil, err
+	}
+	plan, _ := read.plan(r.options.Provider, want, rules)
 	return plan, read.err()
 }
 
@@ -183,16 +191,16 @@ func (r *Reconciler) await(ctx context.Context, want []Record, d time.Duration) 
 // must not be called beside it.
 func (r *Reconciler) Reconcile(ctx context.Context, want []Record) Round {
 	round := Round{At: time.Now(), DryRun: r.options.DryRun}
-	read, err := readZones(ctx, r.options.Provider, r.options.Rules.Domains)
+	rules, err := r.rules()
+	var read reading
+	if err == nil {
+		read, err = readZones(ctx, r.options.Provider, rules.Domains)
+	}
 	if err != nil {
 		round.Err = err
 		r.publish(unreachable(want, err), r.Held())
 		return round
 	}
-	rules := r.options.Rules
-	r.mu.Lock()
-	rules.Released = r.released
-	r.mu.Unlock()
 	plan, unread := read.plan(r.options.Provider, want, rules)
 	round.Plan, round.Err = plan, read.err()
 	failed := map[Key]error{}
@@ -207,6 +215,23 @@ func (r *Reconciler) Reconcile(ctx context.Context, want []Record) Round {
 	}
 	r.publish(states(want, plan, unread, failed, round), plan.HeldID)
 	return round
+}
+
+// rules are those of now.
+func (r *Reconciler) rules() (Rules, error) {
+	rules := r.options.Rules
+	r.mu.Lock()
+	rules.Released = r.released
+	r.mu.Unlock()
+	if r.options.MarkKey == nil {
+		return rules, nil
+	}
+	key, err := r.options.MarkKey()
+	if err != nil {
+		return Rules{}, fmt.Errorf("read the key of marks: %w", err)
+	}
+	rules.Registry, err = rules.Registry.encrypted(key)
+	return rules, err
 }
 
 // write changes a zone, and notes which records failed.

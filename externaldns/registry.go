@@ -53,6 +53,18 @@ func NewRegistry(o RegistryOptions) (*Registry, error) {
 	return r, nil
 }
 
+// encrypted returns a Registry that writes marks encrypted by a key, and reads both them and
+// others.
+func (r *Registry) encrypted(key string) (*Registry, error) {
+	sealer, err := newSealer(key)
+	if err != nil {
+		return nil, err
+	}
+	other := *r
+	other.sealer, other.seals = sealer, true
+	return &other, nil
+}
+
 // Current is a record that is there.
 type Current struct {
 	Record        // Resource is what the mark says

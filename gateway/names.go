@@ -15,8 +15,8 @@ type NamedObject struct {
 	// Hostnames are those of its spec, in lower case and sorted; none for a Route that takes
 	// its Listeners'.
 	Hostnames []string
-	// Annotations are the object's own, and read-only.
-	Annotations map[string]string
+	// Labels and Annotations are the object's own, and read-only.
+	Labels, Annotations map[string]string
 	// Entries are where it is reached: an Ingress has one.
 	Entries []NamedEntry
 }
@@ -48,7 +48,7 @@ func (b *build) collectNames(routes []*boundRoute, ingresses []*networkingv1.Ing
 	}
 	for _, i := range ingresses {
 		b.plan.Names = append(b.plan.Names, NamedObject{
-			Object: ingressRef(i), Hostnames: ingressHostnames(i), Annotations: i.Annotations,
+			Object: ingressRef(i), Hostnames: ingressHostnames(i), Labels: i.Labels, Annotations: i.Annotations,
 			Entries: []NamedEntry{{Addresses: nodes}},
 		})
 	}
@@ -57,7 +57,7 @@ func (b *build) collectNames(routes []*boundRoute, ingresses []*networkingv1.Ing
 
 // named is false for a Route that no Listener takes.
 func (r *boundRoute) named(nodes []string) (NamedObject, bool) {
-	n := NamedObject{Object: r.ref, Annotations: r.GetAnnotations()}
+	n := NamedObject{Object: r.ref, Labels: r.GetLabels(), Annotations: r.GetAnnotations()}
 	for _, h := range r.memo.parsed.hostnames {
 		if h != "" {
 			n.Hostnames = append(n.Hostnames, h)

@@ -3,12 +3,14 @@ package main
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/labels"
 	kuberest "k8s.io/client-go/rest"
 
 	"github.com/lintel-dev/lintel/externaldns"
@@ -20,9 +22,12 @@ import (
 
 // dnsCare keeps DNS records for the names that Plans serve. A nil dnsCare keeps none.
 type dnsCare struct {
-	reconciler *externaldns.Reconciler
-	metrics    *observe.Metrics
-	log        *slog.Logger
+	settings *dnsSettings
+	// labels and annotations are what objects must have to get records.
+	labels, annotations labels.Selector
+	reconciler          *externaldns.Reconciler
+	metrics             *observe.Metrics
+	log                 *slog.Logger
 
 	mistakes []externaldns.Mistake // of the last Plan; belongs to the loop's goroutine
 	// told are the records that the log spoke of; they belong to the goroutine of Run.
@@ -65,12 +70,22 @@ func newDNSCare(p *process, read credentialReader, client *http.Client) (*dnsCar
 	if err != nil {
 		return nil, err
 	}
+	if len(s.ZoneIDs) > 0 {
+		provider = &selectedZones{provider, s.ZoneIDs}
+	}
 	registry, err := s.registry()
 	if err != nil {
 		return nil, err
 	}
-	c := &dnsCare{metrics: p.metrics, log: p.log, told: make(map[externaldns.StateKey]externaldns.State)}
+	c := &dnsCare{settings: s, metrics: p.metrics, log: p.log, told: make(map[externaldns.StateKey]externaldns.State)}
+	if c.labels, err = labels.Parse(s.LabelFilter); err != nil {
+		return nil, fmt.Errorf("dns-label-filter: %w", err)
+	}
+	if c.annotations, err = labels.Parse(s.AnnotationFilter); err != nil {
+		return nil, fmt.Errorf("dns-annotation-filter: %w", err)
+	}
 	c.reconciler = externaldns.New(externaldns.Options{
+		MarkKey:  markKey(s, read),
 		Provider: provider, Interval: s.Interval, DryRun: s.DryRun, Log: p.log, Observe: c.observe,
 		Rules: externaldns.Rules{
 			Registry: registry, Policy: s.policy(), Brake: externaldns.DefaultBrake(),
@@ -104,7 +119,7 @@ func (c *dnsCare) apply(plan *gateway.Plan) {
 	if c == nil {
 		return
 	}
-	want, mistakes := externaldns.Wanted(dnsSources(plan))
+	want, mistakes := c.wanted(plan)
 	for _, m := range mistakes {
 		if !slices.Contains(c.mistakes, m) {
 			c.log.Warn("annotation has no effect", "object", m.Resource, "annotation", m.Annotation, "why", m.Reason)
@@ -112,21 +127,6 @@ func (c *dnsCare) apply(plan *gateway.Plan) {
 	}
 	c.mistakes = mistakes
 	c.reconciler.Apply(want)
-}
-
-func dnsSources(plan *gateway.Plan) []externaldns.Source {
-	sources := make([]externaldns.Source, 0, len(plan.Names))
-	for _, n := range plan.Names {
-		source := externaldns.Source{
-			Resource:    strings.ToLower(n.Object.Kind) + "/" + n.Object.Namespace + "/" + n.Object.Name,
-			Annotations: n.Annotations, Hostnames: n.Hostnames,
-		}
-		for _, e := range n.Entries {
-			source.Parents = append(source.Parents, externaldns.Parent{Hostname: e.Hostname, Annotations: e.Annotations, Targets: e.Addresses})
-		}
-		sources = append(sources, source)
-	}
-	return sources
 }
 
 // observe is called after each round: it tells the log and metrics how records fare.

@@ -255,7 +255,7 @@ func TestThePlanOfRecordsIsPrinted(t *testing.T) {
 		return out.String(), err
 	}
 	const want = `+  shop.example.test  A  192.0.2.7 (TTL 120)
-?  shop.example.org   A  192.0.2.7 (TTL 120)  no-zone: the provider has no zone for shop.example.org
+?  shop.example.org   A  192.0.2.7 (TTL 120)  no-zone: the provider has no zone for shop.example.org, or none of those that are looked after (settings dns-zones and dns-zone-ids)
 1 to create, 0 to change, 0 to delete, of 0 that are ours; 1 can't be made
 `
 	if got, err := plan(); got != want || !errors.Is(err, errDiffers) {
@@ -281,6 +281,11 @@ func TestDNSSettingsThatDoNotFitTogether(t *testing.T) {
 		{"--dns-provider=cloudflare --dns-credential=env:X --dns-server=ns", "rfc2136 alone"},
 		{"--dns-provider=cloudflare --dns-credential=env:X --dns-mark-prefix=a --dns-mark-suffix=b", "not both"},
 		{"--dns-provider=route53", "route53"},
+		{"--dns-sources=gateway-httproute,ingresses", "must be one of gateway-grpcroute"},
+		{"--dns-zone-ids=example.com", "must be the ID of a zone"},
+		{"--dns-provider=rfc2136 --dns-server=ns --dns-zones=example.com --dns-zone-ids=0123456789abcdef0123456789abcdef", "name those of rfc2136 by dns-zones"},
+		{"--dns-label-filter=a==b=c", "must be a selector"},
+		{"--dns-mark-key=0123456789abcdef0123456789abcdef", "must say where it stands"},
 		{"--dns-owner=a,b", "must be a name"},
 		{"--dns-zones=a_b..c", "must be a domain"},
 	} {
@@ -293,4 +298,92 @@ func TestDNSSettingsThatDoNotFitTogether(t *testing.T) {
 			t.Errorf("%s: %v, want %q", c.args, err, c.says)
 		}
 	}
+}
+
+func TestOnlyWhatTheSettingsSelectGetsRecords(t *testing.T) {
+	cf := cloudflare.ForTest(t, cloudflare.Options{Zones: []string{"example.test", "example.org"}})
+	t.Setenv("LINTEL_TEST_DNS_TOKEN", cloudflare.Token)
+	h := newDNSHome(t)
+	h.route("shop", "team: web", "shop.example.test", "shop.example.org")
+	h.route("other", "team: other", "other.example.test")
+	h.write("ingress.yaml", `apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: lintel}
+spec: {controller: lintel.dev/ingress-controller}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: old, labels: {team: web}}
+spec:
+  ingressClassName: lintel
+  rules: [{host: old.example.test}]
+`)
+	plan := func(args ...string) string {
+		t.Helper()
+		reader := newSettingsReader()
+		if err := reader.Flags().Parse(append(args, "--dns-provider=cloudflare", "--dns-credential=env:LINTEL_TEST_DNS_TOKEN", "--publish-address=192.0.2.7", "--manifests="+h.folder)); err != nil {
+			t.Fatal(err)
+		}
+		settings, err := reader.Read(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		if err := dnsPlan(t.Context(), &settings, dnsPlanOptions{Out: &out, Log: slog.New(slog.DiscardHandler), Client: cf.HTTPClient()}); err != nil && !errors.Is(err, errDiffers) {
+			return err.Error()
+		}
+		var names []string
+		for line := range strings.Lines(out.String()) {
+			if fields := strings.Fields(line); fields[0] == "+" {
+				names = append(names, fields[1])
+			}
+		}
+		return strings.Join(names, " ")
+	}
+	zone := cf.ZoneID("example.org")
+	for _, c := range []struct{ args, want string }{
+		{"", "old.example.test other.example.test shop.example.org shop.example.test"},
+		{"--dns-sources=ingress", "old.example.test"},
+		{"--dns-sources=gateway-httproute,gateway-tlsroute", "other.example.test shop.example.org shop.example.test"},
+		{"--dns-annotation-filter=team=web", "shop.example.org shop.example.test"},
+		{"--dns-label-filter=team", "old.example.test"},
+		{"--dns-zone-ids=" + zone, "shop.example.org"},
+		{"--dns-zones=example.test --dns-zone-ids=" + zone, "setting dns-zone-ids: none is the ID of a zone that the token sees, and that dns-zones names if it is set: " + cf.ZoneID("example.test") + " (example.test)"},
+	} {
+		if got := plan(strings.Fields(c.args)...); !strings.HasSuffix(got, c.want) || c.want == "" {
+			t.Errorf("%s: %q, want %q", c.args, got, c.want)
+		}
+	}
+}
+
+func TestMarksAreEncrypted(t *testing.T) {
+	cf := cloudflare.ForTest(t, cloudflare.Options{Zones: []string{"example.test"}})
+	t.Setenv("LINTEL_TEST_DNS_TOKEN", cloudflare.Token)
+	t.Setenv("LINTEL_TEST_DNS_MARK_KEY", "too short")
+	h := newDNSHome(t)
+	h.route("shop", "", "shop.example.test")
+	args := []string{"--dns-provider=cloudflare", "--dns-credential=env:LINTEL_TEST_DNS_TOKEN", "--dns-mark-key=env:LINTEL_TEST_DNS_MARK_KEY"}
+	h.run(cf.HTTPClient(), args...)
+	h.await("log", func() string {
+		if !strings.Contains(h.log.String(), "the key that encrypts marks must have 32 bytes") {
+			return "nothing about the key"
+		}
+		return ""
+	})
+	if n := len(cf.Records("example.test")); n != 0 {
+		t.Errorf("%d records without a key", n)
+	}
+	t.Setenv("LINTEL_TEST_DNS_MARK_KEY", strings.Repeat("k", 32)) // it is read again
+	h.await("records", func() string {
+		records := cf.Records("example.test")
+		if len(records) != 2 {
+			return fmt.Sprint(records)
+		}
+		for _, r := range records {
+			if r.Type == "TXT" && strings.Contains(r.Content, "heritage") {
+				t.Errorf("a mark can be read: %s", r.Content)
+			}
+		}
+		return ""
+	})
 }

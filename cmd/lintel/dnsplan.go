@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 	kuberest "k8s.io/client-go/rest"
 
-	"github.com/lintel-dev/lintel/externaldns"
 	"github.com/lintel-dev/lintel/gateway"
 	"github.com/lintel-dev/lintel/kube"
 	"github.com/lintel-dev/lintel/manifest"
@@ -68,11 +67,11 @@ func dnsPlan(ctx context.Context, s *Settings, o dnsPlanOptions) error {
 		return err
 	}
 	snapshot.Settings = gatewaySettings(s)
-	want, _ := externaldns.Wanted(dnsSources(gateway.Build(snapshot, &gateway.Memo{})))
 	care, err := newDNSCare(&process{settings: *s, log: o.Log, metrics: observe.NewMetrics(observe.Build{})}, read, o.Client)
 	if err != nil {
 		return err
 	}
+	want, _ := care.wanted(gateway.Build(snapshot, &gateway.Memo{}))
 	plan, err := care.reconciler.Plan(ctx, want)
 	if plan != nil {
 		if err := plan.Print(o.Out); err != nil {

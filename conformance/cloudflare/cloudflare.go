@@ -166,6 +166,16 @@ func (s *Server) AddZone(name string) {
 	s.zones = append(s.zones, &zone{id: s.newID(), name: canonical(name), records: map[string]Record{}})
 }
 
+// ZoneID returns the ID of a zone, and "" where there is none.
+func (s *Server) ZoneID(name string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if z := s.zoneByName(name); z != nil {
+		return z.id
+	}
+	return ""
+}
+
 // RemoveZone removes a zone with its records.
 func (s *Server) RemoveZone(name string) {
 	s.mu.Lock()

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/lintel-dev/lintel/externaldns"
+	"github.com/lintel-dev/lintel/gateway"
+)
+
+// wanted are the records that a Plan wants, and annotations that have no effect.
+func (c *dnsCare) wanted(plan *gateway.Plan) ([]externaldns.Record, []externaldns.Mistake) {
+	return externaldns.Wanted(c.sources(plan))
+}
+
+// sources converts what a Plan serves, as far as the settings want records for it.
+func (c *dnsCare) sources(plan *gateway.Plan) []externaldns.Source {
+	sources := make([]externaldns.Source, 0, len(plan.Names))
+	for i := range plan.Names {
+		n := &plan.Names[i]
+		if !c.settings.reads(n.Object.Kind) || !c.selects(n.Labels, n.Annotations) {
+			continue
+		}
+		source := externaldns.Source{Resource: dnsResource(n.Object), Annotations: n.Annotations, Hostnames: n.Hostnames}
+		for _, e := range n.Entries {
+			source.Parents = append(source.Parents, externaldns.Parent{Hostname: e.Hostname, Annotations: e.Annotations, Targets: e.Addresses})
+		}
+		sources = append(sources, source)
+	}
+	return sources
+}
+
+// dnsResource is what marks say of an object.
+func dnsResource(o gateway.ObjectRef) string {
+	return strings.ToLower(o.Kind) + "/" + o.Namespace + "/" + o.Name
+}
+
+// reads tells whether objects of a kind get records.
+func (s *dnsSettings) reads(kind string) bool {
+	return len(s.Sources) == 0 || slices.Contains(s.Sources, dnsSourceKinds()[kind])
+}
+
+// dnsSourceKinds are the kinds of objects that get records, with what ExternalDNS calls each
+// as a source.
+func dnsSourceKinds() map[string]string {
+	return map[string]string{
+		"HTTPRoute": "gateway-httproute", "GRPCRoute": "gateway-grpcroute", "TLSRoute": "gateway-tlsroute",
+		"TCPRoute": "gateway-tcproute", "UDPRoute": "gateway-udproute", "Ingress": "ingress",
+	}
+}
+
+// dnsSources are all of these names, sorted.
+func dnsSources() []string { return slices.Sorted(maps.Values(dnsSourceKinds())) }
+
+// selects tells whether the filters let an object have records.
+func (c *dnsCare) selects(has, annotations map[string]string) bool {
+	return c.labels.Matches(labels.Set(has)) && c.annotations.Matches(labels.Set(annotations))
+}
+
+// selectedZones are zones of a Provider that the settings name by their IDs.
+type selectedZones struct {
+	externaldns.Provider
+	ids []string
+}
+
+// Zones implements [externaldns.Provider].
+func (z *selectedZones) Zones(ctx context.Context) ([]externaldns.Zone, error) {
+	all, err := z.Provider.Zones(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var selected []externaldns.Zone
+	for _, zone := range all {
+		if slices.Contains(z.ids, zone.ID) {
+			selected = append(selected, zone)
+		}
+	}
+	if len(selected) == 0 {
+		return nil, fmt.Errorf("setting dns-zone-ids: none is the ID of a zone that the token sees, and that dns-zones names if it is set: %s", zoneList(all))
+	}
+	return selected, nil
+}
+
+func zoneList(zones []externaldns.Zone) string {
+	if len(zones) == 0 {
+		return "there are none"
+	}
+	texts := make([]string, len(zones))
+	for i, zone := range zones {
+		texts[i] = zone.ID + " (" + zone.Name + ")"
+	}
+	return strings.Join(texts, ", ")
+}
+
+// markKey says how the key of marks is read; nil without one.
+func markKey(s *dnsSettings, read credentialReader) func() (string, error) {
+	if s.MarkKey == "" {
+		return nil
+	}
+	key := read(s.MarkKey)
+	return func() (string, error) {
+		text, err := key()
+		if err != nil {
+			err = fmt.Errorf("setting dns-mark-key: %w", err)
+		}
+		return text, err
+	}
+}
