@@ -67,25 +67,45 @@ func (s Source) records() ([]Record, []Mistake) {
 	targets := map[string][]string{} // by name
 	defaults := map[string]settings{}
 	var names []string
-	for _, wanted := range s.names(mistake) {
-		for _, parent := range s.Parents {
-			name, fits := intersect(wanted, canonicalName(parent.Hostname))
-			theirs := annotations(parent.Annotations)
-			if !fits || name == "" || theirs.others() {
-				continue
-			}
-			if !slices.Contains(names, name) {
-				names = append(names, name)
-			}
-			targets[name] = append(targets[name], leadTo(own, theirs, parent.Targets)...)
-			defaults[name] = defaults[name].or(theirs.settings(func(string, string) {})) // it is the Gateway's to hear of
+	for _, host := range s.hosts(mistake) {
+		name, parent := host.Name, s.Parents[host.Parent]
+		theirs := annotations(parent.Annotations)
+		if theirs.others() {
+			continue
 		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+		targets[name] = append(targets[name], leadTo(own, theirs, parent.Targets)...)
+		defaults[name] = defaults[name].or(theirs.settings(func(string, string) {})) // it is the Gateway's to hear of
 	}
 	var records []Record
 	for _, name := range names {
 		records = append(records, s.toRecords(name, targets[name], said.or(defaults[name]))...)
 	}
 	return records, mistakes
+}
+
+// Host is a name of a Source at one of its Parents.
+type Host struct {
+	Name   string // in lower case; "*.example.com" for all below
+	Parent int    // its index in Source.Parents
+}
+
+// Hosts returns the names that a Source has, whoever keeps their records: those of its spec
+// as far as its Parents let them, and those of its annotations.
+func (s Source) Hosts() []Host { return s.hosts(func(string, string) {}) }
+
+func (s Source) hosts(mistake func(annotation, reason string)) []Host {
+	var hosts []Host
+	for _, wanted := range s.names(mistake) {
+		for i, parent := range s.Parents {
+			if name, fits := intersect(wanted, canonicalName(parent.Hostname)); fits && name != "" {
+				hosts = append(hosts, Host{name, i})
+			}
+		}
+	}
+	return hosts
 }
 
 // names are the wanted names; an empty one stands for those of the Parents.

@@ -77,6 +77,9 @@ func renderNames(all []NamedObject) string {
 		fmt.Fprintf(&lines, "%s %v annotations %v\n", n.Object, n.Hostnames, n.Annotations)
 		for _, e := range n.Entries {
 			fmt.Fprintf(&lines, "  by %q [%s] at %v, annotations %v\n", e.Gateway, e.Hostname, e.Addresses, e.Annotations)
+			if len(e.Local) > 0 {
+				fmt.Fprintf(&lines, "    local %v\n", e.Local)
+			}
 		}
 	}
 	return lines.String()

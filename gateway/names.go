@@ -2,10 +2,13 @@ package gateway
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // NamedObject is a Route or an Ingress of ours that is served, with what the DNS records
@@ -33,6 +36,9 @@ type NamedEntry struct {
 	// Addresses are those of the Gateway's or the Ingress's status: IP addresses or
 	// hostnames.
 	Addresses []string
+	// Local are the private addresses by which clients of the same network reach its
+	// sockets, whatever status shows.
+	Local []netip.Addr
 }
 
 // collectNames makes Plan.Names, if anybody reads it.
@@ -41,22 +47,23 @@ func (b *build) collectNames(routes []*boundRoute, ingresses []*networkingv1.Ing
 		return
 	}
 	nodes := b.nodeAddresses()
+	local := b.localAddresses(nodes)
 	for _, r := range routes {
-		if n, served := r.named(nodes); served {
+		if n, served := r.named(nodes, local); served {
 			b.plan.Names = append(b.plan.Names, n)
 		}
 	}
 	for _, i := range ingresses {
 		b.plan.Names = append(b.plan.Names, NamedObject{
 			Object: ingressRef(i), Hostnames: ingressHostnames(i), Labels: i.Labels, Annotations: i.Annotations,
-			Entries: []NamedEntry{{Addresses: nodes}},
+			Entries: []NamedEntry{{Addresses: nodes, Local: local}},
 		})
 	}
 	slices.SortFunc(b.plan.Names, func(x, y NamedObject) int { return x.Object.compare(y.Object) })
 }
 
 // named is false for a Route that no Listener takes.
-func (r *boundRoute) named(nodes []string) (NamedObject, bool) {
+func (r *boundRoute) named(nodes []string, local []netip.Addr) (NamedObject, bool) {
 	n := NamedObject{Object: r.ref, Labels: r.GetLabels(), Annotations: r.GetAnnotations()}
 	for _, h := range r.memo.parsed.hostnames {
 		if h != "" {
@@ -71,7 +78,7 @@ func (r *boundRoute) named(nodes []string) (NamedObject, bool) {
 		if l.gateway.refused != nil || l.owner.refused != nil || l.refused != nil || l.conflict != nil {
 			continue
 		}
-		e := NamedEntry{Gateway: l.gateway.ref, Hostname: l.hostname, Annotations: l.annotations()}
+		e := NamedEntry{Gateway: l.gateway.ref, Hostname: l.hostname, Annotations: l.annotations(), Local: l.gateway.localAddresses(local)}
 		shown, _ := l.gateway.shownAddresses(nodes)
 		for i := range shown {
 			e.Addresses = append(e.Addresses, shown[i].value)
@@ -79,6 +86,56 @@ func (r *boundRoute) named(nodes []string) (NamedObject, bool) {
 		n.Entries = append(n.Entries, e)
 	}
 	return n, len(n.Entries) > 0
+}
+
+// localAddresses are the private ones among those that are published, or else those of the
+// nodes, where these are what is listened on.
+func (b *build) localAddresses(published []string) []netip.Addr {
+	local := privateAddresses(published)
+	if len(local) > 0 || b.Settings.PublishService != (types.NamespacedName{}) {
+		return local
+	}
+	var internal []string
+	for _, n := range b.Nodes {
+		if b.Settings.NodeName != "" && n.Name != b.Settings.NodeName {
+			continue
+		}
+		for _, a := range n.Status.Addresses {
+			if a.Type == corev1.NodeInternalIP {
+				internal = append(internal, a.Address)
+			}
+		}
+	}
+	local = privateAddresses(internal)
+	return local[:min(len(local), maxStatusAddresses)]
+}
+
+// privateAddresses are those that a home or an office has (RFC 1918, RFC 4193), sorted.
+func privateAddresses(all []string) []netip.Addr {
+	var private []netip.Addr
+	for _, address := range all {
+		if ip, err := netip.ParseAddr(address); err == nil && ip.IsPrivate() {
+			private = append(private, ip.Unmap())
+		}
+	}
+	slices.SortFunc(private, netip.Addr.Compare)
+	return slices.Compact(private)
+}
+
+// localAddresses are those that its sockets have, and the nodes' where they have any.
+func (g *boundGateway) localAddresses(nodes []netip.Addr) []netip.Addr {
+	var local []netip.Addr
+	for i := range g.listening {
+		switch a := &g.listening[i]; {
+		case a.fault != nil:
+		case a.everywhere():
+			local = append(local, nodes...)
+		case a.ip.IsPrivate():
+			local = append(local, a.ip)
+		}
+	}
+	slices.SortFunc(local, netip.Addr.Compare)
+	return slices.Compact(local)
 }
 
 // annotations are those of the Gateway, and before them those of a ListenerSet.

@@ -36,6 +36,7 @@ type Metrics struct {
 
 	certificates *certificateMetrics
 	dns          *dnsMetrics
+	localDNS     *localDNSMetrics
 }
 
 // NewMetrics returns Metrics with everything registered but the connections.
@@ -75,6 +76,7 @@ func NewMetrics(build Build) *Metrics {
 	info.Set(1)
 	m.certificates = newCertificateMetrics(m.registry)
 	m.dns = newDNSMetrics(m.registry)
+	m.localDNS = newLocalDNSMetrics(m.registry)
 	m.registry.MustRegister(m.series, m.streams, m.streamed, m.logDropped, m.builds, m.buildSeconds, m.objects, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m

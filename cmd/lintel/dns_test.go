@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -273,6 +274,43 @@ func TestThePlanOfRecordsIsPrinted(t *testing.T) {
 	})
 }
 
+// TestAPortInUseKeepsTheLocalNetworkWaitingAlone shows that the gateway serves meanwhile, and
+// that a name without a private address is spoken of.
+func TestAPortInUseKeepsTheLocalNetworkWaitingAlone(t *testing.T) {
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	address := other.Addr().String()
+	h := newDNSHome(t)
+	h.route("shop", "", "shop.example.test")
+	h.run(nil, "--dns-responder-address="+address)
+	awaitLog := func(want string) {
+		t.Helper()
+		h.await(want, func() string { return map[bool]string{false: "not in the log"}[strings.Contains(h.log.String(), want)] })
+	}
+	awaitLog("another program listens there")
+	awaitLog("names have no private address")
+	h.await("the gateway serves", func() string {
+		response, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/", h.http))
+		if err != nil {
+			return err.Error()
+		}
+		response.Body.Close()
+		return ""
+	})
+	awaitMetric := func(want string) {
+		t.Helper()
+		h.await(want, func() string {
+			return map[bool]string{false: "not in the metrics"}[strings.Contains(h.metrics(), want)]
+		})
+	}
+	awaitMetric(fmt.Sprintf("lintel_dns_responder_listening{address=%q} 0", address))
+	other.Close()
+	awaitMetric(fmt.Sprintf("lintel_dns_responder_listening{address=%q} 1", address))
+}
+
 func TestDNSSettingsThatDoNotFitTogether(t *testing.T) {
 	for _, c := range []struct{ args, says string }{
 		{"--dns-provider=cloudflare", "needs dns-credential"},
@@ -288,6 +326,16 @@ func TestDNSSettingsThatDoNotFitTogether(t *testing.T) {
 		{"--dns-mark-key=0123456789abcdef0123456789abcdef", "must say where it stands"},
 		{"--dns-owner=a,b", "must be a name"},
 		{"--dns-zones=a_b..c", "must be a domain"},
+		{"--dns-responder-address=53", "must be :port or address:port"},
+		{"--dns-responder-address=router:53", "must be :port or address:port"},
+		{"--dns-responder-address=:0", "must be :port or address:port"},
+		{"--dns-responder-forward=192.168.1.1", "dns-responder-address is not set"},
+		{"--dns-responder-address=:53 --dns-responder-forward=router", "must be an address"},
+		{"--dns-responder-address=192.168.1.2:53 --dns-responder-forward=192.168.1.2", "is this responder itself"},
+		{"--dns-responder-address=:53 --dns-responder-forward=127.0.0.1", "is this responder itself"},
+		{"--dns-responder-address=:53 --dns-responder-ttl=500ms", "whole seconds"},
+		{"--dns-responder-address=:53 --dns-responder-answer=home", "must be an IP address"},
+		{"--dns-responder-address=:53 --dns-responder-allow=lan", "must be a network"},
 	} {
 		reader := newSettingsReader()
 		err := reader.Flags().Parse(strings.Fields(c.args))

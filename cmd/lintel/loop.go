@@ -47,7 +47,8 @@ type loop struct {
 	problems     *problemLog
 	addresses    *poolAddresses // nil without address pools
 	care         *certificateCare
-	dns          *dnsCare // nil without DNS records
+	dns          *dnsCare  // nil without DNS records
+	localDNS     *localDNS // nil without a responder
 	// writeStatus takes the wanted statuses; it must not block.
 	writeStatus func([]*gateway.Status)
 	// writeInfrastructure takes the wanted Services of Gateways; it must not block.
@@ -119,6 +120,7 @@ func (l *loop) rebuild() {
 	}
 	l.care.apply(l.plan)
 	l.dns.apply(l.plan)
+	l.localDNS.apply(l.plan)
 	l.addresses.apply(l.plan)
 	l.writeStatus(l.plan.Statuses)
 	l.writeInfrastructure(l.plan.Infrastructure)

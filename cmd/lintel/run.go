@@ -68,6 +68,7 @@ func (p *process) serve(ctx context.Context) error {
 	if err := p.announceAddresses(); err != nil {
 		return err
 	}
+	p.answerLocalDNS()
 	if err := p.openAdmin(); err != nil {
 		return err
 	}
@@ -258,7 +259,7 @@ func gatewaySettings(s *Settings) gateway.Settings {
 		DefaultIssuer:          s.DefaultIssuer,
 		CertManagerAnnotations: s.CertManagerAnnotations,
 		GatewayServices:        s.GatewayServices,
-		CollectNames:           s.DNS.Provider != "",
+		CollectNames:           s.DNS.Provider != "" || s.Responder.enabled(),
 		Backends: router.BackendSettings{
 			Outlier:   router.Outlier{Errors: s.OutlierErrors},
 			SlowStart: s.SlowStart,

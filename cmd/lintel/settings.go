@@ -42,6 +42,7 @@ type Settings struct {
 
 	ACME                   acmeIssuer // of the settings acme-*; without a solver there is none
 	DNS                    dnsSettings
+	Responder              responderSettings
 	ACMEIssuers            []acmeIssuer
 	ACMEResolvers          []string // none means public ones
 	ACMEStorage            string   // directory
@@ -170,6 +171,9 @@ func (s *Settings) validate() error {
 		return fmt.Errorf("http-port and https-port are both %d: one port speaks one protocol", s.HTTPPort)
 	}
 	if err := s.DNS.validate(); err != nil {
+		return err
+	}
+	if err := s.Responder.validate(); err != nil {
 		return err
 	}
 	return s.validateCertificates()

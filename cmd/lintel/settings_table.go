@@ -38,6 +38,7 @@ func settingsTable(s *Settings) []setting {
 		{"Addresses and ports", addressSettings(s)},
 		{"Certificates", certificateSettings(s)},
 		{"DNS records", recordSettings(s)},
+		{"DNS on the local network", localDNSSettings(s)},
 		{"Logs", logSettings(s)},
 		{"Traffic", trafficSettings(s)},
 		{"Backends", backendSettings(s)},

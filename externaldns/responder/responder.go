@@ -10,9 +10,7 @@ package responder
 
 import (
 	"cmp"
-	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -20,7 +18,6 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -30,8 +27,6 @@ const (
 	forwardTimeout = 2 * time.Second
 	// maxForwards bounds how many queries wait for other servers.
 	maxForwards = 1024
-	// shutdownTimeout is for queries that are under way at the end.
-	shutdownTimeout = 2 * time.Second
 	// udpSize is the largest answer by UDP (DNS flag day 2020).
 	udpSize = 1232
 )
@@ -48,9 +43,12 @@ type Options struct {
 	// AllowFrom are the clients that are answered; nil is LocalNetworks. All others are
 	// refused, so that nobody's traffic is amplified.
 	AllowFrom []netip.Prefix
-	// Observe is called for each query that was answered, and must not block; nil is
-	// nobody.
+	// Observe is called for each query that was answered; nil is nobody.
 	Observe func(Outcome)
+	// Listening is called when an address of Listen was opened, and when it could not be,
+	// for a reason that is not that of the last time; nil is nobody. Neither function may
+	// block, and both are called by several goroutines.
+	Listening func(Socket)
 }
 
 // Outcome is what became of a query.
@@ -82,14 +80,11 @@ func LocalNetworks() []netip.Prefix {
 type Responder struct {
 	options  Options
 	hosts    atomic.Pointer[hosts]
-	tcp      []net.Listener
-	udp      []net.PacketConn
 	forwards chan struct{} // holds one token for each query that is forwarded
 }
 
-// Open opens all sockets, and returns a Responder that serves with Run. Before the
-// first Apply it has no hosts.
-func Open(ctx context.Context, o Options) (*Responder, error) {
+// New returns a Responder, which serves with Run. Before the first Apply it has no hosts.
+func New(o Options) *Responder {
 	o.TTL = cmp.Or(o.TTL, DefaultTTL)
 	if o.AllowFrom == nil {
 		o.AllowFrom = LocalNetworks()
@@ -97,48 +92,12 @@ func Open(ctx context.Context, o Options) (*Responder, error) {
 	if o.Observe == nil {
 		o.Observe = func(Outcome) {}
 	}
+	if o.Listening == nil {
+		o.Listening = func(Socket) {}
+	}
 	r := &Responder{options: o, forwards: make(chan struct{}, maxForwards)}
 	r.Apply(nil)
-	for _, address := range o.Listen {
-		if err := r.listen(ctx, address); err != nil {
-			r.close()
-			return nil, fmt.Errorf("open DNS responder: %w", err)
-		}
-	}
-	return r, nil
-}
-
-func (r *Responder) listen(ctx context.Context, address string) error {
-	var config net.ListenConfig
-	tcp, err := config.Listen(ctx, "tcp", address)
-	if err != nil {
-		return err
-	}
-	r.tcp = append(r.tcp, tcp)
-	udp, err := config.ListenPacket(ctx, "udp", tcp.Addr().String()) // the same port, if it was 0
-	if err != nil {
-		return err
-	}
-	r.udp = append(r.udp, udp)
-	return nil
-}
-
-func (r *Responder) close() {
-	for _, l := range r.tcp {
-		l.Close()
-	}
-	for _, c := range r.udp {
-		_ = c.Close() // nothing is lost
-	}
-}
-
-// Addresses returns the addresses that are listened on, in the order of Options.Listen.
-func (r *Responder) Addresses() []netip.AddrPort {
-	var all []netip.AddrPort
-	for _, l := range r.tcp {
-		all = append(all, l.Addr().(*net.TCPAddr).AddrPort())
-	}
-	return all
+	return r
 }
 
 // Apply says which hosts there are from now on. It never blocks, and is safe for
@@ -146,37 +105,6 @@ func (r *Responder) Addresses() []netip.AddrPort {
 func (r *Responder) Apply(list []Host) {
 	h := newHosts(list)
 	r.hosts.Store(&h)
-}
-
-// Run serves until ctx ends, and closes the sockets. It returns nil then.
-func (r *Responder) Run(ctx context.Context) error {
-	var servers []*dns.Server
-	for _, l := range r.tcp {
-		servers = append(servers, &dns.Server{Listener: l, Handler: r})
-	}
-	for _, c := range r.udp {
-		servers = append(servers, &dns.Server{PacketConn: c, Handler: r, UDPSize: udpSize})
-	}
-	group, failed := errgroup.WithContext(ctx)
-	for _, server := range servers {
-		started := make(chan struct{})
-		server.NotifyStartedFunc = func() { close(started) }
-		group.Go(server.ActivateAndServe)
-		group.Go(func() error {
-			<-failed.Done()
-			<-started // or there is nothing to end
-			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-			defer cancel()
-			_ = server.ShutdownContext(end) // what is under way is cut off after that
-			return nil
-		})
-	}
-	err := group.Wait()
-	r.close()
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
 }
 
 // ServeDNS implements dns.Handler.
@@ -188,10 +116,13 @@ func (r *Responder) ServeDNS(w dns.ResponseWriter, query *dns.Msg) {
 
 func (r *Responder) respond(w dns.ResponseWriter, query *dns.Msg) (*dns.Msg, Outcome) {
 	if !r.allowed(w.RemoteAddr()) {
-		return new(dns.Msg).SetRcode(query, dns.RcodeRefused), Refused
+		return r.refuse(query, dns.RcodeRefused), Refused
 	}
 	if len(query.Question) != 1 || query.Opcode != dns.OpcodeQuery {
-		return new(dns.Msg).SetRcode(query, dns.RcodeNotImplemented), Refused
+		return r.refuse(query, dns.RcodeNotImplemented), Refused
+	}
+	if option := query.IsEdns0(); option != nil && option.Version() != 0 {
+		return r.refuse(query, dns.RcodeBadVers), Refused
 	}
 	question := query.Question[0]
 	if addresses, ours := r.hosts.Load().find(question.Name); ours && question.Qclass == dns.ClassINET {
@@ -200,9 +131,23 @@ func (r *Responder) respond(w dns.ResponseWriter, query *dns.Msg) (*dns.Msg, Out
 		}
 	}
 	if len(r.options.Forward) == 0 {
-		return new(dns.Msg).SetRcode(query, dns.RcodeRefused), Refused
+		return r.refuse(query, dns.RcodeRefused), Refused
 	}
 	return r.forward(w, query)
+}
+
+// refuse returns an answer that is a code alone.
+func (r *Responder) refuse(query *dns.Msg, code int) *dns.Msg {
+	return r.extend(query, new(dns.Msg).SetRcode(query, code))
+}
+
+// extend gives an answer what a query with EDNS is answered with (RFC 6891 section 6.1.1).
+func (r *Responder) extend(query, response *dns.Msg) *dns.Msg {
+	response.RecursionAvailable = len(r.options.Forward) > 0
+	if query.IsEdns0() != nil {
+		response.SetEdns0(udpSize, false)
+	}
+	return response
 }
 
 func (r *Responder) allowed(client net.Addr) bool {
@@ -220,8 +165,8 @@ func leads(kind uint16) bool {
 // answer answers for a host of ours. What it has no records of is NODATA, with a SOA
 // that says how long that holds (RFC 2308).
 func (r *Responder) answer(w dns.ResponseWriter, query *dns.Msg, addresses []netip.Addr) *dns.Msg {
-	response := new(dns.Msg).SetReply(query)
-	response.Authoritative, response.RecursionAvailable = true, len(r.options.Forward) > 0
+	response := r.extend(query, new(dns.Msg).SetReply(query))
+	response.Authoritative = true
 	question := query.Question[0]
 	header := dns.RR_Header{Name: question.Name, Rrtype: question.Qtype, Class: dns.ClassINET, Ttl: uint32(r.options.TTL / time.Second)}
 	for _, address := range addresses {
@@ -244,7 +189,6 @@ func (r *Responder) answer(w dns.ResponseWriter, query *dns.Msg, addresses []net
 	}
 	size := dns.MinMsgSize
 	if option := query.IsEdns0(); option != nil {
-		response.SetEdns0(udpSize, false)
 		size = max(size, min(udpSize, int(option.UDPSize())))
 	}
 	if w.RemoteAddr().Network() == "udp" {
@@ -261,7 +205,7 @@ var errBusy = errors.New("too many queries wait for other servers")
 func (r *Responder) forward(w dns.ResponseWriter, query *dns.Msg) (*dns.Msg, Outcome) {
 	response, err := r.ask(w.RemoteAddr().Network(), query)
 	if err != nil {
-		return new(dns.Msg).SetRcode(query, dns.RcodeServerFailure), Unanswered
+		return r.refuse(query, dns.RcodeServerFailure), Unanswered
 	}
 	return response, Forwarded
 }

@@ -2,10 +2,13 @@ package responder
 
 import (
 	"context"
+	"errors"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/miekg/dns"
@@ -31,21 +34,31 @@ func serve(t *testing.T, o Options) *lan {
 		defer l.mu.Unlock()
 		l.outcomes[outcome]++
 	}
-	var err error
-	if l.Responder, err = Open(t.Context(), o); err != nil {
-		t.Fatal(err)
+	sockets := make(chan Socket, 1)
+	o.Listening = func(s Socket) { sockets <- s }
+	l.Responder = New(o)
+	run(t, l.Responder)
+	s := <-sockets
+	if s.Err != nil {
+		t.Fatal(s.Err)
 	}
-	l.address = l.Addresses()[0].String()
+	l.address = s.Open.String()
+	return l
+}
+
+// run runs a Responder until the test ends, or what it returns is called.
+func run(t *testing.T, r *Responder) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
-	go func() { ended <- l.Run(ctx) }()
-	t.Cleanup(func() {
+	go func() { ended <- r.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
-	return l
+	t.Cleanup(stop)
+	return stop
 }
 
 // query asks by UDP and by TCP, which must not differ.
@@ -182,8 +195,14 @@ func TestASecondServerStandsIn(t *testing.T) {
 func TestStrangersAreRefused(t *testing.T) {
 	l := serve(t, Options{AllowFrom: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}})
 	l.Apply(home())
-	if answer := l.query(t, "www.example.test", dns.TypeA); answer.Rcode != dns.RcodeRefused || len(answer.Answer) != 0 {
-		t.Errorf("%v", answer)
+	question := new(dns.Msg).SetQuestion("www.example.test.", dns.TypeA)
+	client := dns.Client{}
+	if answer, _, err := client.ExchangeContext(t.Context(), question, l.address); err != nil || answer.Rcode != dns.RcodeRefused || len(answer.Answer) != 0 {
+		t.Errorf("%v, %v", answer, err)
+	}
+	client.Net = "tcp"
+	if answer, _, err := client.ExchangeContext(t.Context(), question, l.address); err == nil {
+		t.Errorf("by TCP: %v", answer)
 	}
 }
 
@@ -203,6 +222,70 @@ func TestManyAddressesAreCutByUDPAlone(t *testing.T) {
 		}
 		if answer.Truncated == whole || len(answer.Answer) == 200 != whole {
 			t.Errorf("%s: %d addresses, truncated %v", network, len(answer.Answer), answer.Truncated)
+		}
+	}
+}
+
+// TestAnAddressInUseIsTakenWhenItIsFree shows that one address waits for another program to
+// end, while the others serve.
+func TestAnAddressInUseIsTakenWhenItIsFree(t *testing.T) {
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sockets := make(chan Socket, 9)
+	taken := other.Addr().String()
+	r := New(Options{Listen: []string{taken, "127.0.0.1:0"}, Listening: func(s Socket) { sockets <- s }})
+	r.Apply(home())
+	stop := run(t, r)
+	ask := func(address string) error {
+		client := dns.Client{}
+		_, _, err := client.ExchangeContext(t.Context(), new(dns.Msg).SetQuestion("www.example.test.", dns.TypeA), address)
+		return err
+	}
+	for range 2 {
+		switch s := <-sockets; {
+		case s.Address == taken && !errors.Is(s.Err, syscall.EADDRINUSE):
+			t.Errorf("%v", s)
+		case s.Address != taken && (s.Err != nil || ask(s.Open.String()) != nil):
+			t.Errorf("%v: %v", s, ask(s.Open.String()))
+		}
+	}
+	other.Close()
+	if s := <-sockets; s.Open.String() != taken {
+		t.Errorf("%v", s)
+	}
+	if err := ask(taken); err != nil {
+		t.Error(err)
+	}
+	stop()
+	if len(sockets) > 0 {
+		t.Errorf("said again: %v", <-sockets)
+	}
+}
+
+func TestEDNSIsAnswered(t *testing.T) {
+	l := serve(t, Options{})
+	l.Apply(home())
+	ask := func(name string, version uint8) *dns.Msg {
+		question := new(dns.Msg).SetQuestion(name, dns.TypeA)
+		question.SetEdns0(4096, true)
+		question.IsEdns0().SetVersion(version)
+		client := dns.Client{}
+		answer, _, err := client.ExchangeContext(t.Context(), question, l.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer
+	}
+	for _, c := range []struct {
+		name    string
+		version uint8
+		rcode   int
+	}{{"www.example.test.", 0, dns.RcodeSuccess}, {"www.example.test.", 1, dns.RcodeBadVers}, {"www.example.org.", 0, dns.RcodeRefused}} {
+		answer := ask(c.name, c.version)
+		if option := answer.IsEdns0(); answer.Rcode != c.rcode || option == nil || option.UDPSize() != udpSize {
+			t.Errorf("%s, version %d: %v", c.name, c.version, answer)
 		}
 	}
 }
