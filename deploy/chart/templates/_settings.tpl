@@ -45,8 +45,32 @@ publishService: {{ . }}
 {{- end -}}
 {{- end -}}
 
+{{- /* Ports that are reachable from outside: those of the values, and those of the DNS responder. */ -}}
+{{- define "lintel.ports" -}}
+{{- $ports := deepCopy (default dict .Values.ports) -}}
+{{- range .Values.settings.dnsResponderAddress -}}
+{{- $port := regexFind "[0-9]+$" . | int -}}
+{{- $_ := set $ports (printf "dns-%d" $port) (dict "port" $port "protocol" "UDP") -}}
+{{- $_ := set $ports (printf "dns-tcp-%d" $port) (dict "port" $port "protocol" "TCP") -}}
+{{- end -}}
+{{ toYaml $ports }}
+{{- end -}}
+
 {{- /* Mistakes that a schema can't find. */ -}}
 {{- define "lintel.check" -}}
+{{- if ne .Values.exposure "HostNetwork" -}}
+{{- range $address := .Values.settings.dnsResponderAddress -}}
+{{- $port := regexFind "[0-9]+$" $address -}}
+{{- if not (hasPrefix ":" $address) -}}
+{{- fail (printf "settings.dnsResponderAddress has %q, and a Pod has other addresses: write \":%s\", or set exposure: HostNetwork" $address $port) -}}
+{{- end -}}
+{{- range $name, $taken := $.Values.ports -}}
+{{- if eq (int $taken.port) (int $port) -}}
+{{- fail (printf "settings.dnsResponderAddress and ports.%s both have port %s: take it out of ports" $name $port) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if and (include "lintel.announces" .) (ne .Values.exposure "HostNetwork") -}}
 {{- fail "settings.addressPools needs exposure: HostNetwork, because addresses are put on the node's own interfaces" -}}
 {{- end -}}
