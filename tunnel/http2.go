@@ -78,23 +78,22 @@ func (c *http2Connection) serve() error {
 	select {
 	case err = <-c.controlled:
 	case <-c.ended:
-		err = errLost
-		select { // it may have said why
-		case said := <-c.controlled:
-			err = said
-		default:
-		}
+		err = c.verdict(errLost)
 	case <-timer.C:
-		if err = errNoControl; c.begun.Load() {
-			select {
-			case err = <-c.controlled:
-			case <-c.ended:
-				err = errLost
-			}
-		}
+		err = c.verdict(errNoControl)
 	}
 	c.link.session.draining.Go(func() { c.finish(err) })
 	return err
+}
+
+// verdict is how the control stream ended, or otherwise if it did not begin. The edge closes
+// a connection that it has refused, which may show here before the refusal does: so the
+// stream, which ends with its connection, is waited for.
+func (c *http2Connection) verdict(otherwise error) error {
+	if c.begun.Load() {
+		return <-c.controlled
+	}
+	return otherwise
 }
 
 // finish ends the connection after what is under way.
