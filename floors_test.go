@@ -24,7 +24,7 @@ const (
 // below them: imports go down only (docs/ARCHITECTURE.md). A folder that is
 // missing here may import nothing of ours.
 func mayImport() map[string][]string {
-	leaf := []string{"internal/latest", "internal/succession"}
+	leaf := []string{"internal/latest", "internal/nearest", "internal/succession"}
 	return map[string][]string{
 		"cmd":                 {"kube", "manifest", "gateway", "proxy", "router", "tls", "tunnel", "externaldns", "bpf", "observe", "address", "internal/latest", "internal/nearest", "internal/succession", "conformance/cluster"},
 		"kube":                {"gateway", "router", "internal/latest"},

@@ -99,10 +99,7 @@ func (e *Exchange) clone() *Exchange {
 	c := *e
 	all := e.Method + e.Host + e.Path + e.UserAgent + e.RequestID + e.Protocol + e.Scheme +
 		e.Listener + e.Route + e.Backend + e.Cause
-	for _, s := range []*string{
-		&c.Method, &c.Host, &c.Path, &c.UserAgent, &c.RequestID, &c.Protocol, &c.Scheme,
-		&c.Listener, &c.Route, &c.Backend, &c.Cause,
-	} {
+	for _, s := range c.strings() {
 		*s, all = all[:len(*s)], all[len(*s):]
 	}
 	return &c

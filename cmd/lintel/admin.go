@@ -26,10 +26,12 @@ const (
 )
 
 // admin is the HTTP server for operators and the kubelet: /healthz, /readyz,
-// /metrics and /certificates.
+// /metrics, /certificates and /observe.
 type admin struct {
 	listener net.Listener
 	server   *http.Server
+	// endStreams ends requests that would go on for ever.
+	endStreams context.CancelFunc
 }
 
 // adminOptions are what an admin serves.
@@ -40,6 +42,7 @@ type adminOptions struct {
 	Metrics   http.Handler
 	// Certificates is the report of /certificates; nil inside before there is one.
 	Certificates *atomic.Pointer[[]certificateOfReport]
+	Records      http.Handler // nil for none
 	Log          *slog.Logger
 }
 
@@ -54,8 +57,10 @@ func newAdmin(o adminOptions) (*admin, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open admin address: %w", err)
 	}
-	return &admin{listener: listener, server: &http.Server{
+	requests, endStreams := context.WithCancel(context.Background())
+	return &admin{listener: listener, endStreams: endStreams, server: &http.Server{
 		Handler:           adminHandler(o),
+		BaseContext:       func(net.Listener) context.Context { return requests },
 		ReadHeaderTimeout: adminHeaderTimeout,
 		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 	}}, nil
@@ -111,12 +116,14 @@ func (a *admin) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() {
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), adminShutdownTimeout)
 		defer cancel()
+		a.endStreams()
 		err := a.server.Shutdown(bounded)
 		if err != nil {
 			err = a.server.Close()
 		}
 		stopped <- err
 	})
+	defer a.endStreams()
 	err := a.server.Serve(a.listener)
 	if stop() { // Serve ended by itself
 		return fmt.Errorf("serve admin address: %w", err)
@@ -141,6 +148,9 @@ func adminHandler(o adminOptions) http.Handler {
 		answer(w, http.StatusOK, text)
 	})
 	mux.Handle("GET /metrics", o.Metrics)
+	if o.Records != nil {
+		mux.Handle("GET "+observePath, o.Records)
+	}
 	mux.HandleFunc("GET "+certificatesPath, func(w http.ResponseWriter, _ *http.Request) {
 		report := o.Certificates.Load()
 		if report == nil {

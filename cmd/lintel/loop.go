@@ -49,6 +49,7 @@ type loop struct {
 	care         *certificateCare
 	dns          *dnsCare  // nil without DNS records
 	localDNS     *localDNS // nil without a responder
+	names        *names
 	// writeStatus takes the wanted statuses; it must not block.
 	writeStatus func([]*gateway.Status)
 	// writeInfrastructure takes the wanted Services of Gateways; it must not block.
@@ -80,6 +81,7 @@ func (l *loop) Run(ctx context.Context) error {
 			l.rebuild()
 		}
 		l.loadEndpoints(change.Services)
+		l.names.change()
 		l.problems.report(l.plan.Problems)
 		rest(ctx, l.pace.rest(start, time.Now()))
 	}

@@ -66,6 +66,6 @@ func newRootCommand() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(explainFlagError)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newRunCommand(), newCheckCommand(), newProbeCommand(), newCertsCommand(), newDNSCommand(), newBPFCommand(), newVersionCommand())
+	root.AddCommand(newRunCommand(), newCheckCommand(), newProbeCommand(), newCertsCommand(), newDNSCommand(), newBPFCommand(), newObserveCommand(), newVersionCommand())
 	return root
 }

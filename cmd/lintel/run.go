@@ -65,6 +65,7 @@ func (p *process) serve(ctx context.Context) error {
 		return err
 	}
 	p.loop.source = wakingSource{source: p.loop.source, wake: p.loop.care.changes}
+	p.loop.names = newNames(p.loop.source)
 	if err := p.announceAddresses(); err != nil {
 		return err
 	}
@@ -78,6 +79,7 @@ func (p *process) serve(ctx context.Context) error {
 // openAdmin opens what operators and the kubelet ask.
 func (p *process) openAdmin() error {
 	o := adminOptions{Readiness: p.loop.readiness, Metrics: p.metrics.Handler(), Certificates: &p.loop.care.report, Log: p.log}
+	o.Records = &recordStream{stream: p.records, names: p.loop.names}
 	if path := p.settings.AdminSocket; path != "" {
 		o.Network, o.Address = "unix", path
 		admin, err := newAdmin(o)
@@ -109,6 +111,7 @@ type process struct {
 	log       *slog.Logger
 	metrics   *observe.Metrics
 	accessLog *observe.AccessLog // nil when it is off
+	records   *observe.Stream    // likewise
 	server    *proxy.Server
 	loop      *loop
 	dnsClient *http.Client // that speaks to DNS providers; nil is the usual one
@@ -125,6 +128,9 @@ func newProcess(s Settings, log *slog.Logger) *process {
 	if s.AccessLog {
 		p.accessLog = observe.NewAccessLog(observe.AccessLogOptions{Writer: os.Stdout, Sample: s.AccessLogSample, Metrics: p.metrics})
 		p.late = append(p.late, p.accessLog.Run)
+	}
+	if s.ObserveRecords > 0 {
+		p.records = observe.NewStream(s.ObserveRecords)
 	}
 	p.server = proxy.New(p.proxySettings())
 	stats := p.server.Stats()
@@ -330,6 +336,7 @@ func (p *process) observe(e *proxy.Report) {
 	if p.accessLog != nil {
 		p.accessLog.ObserveExchange(&record)
 	}
+	p.records.ObserveExchange(&record)
 }
 
 func lane(express bool) exchange.Lane {

@@ -54,6 +54,7 @@ type Settings struct {
 	LogFormat       string // json or text
 	AccessLog       bool
 	AccessLogSample int // one exchange in so many is logged, 1 or more; 5xx always
+	ObserveRecords  int // 0 keeps none
 
 	TrustedProxies        []netip.Prefix
 	DrainTimeout          time.Duration // more than 0

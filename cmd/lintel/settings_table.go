@@ -17,6 +17,9 @@ const (
 	minMemory      = 16 << 20 // about what Lintel takes without a client
 )
 
+// maxRecords is about a gigabyte of them, which nobody means.
+const maxRecords = 1 << 20
+
 // setting is one row of the table that flags, environment variables, the
 // configuration file and docs/configuration.md are made from.
 type setting struct {
@@ -100,7 +103,7 @@ func addressSettings(s *Settings) []setting {
 		{name: "share-sockets", value: onOff(&s.ShareSockets, false),
 			usage: "have listening sockets between the replicas on this machine, so that a new one serves before an old one ends: `on|off`; replicas are of the same user, in the same network namespace, and have the same controller names and Lease"},
 		{name: "admin-address", value: hostPort(&s.AdminAddress, "127.0.0.1:9180"),
-			usage: "`host:port` of /healthz, /readyz, /metrics and /certificates; empty turns them off; with share-sockets a replica that drains leaves it to the next one"},
+			usage: "`host:port` of /healthz, /readyz, /metrics, /certificates and /observe; empty turns them off; with share-sockets a replica that drains leaves it to the next one"},
 		{name: "admin-socket", value: text(&s.AdminSocket, ""),
 			usage: "`path` of a Unix socket for the same, which lintel probe asks; empty makes none"},
 	}
@@ -116,6 +119,8 @@ func logSettings(s *Settings) []setting {
 			usage: "write one line for each exchange to standard output: `on|off`"},
 		{name: "access-log-sample", value: count(&s.AccessLogSample, 1),
 			usage: "write only one line in `n`; answers with a 5xx status are always written"},
+		{name: "observe-records", value: atMost(maxRecords, limit(&s.ObserveRecords, 1024)),
+			usage: "`number` of the newest records that are kept in memory for lintel observe, rounded up to a power of two; 0 keeps none, and turns lintel observe off"},
 	}
 }
 

@@ -75,6 +75,19 @@ func atLeast(least int64, v *value[int64]) *value[int64] {
 	return v
 }
 
+// atMost refuses what is more than most.
+func atMost(most int, v *value[int]) *value[int] {
+	parse := v.parse
+	v.parse = func(text string) (int, error) {
+		parsed, err := parse(text)
+		if err == nil && parsed > most {
+			return 0, fmt.Errorf("must be %d or less", most)
+		}
+		return parsed, err
+	}
+	return v
+}
+
 func text(place *string, preset string) *value[string] {
 	*place = preset
 	return &value[string]{

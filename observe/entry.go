@@ -1,0 +1,119 @@
+package observe
+
+import (
+	"net/netip"
+	"time"
+)
+
+// exchangeStrings is how many strings an Exchange has.
+const exchangeStrings = 11
+
+// maxEntryString bounds what an entry of a Stream keeps of one string, in bytes. Most have
+// a bound of their own, which is less; paths and agents are what clients like.
+const maxEntryString = 1024
+
+// strings returns the places of all strings.
+func (e *Exchange) strings() [exchangeStrings]*string {
+	return [...]*string{
+		&e.Method, &e.Host, &e.Path, &e.UserAgent, &e.RequestID, &e.Protocol, &e.Scheme,
+		&e.Listener, &e.Route, &e.Backend, &e.Cause,
+	}
+}
+
+// setExchange makes n an entry of an exchange.
+func (n *entry) setExchange(e *Exchange) {
+	n.kind, n.ended, n.exchange, n.text = KindL7, e.Start.Add(e.Duration), *e, n.text[:0]
+	if e.stream() {
+		n.kind = KindStream
+	}
+	for i, place := range n.exchange.strings() {
+		text := *place
+		text = text[:min(len(text), maxEntryString)]
+		n.text = append(n.text, text...)
+		n.lengths[i] = uint16(len(text)) //nolint:gosec // Bounded above.
+		*place = ""                      // it lives no longer than the call
+	}
+}
+
+// copy makes n equal to from, in memory of its own.
+func (n *entry) copy(from *entry) {
+	text := append(n.text[:0], from.text...)
+	*n = *from
+	n.text = text
+}
+
+// record returns what n tells, without names.
+func (n *entry) record() Record {
+	switch n.kind {
+	case KindL4:
+		return n.flow.record()
+	case KindLost:
+		return Record{Kind: KindLost, Time: n.ended, Lost: n.lost, Cause: causeFullRing}
+	}
+	e := n.exchange
+	all := string(n.text)
+	for i, place := range e.strings() {
+		*place, all = all[:n.lengths[i]], all[n.lengths[i]:]
+	}
+	r := Record{
+		Kind: n.kind, Time: n.ended, Verdict: e.verdict(), Cause: e.Cause,
+		Source: Peer{Address: e.Client}, Destination: peer(e.Upstream),
+		Protocol: e.Protocol, BytesIn: e.BytesIn, BytesOut: e.BytesOut, Seconds: seconds(e.Duration),
+		Method: e.Method, Scheme: e.Scheme, Host: e.Host, Path: e.Path, Status: e.Status,
+		UserAgent: e.UserAgent, RequestID: e.RequestID, Listener: e.Listener, Route: e.Route, Backend: e.Backend,
+		UpstreamSeconds: seconds(e.UpstreamLatency), Attempts: e.Attempts,
+	}
+	return r
+}
+
+// verdict says in a word how e ended.
+func (e *Exchange) verdict() Verdict {
+	switch {
+	case e.Cause == "client gone", e.Status == 0 && !e.stream():
+		return VerdictAborted
+	case e.Cause == "denied":
+		return VerdictDenied
+	case e.Cause != "":
+		return VerdictFailed
+	case e.Upstream.IsValid():
+		return VerdictForwarded
+	default:
+		return VerdictAnswered
+	}
+}
+
+// Flow is one TCP connection of this machine that has ended, or an attempt at one, as its
+// kernel saw it at one end.
+type Flow struct {
+	Local, Remote netip.AddrPort
+	// Outgoing says that this end connected to the other; otherwise it accepted.
+	Outgoing bool
+	Verdict  Verdict
+	// Received and Sent are bytes of what the programs exchanged; of those sent, those that
+	// the other end confirmed.
+	Received, Sent uint64
+	// RTT is smoothed, MinRTT the least; 0 is not known.
+	RTT, MinRTT time.Duration
+	Retransmits uint32 // segments
+	// Duration is the time since it was established, 0 when it never was, or Before.
+	Duration time.Duration
+	Ended    time.Time
+	// Before says that it was established before anybody looked.
+	Before bool
+}
+
+func (f *Flow) record() Record {
+	r := Record{
+		Kind: KindL4, Time: f.Ended, Verdict: f.Verdict, Protocol: "tcp", Direction: DirectionIn,
+		Source: peer(f.Remote), Destination: peer(f.Local),
+		BytesIn: int64(f.Received), BytesOut: int64(f.Sent), //nolint:gosec // 8 EiB are enough.
+		Seconds: seconds(f.Duration), RTTSeconds: seconds(f.RTT), MinRTTSeconds: seconds(f.MinRTT),
+		Retransmits: f.Retransmits, Before: f.Before,
+	}
+	if f.Outgoing {
+		r.Direction, r.Source, r.Destination = DirectionOut, r.Destination, r.Source
+	}
+	return r
+}
+
+func peer(at netip.AddrPort) Peer { return Peer{Address: at.Addr(), Port: at.Port()} }
