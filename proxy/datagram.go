@@ -1,12 +1,10 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -53,7 +51,7 @@ type sessionKey struct {
 
 // openDatagrams listens for l. The caller holds s.mu.
 func (s *Server) openDatagrams(l Listener) (*datagramSocket, error) {
-	conn, shared, err := openUDP(s.settings.Share, strings.TrimSuffix(l.Name, udpSuffix), controlOf(&l))
+	conn, shared, err := s.openUDP(strings.TrimSuffix(l.Name, udpSuffix), controlOf(&l))
 	if err != nil {
 		return nil, fmt.Errorf("open socket: %w", err)
 	}
@@ -66,31 +64,15 @@ func (s *Server) openDatagrams(l Listener) (*datagramSocket, error) {
 		sessions: map[sessionKey]*session{},
 		closing:  make(chan struct{}),
 	}
-	if local, ok := conn.LocalAddr().(*net.UDPAddr); ok && local.IP.IsUnspecified() {
+	if local, ok := conn.LocalAddr().(*net.UDPAddr); ok && local.IP.IsUnspecified() || shared.inner {
 		d.asks = askLocal(d.conn)
 	}
 	return d, nil
 }
 
 // openUDP opens a UDP socket, which the processes of a share have between them.
-func openUDP(share, address string, control socketControl) (*net.UDPConn, *shared, error) {
-	return openShared(share, address+udpSuffix, origin[*net.UDPConn]{
-		bind: func() (*net.UDPConn, error) {
-			config := net.ListenConfig{Control: control}
-			conn, err := config.ListenPacket(context.Background(), "udp", address)
-			if err != nil {
-				return nil, err
-			}
-			return conn.(*net.UDPConn), nil
-		},
-		adopt: func(file *os.File) (*net.UDPConn, error) {
-			conn, err := net.FilePacketConn(file) // a duplicate
-			if err != nil {
-				return nil, err
-			}
-			return conn.(*net.UDPConn), nil
-		},
-	})
+func (s *Server) openUDP(address string, control socketControl) (*net.UDPConn, *shared, error) {
+	return openShared(s.settings.Share, address+udpSuffix, s.udpOrigin(address, control))
 }
 
 // follow does nothing: there is nothing that could change.

@@ -73,21 +73,23 @@ type quicPorts struct {
 	taken []netip.AddrPort // by UDPRoutes; guarded by the Server's mu
 }
 
-// use returns the port with an address, open, until release. control prepares its socket,
-// which the processes of a share have between them.
-func (q *quicPorts) use(share string, address netip.AddrPort, control socketControl) (*quicPort, error) {
+// use returns the port with an address, open, until release. control prepares its socket.
+func (q *quicPorts) use(s *Server, address netip.AddrPort, control socketControl) (*quicPort, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if p := q.open[address]; p != nil {
 		p.users++
 		return p, nil
 	}
-	conn, shared, err := openUDP(share, address.String(), control)
+	conn, shared, err := s.openUDP(address.String(), control)
 	if err != nil {
 		return nil, err
 	}
 	p := &quicPort{ports: q, address: address, conn: conn, shared: shared, users: 1}
 	p.transport.Conn = p.conn
+	if shared.inner {
+		p.transport.Conn = &innerUDP{p.conn, address.Port()}
+	}
 	p.transport.ConnContext = p.admit
 	p.transport.VerifySourceAddress = func(net.Addr) bool { return p.handshakes.Load() >= retryAbove }
 	if q.open == nil {
@@ -184,11 +186,10 @@ func (s *socket) followHTTP3() {
 // openHTTP3 takes the UDP port of the socket's address. Without it the socket serves on;
 // the next Apply tries again.
 func (s *socket) openHTTP3() {
-	tcp, ok := s.listener.Addr().(*net.TCPAddr)
-	if !ok {
+	if !s.address.IsValid() {
 		return
 	}
-	port, err := s.server.quic.use(s.server.settings.Share, tcp.AddrPort(), s.control)
+	port, err := s.server.quic.use(s.server, s.address, s.control)
 	if err != nil {
 		s.warnHTTP3(fmt.Errorf("open UDP socket: %w", err))
 		return
@@ -251,8 +252,7 @@ func unspecifiedAs(a netip.AddrPort) netip.AddrPort {
 // yieldsUDP reports whether the UDP port beside the socket belongs to a UDPRoute. The
 // caller holds the Server's mu.
 func (s *socket) yieldsUDP() bool {
-	tcp, ok := s.listener.Addr().(*net.TCPAddr)
-	return ok && slices.ContainsFunc(s.server.quic.taken, func(a netip.AddrPort) bool { return overlaps(a, tcp.AddrPort()) })
+	return s.address.IsValid() && slices.ContainsFunc(s.server.quic.taken, func(a netip.AddrPort) bool { return overlaps(a, s.address) })
 }
 
 // warnHTTP3 logs why there is no HTTP/3, once.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -38,6 +37,7 @@ const (
 type shared struct {
 	name   string // of the seat; "" shares with nobody
 	socket syscall.RawConn
+	inner  bool          // it is not bound to what it listens to
 	keeps  chan struct{} // closed when this process keeps the socket
 
 	mu    sync.Mutex       // guards what follows
@@ -48,20 +48,14 @@ type shared struct {
 	following sync.WaitGroup
 }
 
-// origin is how a socket of type S is opened, and how it is made of what another process
-// gave.
-type origin[S syscall.Conn] struct {
-	bind  func() (S, error)
-	adopt func(*os.File) (S, error)
-}
-
 // openShared opens a socket that the processes of a share have between them; with share ""
 // it is ours alone. The name is that of the socket. What it returns is left before the
 // socket is closed.
-func openShared[S syscall.Conn](share, name string, from origin[S]) (S, *shared, error) {
+func openShared[S listening](share, name string, from origin[S]) (S, *shared, error) {
 	h := &shared{keeps: make(chan struct{})}
 	if share == "" {
-		socket, err := from.bind()
+		socket, inner, err := from.open()
+		h.inner = inner
 		close(h.keeps)
 		return socket, h, err
 	}
@@ -92,7 +86,7 @@ func changesHands(err error) bool {
 }
 
 // bindShared opens the socket for all, and keeps it.
-func bindShared[S syscall.Conn](h *shared, from origin[S]) (S, error) {
+func bindShared[S listening](h *shared, from origin[S]) (S, error) {
 	var none S
 	bound := make(chan struct{})
 	seat, err := succession.Take(h.name, func(conn *net.UnixConn) error {
@@ -103,8 +97,9 @@ func bindShared[S syscall.Conn](h *shared, from origin[S]) (S, error) {
 		close(bound)
 		return none, err
 	}
-	socket, err := from.bind()
+	socket, inner, err := from.open()
 	if err == nil {
+		h.inner = inner
 		h.socket, err = socket.SyscallConn()
 	}
 	close(bound)
@@ -118,22 +113,23 @@ func bindShared[S syscall.Conn](h *shared, from origin[S]) (S, error) {
 }
 
 // askFor gets the socket from the process that keeps it.
-func askFor[S syscall.Conn](h *shared, from origin[S]) (S, error) {
+func askFor[S listening](h *shared, from origin[S]) (S, error) {
 	var none S
 	queue, err := succession.Queue(h.name)
 	if err != nil {
 		return none, err
 	}
 	_ = queue.SetReadDeadline(time.Now().Add(sharePatience))
-	file, err := receiveFile(queue)
+	file, inner, err := receiveFile(queue)
 	if err != nil {
 		_ = queue.Close()
 		return none, fmt.Errorf("get socket from another replica on this machine: %w", err)
 	}
 	defer file.Close()
 	_ = queue.SetReadDeadline(time.Time{})
-	socket, err := from.adopt(file)
+	socket, inner, err := from.take(file, inner)
 	if err == nil {
+		h.inner = inner
 		h.socket, err = socket.SyscallConn()
 	}
 	if err != nil {
@@ -151,7 +147,7 @@ func (h *shared) give(conn *net.UnixConn) error {
 		return net.ErrClosed // it could not be opened
 	}
 	var sendErr error
-	err := h.socket.Control(func(fd uintptr) { sendErr = sendFile(conn, int(fd)) })
+	err := h.socket.Control(func(fd uintptr) { sendErr = sendFile(conn, int(fd), h.inner) })
 	return errors.Join(err, sendErr)
 }
 

@@ -8,6 +8,6 @@ import (
 	"os"
 )
 
-func sendFile(*net.UnixConn, int) error { return errors.ErrUnsupported }
+func sendFile(*net.UnixConn, int, bool) error { return errors.ErrUnsupported }
 
-func receiveFile(*net.UnixConn) (*os.File, error) { return nil, errors.ErrUnsupported }
+func receiveFile(*net.UnixConn) (*os.File, bool, error) { return nil, false, errors.ErrUnsupported }

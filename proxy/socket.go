@@ -1,12 +1,11 @@
 package proxy
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
-	"os"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -38,9 +37,10 @@ type socket struct {
 	name     string
 	server   *Server
 	listener net.Listener
-	shared   *shared       // with other processes; nil is not
-	control  socketControl // of its UDP side
-	tls      *tls.Config   // used while certificates is not nil
+	address  netip.AddrPort // that it listens to; invalid is not known
+	shared   *shared        // with other processes; nil is not
+	control  socketControl  // of its UDP side
+	tls      *tls.Config    // used while certificates is not nil
 
 	handshakes *tls13.Server // with tls, for connections that the loops may take
 	streamTLS  *tls.Config   // of streams whose TLS ends here
@@ -70,29 +70,18 @@ type socket struct {
 
 // open listens for l. The caller holds s.mu.
 func (s *Server) open(l Listener) (*socket, error) {
-	listener, shared, err := openShared(s.settings.Share, l.Name+"/tcp", origin[*net.TCPListener]{
-		bind: func() (*net.TCPListener, error) {
-			// Background: Listen resolves nothing, as names are numeric.
-			config := net.ListenConfig{Control: controlOf(&l)}
-			listener, err := config.Listen(context.Background(), "tcp", l.Name)
-			if err != nil {
-				return nil, err
-			}
-			return listener.(*net.TCPListener), nil
-		},
-		adopt: func(file *os.File) (*net.TCPListener, error) {
-			listener, err := net.FileListener(file) // a duplicate
-			if err != nil {
-				return nil, err
-			}
-			return listener.(*net.TCPListener), nil
-		},
-	})
+	listener, shared, err := openShared(s.settings.Share, l.Name+"/tcp", s.tcpOrigin(&l))
 	if err != nil {
 		return nil, fmt.Errorf("open socket: %w", err)
 	}
 	sock := s.newSocket(l, listener)
 	sock.shared = shared
+	if at, ok := listener.Addr().(*net.TCPAddr); ok {
+		sock.address = at.AddrPort()
+	}
+	if shared.inner {
+		sock.address = listensTo(l.Name)
+	}
 	return sock, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
 
 	"github.com/lintel-dev/lintel/proxy/h1"
@@ -142,6 +143,8 @@ type Settings struct {
 	// sockets between them, so that one can end while another serves; they must be of one
 	// user and in one network namespace. It is Linux's alone. "" shares with nobody.
 	Share string
+	// HostPorts opens the sockets; nil binds them to what they listen to.
+	HostPorts HostPorts
 
 	// Lane chooses between the lanes; [LaneAuto] is the zero value.
 	Lane Lane
@@ -179,6 +182,21 @@ type Settings struct {
 	// Dial opens upstream connections; nil uses TCP. Its context ends with
 	// ConnectTimeout.
 	Dial func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
+}
+
+// HostPorts opens sockets that get what comes for an address of this machine ("192.0.2.1:80"),
+// or for a port on all of them (":80"), without being bound to it. It has to be safe for
+// concurrent use.
+type HostPorts interface {
+	// ListenTCP opens a socket whose connections have the address as their own. An error
+	// that is syscall.EADDRINUSE says that somebody else has it; with others it is bound.
+	ListenTCP(address string) (*net.TCPListener, error)
+	// ListenUDP is ListenTCP for datagrams. What is sent from the socket says by control
+	// messages which address it is from.
+	ListenUDP(address string) (*net.UDPConn, error)
+	// Adopt makes a socket that another process has opened in this way ("tcp" or "udp")
+	// outlive that process.
+	Adopt(network, address string, socket syscall.RawConn) error
 }
 
 // Lane is a way through the data plane. Both behave alike.
