@@ -35,28 +35,57 @@ func (e Edit) String() string {
 
 // carryOut adds a row to the Plan and to the changes of its zone.
 func (c *calculation) carryOut(r *row) {
-	if r.held {
-		r.remove = nil
-	}
 	var marks, edits, unmarks []Edit
 	for _, current := range r.remove {
 		c.plan.Delete = append(c.plan.Delete, current.Record)
-		edits = append(edits, Edit{Old: &current.Record})
+		edits = append(edits, r.zone.edit(&current.Record, nil)...)
 		unmarks = append(unmarks, c.unmark(r, current)...)
 	}
 	for _, u := range r.update {
 		c.plan.Update = append(c.plan.Update, u)
-		edits = append(edits, Edit{Old: &u.Old, New: &u.New})
+		edits = append(edits, r.zone.edit(&u.Old, &u.New)...)
 		marks = append(marks, c.mark(r.zone, u.New)...)
 	}
 	for _, created := range r.create {
 		c.plan.Create = append(c.plan.Create, created)
-		edits = append(edits, Edit{New: &created})
+		edits = append(edits, r.zone.edit(nil, &created)...)
 		marks = append(marks, c.mark(r.zone, created)...)
 	}
 	if all := slices.Concat(marks, edits, unmarks); len(all) > 0 {
 		r.zone.changes = append(r.zone.changes, Change{Edits: all})
 	}
+}
+
+// edit returns what makes one record of another. Texts that are no part of a TXT record, and
+// marks are none, stay as they are.
+func (v *zoneView) edit(was, is *Record) []Edit {
+	record := was
+	if is != nil {
+		record = is
+	}
+	if record.Type != TXT {
+		return []Edit{{Old: was, New: is}}
+	}
+	set, there := v.texts[record.Name]
+	all := *record
+	all.Targets = slices.Clone(set.Targets)
+	if was != nil {
+		all.Targets = slices.DeleteFunc(all.Targets, func(text string) bool { return slices.Contains(was.Targets, text) })
+	}
+	if is != nil {
+		all.Targets = append(all.Targets, is.Targets...)
+		slices.Sort(all.Targets)
+	}
+	switch {
+	case len(all.Targets) == 0:
+		delete(v.texts, record.Name)
+		return []Edit{{Old: &set}}
+	case !there:
+		v.texts[record.Name] = all
+		return []Edit{{New: &all}}
+	}
+	v.texts[record.Name] = all
+	return []Edit{{Old: &set, New: &all}}
 }
 
 // mark returns what makes a record's mark say the truth.
@@ -92,7 +121,7 @@ func (c *calculation) unmark(r *row, current Current) []Edit {
 	last := current.Type == A || current.Type == CNAME
 	for kind := range r.current {
 		gone := slices.ContainsFunc(r.remove, func(other Current) bool { return other.Type == kind })
-		last = last && (kind == AAAA || gone)
+		last = last && (kind != A && kind != CNAME || gone)
 	}
 	if last {
 		marks = append(marks, r.zone.state.marks[Key{name, ""}]...)
@@ -136,7 +165,7 @@ func (c *calculation) sweep() {
 		}
 		for _, r := range c.rows {
 			for kind := range r.wanted {
-				names[Key{c.rules.Registry.naming.unwild(r.key.name), kind}] = true
+				names[Key{c.rules.Registry.naming.unwild(r.name), kind}] = true
 			}
 		}
 		for _, key := range slices.SortedFunc(maps.Keys(view.state.marks), compareKeys) {

@@ -40,14 +40,19 @@ func (r *row) both() map[string]struct{} {
 }
 
 // preferAddresses resolves what can't stand at one name (RFC 1034 section 3.6.2), as
-// ExternalDNS does.
+// ExternalDNS does: a CNAME gives way.
 func (c *calculation) preferAddresses(r *row) {
-	if len(r.wanted[CNAME]) == 0 || len(r.wanted[A])+len(r.wanted[AAAA]) == 0 {
+	var others []Record
+	for _, kind := range slices.Sorted(maps.Keys(r.wanted)) {
+		if kind != CNAME {
+			others = append(others, r.wanted[kind]...)
+		}
+	}
+	if len(r.wanted[CNAME]) == 0 || len(others) == 0 {
 		return
 	}
-	other := slices.Concat(r.wanted[A], r.wanted[AAAA])[0]
 	for _, loser := range r.wanted[CNAME] {
-		c.find(loser, Conflict, fmt.Sprintf("a CNAME can't stand beside the addresses that %s wants for %s", resource(other), loser.Name))
+		c.find(loser, Conflict, fmt.Sprintf("a CNAME can't stand beside the %s record that %s wants for %s", others[0].Type, resource(others[0]), loser.Name))
 	}
 	delete(r.wanted, CNAME)
 }
@@ -97,7 +102,7 @@ func belongs(current Current) string {
 // mayCreate tells whether nobody else has the name.
 func (c *calculation) mayCreate(r *row, wanted Record) bool {
 	for _, kind := range slices.Sorted(maps.Keys(r.current)) {
-		if current := r.current[kind]; !c.owns(current) {
+		if current := r.current[kind]; !c.owns(current) && (kind == CNAME || competes(kind) && competes(wanted.Type)) {
 			c.find(wanted, Foreign, "the name is taken: the record that is there "+belongs(current))
 			return false
 		}
@@ -110,15 +115,20 @@ func (c *calculation) mayCreate(r *row, wanted Record) bool {
 			return false
 		}
 	}
-	if wanted.Type == CNAME {
-		for _, current := range r.zone.state.records {
-			if current.Name == wanted.Name && !competes(current.Type) && current.Type != TXT {
-				c.find(wanted, Foreign, fmt.Sprintf("a CNAME can't stand beside the record that is there (%s)", current.Record))
-				return false
-			}
+	for _, current := range r.zone.named[wanted.Name] {
+		goes := slices.ContainsFunc(r.remove, func(other Current) bool { return other.Type == current.Type })
+		if !goes && !compatible(wanted.Type, current.Type) {
+			c.find(wanted, Foreign, fmt.Sprintf("it can't stand beside the record that is there (%s): a CNAME stands alone", current.Record))
+			return false
 		}
 	}
 	return c.canMark(r.zone, wanted)
+}
+
+// compatible tells whether a record may be made beside one that is there. Providers let a CNAME
+// stand beside texts, as the marks of old versions are.
+func compatible(wanted, there string) bool {
+	return wanted == there || wanted != CNAME && there != CNAME || wanted == CNAME && there == TXT
 }
 
 // canMark tells whether a record's mark can stand in its zone.

@@ -44,10 +44,11 @@ func DefaultBrake() Brake { return Brake{Share: 0.3, Least: 5} }
 func (c *calculation) brake() {
 	var rows []*row
 	var doomed []Record
-	for _, id := range slices.Sorted(maps.Keys(c.rows)) {
-		if r := c.rows[id]; len(r.remove) > 0 && len(r.wanted) == 0 {
-			rows = append(rows, r)
-			for _, current := range r.remove {
+	for _, name := range slices.Sorted(maps.Keys(c.rows)) {
+		r := c.rows[name]
+		for _, current := range r.remove {
+			if !r.replaces(current.Type) {
+				rows = append(rows, r)
 				doomed = append(doomed, current.Record)
 			}
 		}
@@ -61,9 +62,20 @@ func (c *calculation) brake() {
 		return
 	}
 	for _, r := range rows {
-		r.held = true
+		r.remove = slices.DeleteFunc(r.remove, func(current Current) bool { return !r.replaces(current.Type) })
 	}
 	c.plan.Held, c.plan.HeldID = doomed, id
+}
+
+// replaces tells whether something is wanted that takes the place of a record: an address
+// that of a name, or whatever can't stand beside it.
+func (r *row) replaces(kind string) bool {
+	for wanted := range r.wanted {
+		if wanted == CNAME || kind == CNAME || competes(kind) && competes(wanted) {
+			return true
+		}
+	}
+	return false
 }
 
 // fingerprint names a list of records.

@@ -109,17 +109,6 @@ func Calculate(want []Record, there []ZoneRecords, rules Rules) *Plan {
 	return c.finish()
 }
 
-// rowKey is what records may compete for: a name, for those that have addresses, and
-// a name and type for others.
-type rowKey struct{ name, kind string }
-
-func rowOf(k Key) rowKey {
-	if competes(k.Type) {
-		return rowKey{name: k.Name}
-	}
-	return rowKey{k.Name, k.Type}
-}
-
 // competes tells whether records of a type can't be somebody's at a name at which
 // others belong to somebody else.
 func competes(kind string) bool { return kind == A || kind == AAAA || kind == CNAME }
@@ -130,21 +119,21 @@ func compareKeys(a, b Key) int {
 
 // row is a name with what there is and what is wanted there.
 type row struct {
-	key     rowKey
+	name    string
 	zone    *zoneView
 	current map[string]Current  // by type
 	wanted  map[string][]Record // by type: candidates
 	create  []Record
 	update  []Update
 	remove  []Current
-	held    bool // remove waits for a person
 }
 
 // zoneView is a zone while a Plan is made.
 type zoneView struct {
 	Zone
 	state   zoneState
-	texts   map[string]Record // all TXT records, by name
+	named   map[string][]Current // all of state.records
+	texts   map[string]Record    // all TXT records, by name
 	changes []Change
 }
 
@@ -154,7 +143,7 @@ type calculation struct {
 	types []string
 	zones []Zone
 	views map[string]*zoneView // by name
-	rows  map[string]*row      // by a text that sorts as the key
+	rows  map[string]*row      // by name
 	plan  *Plan
 }
 
@@ -165,7 +154,10 @@ func newCalculation(there []ZoneRecords, rules Rules) *calculation {
 	}
 	for _, z := range there {
 		z.Name = canonicalName(z.Name)
-		view := &zoneView{Zone: z.Zone, state: rules.Registry.read(z.Records), texts: map[string]Record{}}
+		view := &zoneView{Zone: z.Zone, state: rules.Registry.read(z.Records), texts: map[string]Record{}, named: map[string][]Current{}}
+		for _, current := range view.state.records {
+			view.named[current.Name] = append(view.named[current.Name], current)
+		}
 		for _, r := range z.Records {
 			if r = r.Canonical(); r.Type == TXT {
 				view.texts[r.Name] = r
@@ -196,12 +188,10 @@ func (c *calculation) managed(r Record) bool {
 func (c *calculation) owns(current Current) bool { return current.Owner == c.rules.Registry.owner }
 
 func (c *calculation) row(k Key, view *zoneView) *row {
-	key := rowOf(k)
-	id := key.name + "\x00" + key.kind
-	if c.rows[id] == nil {
-		c.rows[id] = &row{key: key, zone: view, current: map[string]Current{}, wanted: map[string][]Record{}}
+	if c.rows[k.Name] == nil {
+		c.rows[k.Name] = &row{name: k.Name, zone: view, current: map[string]Current{}, wanted: map[string][]Record{}}
 	}
-	return c.rows[id]
+	return c.rows[k.Name]
 }
 
 func (c *calculation) find(r Record, kind FindingKind, reason string) {
@@ -214,6 +204,10 @@ func (c *calculation) collect(want []Record) {
 		r = r.Canonical()
 		if err := r.Check(); err != nil {
 			c.find(r, Invalid, err.Error())
+			continue
+		}
+		if r.Type == TXT && slices.ContainsFunc(r.Targets, isMark) {
+			c.find(r, Invalid, "its text would say whose another record is, as marks do")
 			continue
 		}
 		if !slices.Contains(c.types, r.Type) {

@@ -115,6 +115,42 @@ func TestWhatAPlanSays(t *testing.T) {
 			what: "two addresses", there: ours(Record{Name: www, Type: A, Targets: []string{"192.0.2.1", "192.0.2.2"}}),
 			want: []Record{{Name: www, Type: A, Targets: []string{"192.0.2.2", "192.0.2.1", "192.0.2.1"}}},
 		},
+		{
+			what: "SRV targets in another form", there: ours(Record{Name: www, Type: SRV, Targets: []string{"0 50 80 a.example.org."}}),
+			want: []Record{{Name: www, Type: SRV, Targets: []string{"0  50 80 A.Example.org"}}},
+		},
+		{
+			what: "HTTPS parameters in another order", there: ours(Record{Name: www, Type: HTTPS, Targets: []string{`1 . port="8443" alpn="h2,h3"`}}),
+			want: []Record{{Name: www, Type: HTTPS, Targets: []string{"1 . alpn=h2,h3 port=8443"}}},
+		},
+		{
+			what: "all kinds beside each other", want: []Record{
+				a(www, "192.0.2.1"), {Name: www, Type: TXT, Targets: []string{"a b"}}, {Name: www, Type: HTTPS, Targets: []string{"1 . alpn=h3"}},
+				{Name: www, Type: "NS", Targets: []string{"ns.example.org"}}, {Name: www, Type: SRV, Targets: []string{"80 a.example.org"}},
+			},
+			says: "create www.example.com A 192.0.2.1\ncreate www.example.com HTTPS 1 . alpn=\"h3\"\ncreate www.example.com TXT a b\n" +
+				"filtered www.example.com NS ns.example.org\ninvalid www.example.com SRV 80 a.example.org",
+		},
+		{
+			what: "a CNAME gives way to a text", want: []Record{cname(www, "x.example.org"), {Name: www, Type: TXT, Targets: []string{"a"}, Resource: "crd/default/x"}},
+			says: "create www.example.com TXT a\nconflict www.example.com CNAME x.example.org", because: "the TXT record that crd/default/x wants",
+		},
+		{
+			what: "a service beside a name by hand", there: []Record{cname(www, "x.example.org")}, want: []Record{{Name: www, Type: SRV, Targets: []string{"0 0 80 a.example.org"}}},
+			says: "foreign www.example.com SRV 0 0 80 a.example.org.", because: "has no mark",
+		},
+		{
+			what: "a text beside one by hand", there: []Record{{Name: www, Type: TXT, Targets: []string{"v=spf1 -all"}}},
+			want: []Record{{Name: www, Type: TXT, Targets: []string{"a"}}}, says: "foreign www.example.com TXT a", because: "v=spf1",
+		},
+		{
+			what: "a mark by the back door", want: []Record{{Name: "a-" + www, Type: TXT, Targets: []string{claim{"lintel", ""}.text()}}},
+			says: "invalid a-www.example.com TXT heritage=external-dns,external-dns/owner=lintel", because: "as marks do",
+		},
+		{
+			what: "a text where a mark is", there: ours(a(www, "192.0.2.1")), want: []Record{a(www, "192.0.2.1"), {Name: "a-" + www, Type: TXT, Targets: []string{"a"}}},
+			says: "create a-www.example.com TXT a",
+		},
 		{what: "a TXT of ours and one by hand", there: []Record{{Name: www, Type: TXT, Targets: []string{"v=spf1 -all"}}}, want: []Record{a(www, "192.0.2.1")}, says: "create www.example.com A 192.0.2.1"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -201,7 +237,7 @@ func randomRecords(r *rand.Rand, n int) []Record {
 	var records []Record
 	for range n {
 		record := Record{
-			Name: names[r.IntN(len(names))] + ".example.com", Type: []string{A, A, AAAA, CNAME}[r.IntN(4)],
+			Name: names[r.IntN(len(names))] + ".example.com", Type: []string{A, A, AAAA, CNAME, CNAME, TXT, SRV, HTTPS}[r.IntN(8)],
 			Resource: fmt.Sprintf("httproute/default/%d", r.IntN(3)), TTL: time.Duration(r.IntN(2)) * time.Minute,
 		}
 		switch record.Type {
@@ -211,6 +247,12 @@ func randomRecords(r *rand.Rand, n int) []Record {
 			record.Targets = []string{fmt.Sprintf("2001:db8::%d", 1+r.IntN(3))}
 		case CNAME:
 			record.Targets = []string{fmt.Sprintf("t%d.example.org", r.IntN(3))}
+		case TXT:
+			record.Targets = []string{fmt.Sprintf("text %d", r.IntN(3)), strings.Repeat(`"a\`, 100)}[:1+r.IntN(2)]
+		case SRV:
+			record.Targets = []string{fmt.Sprintf("0 50 %d T.example.org", 30000+r.IntN(3))}
+		case HTTPS:
+			record.Targets = []string{fmt.Sprintf("1 . port=%d alpn=h2,h3", 443+r.IntN(2))}
 		}
 		records = append(records, record)
 	}
@@ -247,19 +289,19 @@ func TestPlansConvergeInOneStepAndTouchNothingForeign(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		o := options[seed%uint64(len(options))]
 		w := randomWorld(t, r, o)
-		rules := Rules{Registry: registry(t, o), Policy: Policy(r.IntN(3)), Types: []string{A, AAAA, CNAME}}
-		foreign := map[Key]Record{}
+		rules := Rules{Registry: registry(t, o), Policy: Policy(r.IntN(3))}
+		foreign := map[Key][]string{}
 		for _, zone := range w.read() {
 			for _, current := range rules.Registry.read(zone.Records).records {
 				if current.Owner != "lintel" {
-					foreign[current.Key()] = w.records[current.Key()]
+					foreign[current.Key()] = current.Targets
 				}
 			}
 		}
 		for key, record := range w.records {
 			for _, text := range record.Targets {
 				if m, ok := rules.Registry.readMark(record, text); key.Type == TXT && ok && m.claim.owner != "lintel" {
-					foreign[key] = record
+					foreign[key] = append(foreign[key], text)
 				}
 			}
 		}
@@ -269,11 +311,14 @@ func TestPlansConvergeInOneStepAndTouchNothingForeign(t *testing.T) {
 		if again := Calculate(want, w.read(), rules); !again.Empty() {
 			t.Fatalf("seed %d: a second plan after\n%s\nis\n%s", seed, describe(plan), describe(again))
 		}
-		for key, record := range foreign {
-			for _, target := range record.Targets {
+		for key, targets := range foreign {
+			for _, target := range targets {
 				if !slices.Contains(w.records[key].Targets, target) {
-					t.Fatalf("seed %d: %s was touched:\n%s", seed, record, describe(plan))
+					t.Fatalf("seed %d: %v %s was touched:\n%s", seed, key, target, describe(plan))
 				}
+			}
+			if key.Type != TXT && len(w.records[key].Targets) != len(targets) {
+				t.Fatalf("seed %d: %v got more targets:\n%s", seed, key, describe(plan))
 			}
 		}
 	}

@@ -98,6 +98,13 @@ func canonicalTarget(kind, target string) string {
 	if err != nil || rr == nil {
 		return target
 	}
+	switch rr := rr.(type) {
+	case *dns.SRV:
+		rr.Target = strings.ToLower(rr.Target)
+	case *dns.HTTPS:
+		rr.Target = strings.ToLower(rr.Target)
+		slices.SortFunc(rr.Value, func(a, b dns.SVCBKeyValue) int { return cmp.Compare(a.Key(), b.Key()) })
+	}
 	return strings.TrimPrefix(rr.String(), rr.Header().String())
 }
 

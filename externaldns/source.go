@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// Source is an object that wants names to lead to it: a Route, an Ingress, a Service.
+// Source is an object that wants names to lead to it by a Gateway: a Route or an Ingress.
 type Source struct {
 	// Resource is KIND/NAMESPACE/NAME in lower case, like "httproute/default/www".
 	Resource    string
 	Annotations map[string]string
 	// Hostnames are those of its spec. A Source without takes those of its Parents.
 	Hostnames []string
-	// Parents are what it is reached by. An Ingress or Service is its own: one Parent
+	// Parents are what it is reached by. An Ingress is its own: one Parent
 	// that has Targets alone.
 	Parents []Parent
 }
@@ -28,23 +28,38 @@ type Parent struct {
 	Targets     []string // addresses or names of the Gateway
 }
 
-// Wanted returns the records that lead to Sources, and the annotations that have no
+// Objects are all that want records.
+type Objects struct {
+	Sources   []Source
+	Services  []Service
+	Endpoints []DNSEndpoint
+}
+
+// Wanted returns the records that lead to objects, and the annotations that have no
 // effect, both in one order. A Gateway's annotations are defaults, and the Route's own
 // come first; ExternalDNS takes the target from the Gateway alone, and all else from the
 // Route alone.
 //
-// Several Sources may have one name. They share the addresses of all of their Parents,
-// as far as they agree about everything else, and each has a Record of its own.
-func Wanted(sources []Source) ([]Record, []Mistake) {
+// Several objects may have one name. They share the targets of all of them, as far as they
+// agree about everything else, and each has a Record of its own.
+func Wanted(o Objects) ([]Record, []Mistake) {
 	var records []Record
 	var mistakes []Mistake
-	for _, s := range sources {
-		if annotations(s.Annotations).others() {
-			continue
+	add := func(made []Record, wrong []Mistake) {
+		records, mistakes = append(records, made...), append(mistakes, wrong...)
+	}
+	for i := range o.Sources {
+		if s := &o.Sources[i]; !annotations(s.Annotations).others() {
+			add(s.records())
 		}
-		made, wrong := s.records()
-		records = append(records, made...)
-		mistakes = append(mistakes, wrong...)
+	}
+	for i := range o.Services {
+		if s := &o.Services[i]; !annotations(s.Annotations).others() {
+			add(s.records())
+		}
+	}
+	for i := range o.Endpoints {
+		add(o.Endpoints[i].records())
 	}
 	share(records)
 	slices.SortStableFunc(records, func(a, b Record) int {
@@ -57,7 +72,7 @@ func Wanted(sources []Source) ([]Record, []Mistake) {
 }
 
 // records returns those of one Source.
-func (s Source) records() ([]Record, []Mistake) {
+func (s *Source) records() ([]Record, []Mistake) {
 	var mistakes []Mistake
 	mistake := func(annotation, reason string) {
 		mistakes = append(mistakes, Mistake{s.Resource, annotation, reason})
@@ -81,7 +96,7 @@ func (s Source) records() ([]Record, []Mistake) {
 	}
 	var records []Record
 	for _, name := range names {
-		records = append(records, s.toRecords(name, targets[name], said.or(defaults[name]))...)
+		records = append(records, recordMaker{s.Resource, said.or(defaults[name])}.toRecords(name, targets[name])...)
 	}
 	return records, mistakes
 }
@@ -109,7 +124,7 @@ func (s Source) hosts(mistake func(annotation, reason string)) []Host {
 }
 
 // names are the wanted names; an empty one stands for those of the Parents.
-func (s Source) names(mistake func(annotation, reason string)) []string {
+func (s *Source) names(mistake func(annotation, reason string)) []string {
 	own := annotations(s.Annotations)
 	kind, full := own.get(annotationGatewaySource)
 	if full == "" {
@@ -149,8 +164,24 @@ func leadTo(own, theirs annotations, addresses []string) []string {
 	return addresses
 }
 
+// recordMaker makes the records of one object.
+type recordMaker struct {
+	resource string
+	said     settings
+}
+
+// record returns a record without targets. Cloudflare's proxies are for addresses and names
+// alone.
+func (m recordMaker) record(name, kind string) Record {
+	r := Record{Name: name, Type: kind, Resource: m.resource, TTL: m.said.ttl, Comment: m.said.comment, Tags: m.said.tags}
+	if kind == CNAME || kind == A || kind == AAAA {
+		r.Proxied = m.said.proxied
+	}
+	return r
+}
+
 // toRecords parts targets by what kind of record they take.
-func (s Source) toRecords(name string, targets []string, said settings) []Record {
+func (m recordMaker) toRecords(name string, targets []string) []Record {
 	byType := map[string][]string{}
 	for _, target := range targets {
 		kind := CNAME
@@ -165,10 +196,9 @@ func (s Source) toRecords(name string, targets []string, said settings) []Record
 	var records []Record
 	for _, kind := range []string{A, AAAA, CNAME} {
 		if len(byType[kind]) > 0 {
-			records = append(records, Record{
-				Name: name, Type: kind, Targets: byType[kind], Resource: s.Resource,
-				TTL: said.ttl, Proxied: said.proxied, Comment: said.comment, Tags: said.tags,
-			}.Canonical())
+			r := m.record(name, kind)
+			r.Targets = byType[kind]
+			records = append(records, r.Canonical())
 		}
 	}
 	return records

@@ -131,7 +131,7 @@ func TestWhatASourceWants(t *testing.T) {
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			c.source.Resource = "httproute/default/a"
-			records, mistakes := Wanted([]Source{c.source})
+			records, mistakes := Wanted(Objects{Sources: []Source{c.source}})
 			if got := wantedLines(records); !slices.Equal(got, c.want) {
 				t.Errorf("it wants %q, and should want %q", got, c.want)
 			}
@@ -152,7 +152,7 @@ func TestSourcesOfOneNameShareIt(t *testing.T) {
 		{Resource: "httproute/default/b", Hostnames: []string{"a.example.com"}, Parents: []Parent{{Targets: []string{"192.0.2.2"}}}},
 		{Resource: "httproute/default/a", Hostnames: []string{"a.example.com"}, Parents: []Parent{{Targets: []string{"192.0.2.1"}}}},
 	}
-	records, _ := Wanted(sources)
+	records, _ := Wanted(Objects{Sources: sources})
 	rules := Rules{Registry: registry(t, RegistryOptions{})}
 	w := newWorld()
 	plan := Calculate(records, w.read(), rules)
@@ -160,7 +160,7 @@ func TestSourcesOfOneNameShareIt(t *testing.T) {
 		t.Errorf("the plan says:\n%s", got)
 	}
 	w.apply(t, plan)
-	records, _ = Wanted(sources[:1])
+	records, _ = Wanted(Objects{Sources: sources[:1]})
 	if got := describe(Calculate(records, w.read(), rules)); got != "update a.example.com A 192.0.2.1, 192.0.2.2 to 192.0.2.2" {
 		t.Errorf("without the other, the plan says:\n%s", got)
 	}

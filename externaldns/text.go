@@ -49,6 +49,12 @@ func parseClaim(text string) (claim, bool) {
 	return c, found
 }
 
+// isMark tells whether a text would be read as a mark.
+func isMark(text string) bool {
+	_, is := parseClaim(text)
+	return is
+}
+
 // sealer encrypts texts by AES-256-GCM: the nonce, and then what gzip made of the text,
 // as base64 together.
 type sealer struct{ aead cipher.AEAD }

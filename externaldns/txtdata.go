@@ -3,6 +3,8 @@ package externaldns
 import (
 	"fmt"
 	"strings"
+
+	"github.com/miekg/dns"
 )
 
 // maxString is how many octets a string of a TXT record has at most (RFC 1035 section
@@ -37,6 +39,23 @@ func TextOf(escaped []string) string {
 		}
 	}
 	return b.String()
+}
+
+// ParseText returns the text of a TXT record that is written as in a zone file: strings in
+// quotes. One without quotes is the text itself.
+func ParseText(content string) string {
+	if !strings.HasPrefix(content, `"`) {
+		return content
+	}
+	rr, err := dns.NewRR(". 0 IN TXT " + content)
+	if err != nil {
+		return content
+	}
+	text, is := rr.(*dns.TXT)
+	if !is {
+		return content
+	}
+	return TextOf(text.Txt)
 }
 
 func isDigits(s string) bool { return strings.Trim(s, "0123456789") == "" }

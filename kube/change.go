@@ -65,16 +65,16 @@ func clusterTrustBundleDiffers(was, is *certificatesv1.ClusterTrustBundle) bool 
 	return was.Spec != is.Spec
 }
 
-// trimNode keeps the addresses. The rest is long (every image on the node) or
+// trimNode keeps the addresses, and whether the node is cordoned off. The rest is long (every image on the node) or
 // changes all the time (heartbeats, and annotations of network plugins).
 func trimNode(n *corev1.Node) {
 	n.Annotations = nil
-	n.Spec = corev1.NodeSpec{}
+	n.Spec = corev1.NodeSpec{Unschedulable: n.Spec.Unschedulable}
 	n.Status = corev1.NodeStatus{Addresses: n.Status.Addresses}
 }
 
 func nodeDiffers(was, is *corev1.Node) bool {
-	return !equality.Semantic.DeepEqual(was.Status.Addresses, is.Status.Addresses)
+	return was.Spec.Unschedulable != is.Spec.Unschedulable || !equality.Semantic.DeepEqual(was.Status.Addresses, is.Status.Addresses)
 }
 
 func endpointSliceDiffers(was, is *discoveryv1.EndpointSlice) bool {

@@ -10,7 +10,10 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	kuberest "k8s.io/client-go/rest"
 
 	"github.com/lintel-dev/lintel/externaldns"
@@ -29,7 +32,17 @@ type dnsCare struct {
 	metrics             *observe.Metrics
 	log                 *slog.Logger
 
-	mistakes []externaldns.Mistake // of the last Plan; belongs to the loop's goroutine
+	// slices reads the EndpointSlices of a Service.
+	slices func(types.NamespacedName) []*discoveryv1.EndpointSlice
+
+	// These belong to the loop's goroutine. services and nodes are of the last Snapshot; what
+	// follows is of the last Plan: objects by what marks say of them.
+	services []*corev1.Service
+	nodes    []*corev1.Node
+	plan     *gateway.Plan
+	objects  map[string]gateway.ObjectRef
+	mistakes []externaldns.Mistake
+
 	// told are the records that the log spoke of; they belong to the goroutine of Run.
 	told map[externaldns.StateKey]externaldns.State
 	// planned is what the log was told that a dry run would do.
@@ -43,6 +56,7 @@ func (p *process) keepDNS(read credentialReader) ([]func(context.Context) error,
 	if care == nil || err != nil {
 		return nil, err
 	}
+	care.slices = p.loop.source.EndpointSlices
 	p.loop.dns = care
 	return []func(context.Context) error{care.Run}, nil
 }
@@ -77,7 +91,7 @@ func newDNSCare(p *process, read credentialReader, client *http.Client) (*dnsCar
 	if err != nil {
 		return nil, err
 	}
-	c := &dnsCare{settings: s, metrics: p.metrics, log: p.log, told: make(map[externaldns.StateKey]externaldns.State)}
+	c := &dnsCare{settings: s, metrics: p.metrics, log: p.log, told: make(map[externaldns.StateKey]externaldns.State), objects: make(map[string]gateway.ObjectRef)}
 	if c.labels, err = labels.Parse(s.LabelFilter); err != nil {
 		return nil, fmt.Errorf("dns-label-filter: %w", err)
 	}
@@ -86,7 +100,7 @@ func newDNSCare(p *process, read credentialReader, client *http.Client) (*dnsCar
 	}
 	c.reconciler = externaldns.New(externaldns.Options{
 		MarkKey:  markKey(s, read),
-		Provider: provider, Interval: s.Interval, DryRun: s.DryRun, Log: p.log, Observe: c.observe,
+		Provider: provider, Interval: s.Interval, DryRun: s.DryRun, Log: p.log, Observe: c.report,
 		Rules: externaldns.Rules{
 			Registry: registry, Policy: s.policy(), Brake: externaldns.DefaultBrake(),
 			Domains: externaldns.Domains{Include: s.Domains, Exclude: s.ExcludeDomains},
@@ -119,6 +133,7 @@ func (c *dnsCare) apply(plan *gateway.Plan) {
 	if c == nil {
 		return
 	}
+	c.plan = plan
 	want, mistakes := c.wanted(plan)
 	for _, m := range mistakes {
 		if !slices.Contains(c.mistakes, m) {
@@ -129,8 +144,8 @@ func (c *dnsCare) apply(plan *gateway.Plan) {
 	c.reconciler.Apply(want)
 }
 
-// observe is called after each round: it tells the log and metrics how records fare.
-func (c *dnsCare) observe(round externaldns.Round) {
+// report is called after each round: it tells the log and metrics how records fare.
+func (c *dnsCare) report(round externaldns.Round) {
 	states := c.reconciler.States()
 	counts := make(map[string]int)
 	for _, key := range slices.SortedFunc(maps.Keys(states), func(a, b externaldns.StateKey) int {

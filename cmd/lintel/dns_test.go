@@ -368,25 +368,12 @@ spec:
 `)
 	plan := func(args ...string) string {
 		t.Helper()
-		reader := newSettingsReader()
-		if err := reader.Flags().Parse(append(args, "--dns-provider=cloudflare", "--dns-credential=env:LINTEL_TEST_DNS_TOKEN", "--publish-address=192.0.2.7", "--manifests="+h.folder)); err != nil {
-			t.Fatal(err)
+		lines := h.planned(cf, args...)
+		for i, line := range lines {
+			lines[i] = strings.TrimSuffix(line, " A 192.0.2.7 (TTL 120)")
+			lines[i] = strings.TrimSuffix(lines[i], " A 192.0.2.7")
 		}
-		settings, err := reader.Read(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var out bytes.Buffer
-		if err := dnsPlan(t.Context(), &settings, dnsPlanOptions{Out: &out, Log: slog.New(slog.DiscardHandler), Client: cf.HTTPClient()}); err != nil && !errors.Is(err, errDiffers) {
-			return err.Error()
-		}
-		var names []string
-		for line := range strings.Lines(out.String()) {
-			if fields := strings.Fields(line); fields[0] == "+" {
-				names = append(names, fields[1])
-			}
-		}
-		return strings.Join(names, " ")
+		return strings.Join(lines, " ")
 	}
 	zone := cf.ZoneID("example.org")
 	for _, c := range []struct{ args, want string }{

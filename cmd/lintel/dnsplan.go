@@ -62,15 +62,18 @@ func dnsPlan(ctx context.Context, s *Settings, o dnsPlanOptions) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, planTimeout)
 	defer cancel()
-	snapshot, read, err := readOnce(ctx, s, o.Log)
+	objects, read, err := readOnce(ctx, s, o.Log)
 	if err != nil {
 		return err
 	}
+	snapshot := objects.Snapshot()
 	snapshot.Settings = gatewaySettings(s)
 	care, err := newDNSCare(&process{settings: *s, log: o.Log, metrics: observe.NewMetrics(observe.Build{})}, read, o.Client)
 	if err != nil {
 		return err
 	}
+	care.slices = objects.EndpointSlices
+	care.observe(snapshot)
 	want, _ := care.wanted(gateway.Build(snapshot, &gateway.Memo{}))
 	plan, err := care.reconciler.Plan(ctx, want)
 	if plan != nil {
@@ -88,13 +91,13 @@ func dnsPlan(ctx context.Context, s *Settings, o dnsPlanOptions) error {
 }
 
 // readOnce reads all objects once, and says how credentials are read.
-func readOnce(ctx context.Context, s *Settings, log *slog.Logger) (*gateway.Snapshot, credentialReader, error) {
+func readOnce(ctx context.Context, s *Settings, log *slog.Logger) (source, credentialReader, error) {
 	if s.Manifests != "" {
-		source := manifest.New(s.Manifests)
-		if err := source.Load(); err != nil {
+		objects := manifest.New(s.Manifests)
+		if err := objects.Load(); err != nil {
 			return nil, nil, err
 		}
-		return source.Snapshot(), localCredentials(noSecrets), nil
+		return objects, localCredentials(noSecrets), nil
 	}
 	config, err := kube.Client(s.Kubeconfig)
 	if err != nil {
@@ -111,14 +114,13 @@ func readOnce(ctx context.Context, s *Settings, log *slog.Logger) (*gateway.Snap
 		_ = store.Run(running) // that it was stopped is no error
 	}()
 	_, err = store.Wait(ctx)
-	snapshot := store.Snapshot()
 	stop()
 	<-ended
 	if err != nil {
 		return nil, nil, fmt.Errorf("read objects: %w", err)
 	}
 	read, err := clusterCredentials(s, config, log)
-	return snapshot, read, err
+	return store, read, err
 }
 
 // clusterCredentials reads credentials from Secrets, too.

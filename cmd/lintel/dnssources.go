@@ -15,7 +15,8 @@ import (
 
 // wanted are the records that a Plan wants, and annotations that have no effect.
 func (c *dnsCare) wanted(plan *gateway.Plan) ([]externaldns.Record, []externaldns.Mistake) {
-	return externaldns.Wanted(c.sources(plan))
+	clear(c.objects)
+	return externaldns.Wanted(externaldns.Objects{Sources: c.sources(plan), Services: c.dnsServices()})
 }
 
 // sources converts what a Plan serves, as far as the settings want records for it.
@@ -26,7 +27,7 @@ func (c *dnsCare) sources(plan *gateway.Plan) []externaldns.Source {
 		if !c.settings.reads(n.Object.Kind) || !c.selects(n.Labels, n.Annotations) {
 			continue
 		}
-		source := externaldns.Source{Resource: dnsResource(n.Object), Annotations: n.Annotations, Hostnames: n.Hostnames}
+		source := externaldns.Source{Resource: c.resource(n.Object), Annotations: n.Annotations, Hostnames: n.Hostnames}
 		for _, e := range n.Entries {
 			source.Parents = append(source.Parents, externaldns.Parent{Hostname: e.Hostname, Annotations: e.Annotations, Targets: e.Addresses})
 		}
@@ -35,9 +36,11 @@ func (c *dnsCare) sources(plan *gateway.Plan) []externaldns.Source {
 	return sources
 }
 
-// dnsResource is what marks say of an object.
-func dnsResource(o gateway.ObjectRef) string {
-	return strings.ToLower(o.Kind) + "/" + o.Namespace + "/" + o.Name
+// resource is what marks say of an object, which is noted.
+func (c *dnsCare) resource(o gateway.ObjectRef) string {
+	resource := strings.ToLower(o.Kind) + "/" + o.Namespace + "/" + o.Name
+	c.objects[resource] = o
+	return resource
 }
 
 // reads tells whether objects of a kind get records.
@@ -50,7 +53,7 @@ func (s *dnsSettings) reads(kind string) bool {
 func dnsSourceKinds() map[string]string {
 	return map[string]string{
 		"HTTPRoute": "gateway-httproute", "GRPCRoute": "gateway-grpcroute", "TLSRoute": "gateway-tlsroute",
-		"TCPRoute": "gateway-tcproute", "UDPRoute": "gateway-udproute", "Ingress": "ingress",
+		"TCPRoute": "gateway-tcproute", "UDPRoute": "gateway-udproute", "Ingress": "ingress", kindService: "service",
 	}
 }
 

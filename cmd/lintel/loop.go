@@ -82,6 +82,7 @@ func (l *loop) Run(ctx context.Context) error {
 		}
 		l.loadEndpoints(change.Services)
 		l.names.change()
+		l.dns.endpointsChanged(change.Services)
 		l.problems.report(l.plan.Problems)
 		rest(ctx, l.pace.rest(start, time.Now()))
 	}
@@ -139,6 +140,7 @@ func (l *loop) build() *gateway.Plan {
 	snapshot.Observed.Infrastructure = l.conflicts()
 	l.addresses.observe(snapshot)
 	l.care.observe(snapshot)
+	l.dns.observe(snapshot)
 	start := time.Now()
 	plan := gateway.Build(snapshot, &l.memo)
 	took := time.Since(start)

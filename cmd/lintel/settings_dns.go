@@ -29,7 +29,8 @@ type dnsSettings struct {
 	Credential       credential
 	Server, Key      string   // of rfc2136
 	Sources          []string // of dnsSources; none is all
-	LabelFilter      string   // selector
+	InternalServices bool
+	LabelFilter      string // selector
 	AnnotationFilter string
 	Zones            []string
 	ZoneIDs          []string
@@ -84,6 +85,8 @@ func recordSettings(s *Settings) []setting {
 			usage: "`label` that stands for the * of a wildcard there; as ExternalDNS's --txt-wildcard-replacement"},
 		{name: "dns-mark-key", value: parsed(&d.MarkKey, "", credentialPlace),
 			usage: "`place` of a key of 32 bytes, as they are or in base64, that encrypts these TXT records by AES-256-GCM: env:NAME, file:PATH or secret:NAME/KEY; others are still read; as ExternalDNS's --txt-encrypt-aes-key with --txt-encrypt-enabled"},
+		{name: "dns-publish-internal-services", value: onOff(&d.InternalServices, false),
+			usage: "let the annotation hostname of Services of type ClusterIP lead to their cluster IPs: `on|off`; as ExternalDNS's --publish-internal-services"},
 		{name: "dns-proxied", value: onOff(&d.Proxied, false),
 			usage: "let requests come through Cloudflare, for records that don't say by the annotation cloudflare-proxied: `on|off`"},
 		{name: "dns-interval", value: positive(timeout(&d.Interval, externaldns.DefaultInterval)),

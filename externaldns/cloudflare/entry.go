@@ -40,7 +40,7 @@ func (e apiEntry) target() string {
 	}
 	switch {
 	case e.Type == externaldns.TXT:
-		return unquote(e.Content)
+		return externaldns.ParseText(e.Content)
 	case e.Type == externaldns.SRV && e.Data != nil:
 		return strings.Join([]string{field("priority"), field("weight"), field("port"), dns.Fqdn(field("target"))}, " ")
 	case (e.Type == externaldns.HTTPS || e.Type == "SVCB") && e.Data != nil:
@@ -49,23 +49,6 @@ func (e apiEntry) target() string {
 		return fmt.Sprintf("%d %s", *e.Priority, e.Content)
 	}
 	return e.Content
-}
-
-// unquote joins the strings of a TXT record, which stand in quotes unless somebody
-// wrote the text without.
-func unquote(content string) string {
-	if !strings.HasPrefix(content, `"`) {
-		return content
-	}
-	rr, err := dns.NewRR(". 0 IN TXT " + content)
-	if err != nil {
-		return content
-	}
-	text, is := rr.(*dns.TXT)
-	if !is {
-		return content
-	}
-	return externaldns.TextOf(text.Txt)
 }
 
 // toRecord makes one set of the entries of a name and type.

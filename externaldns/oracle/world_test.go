@@ -134,7 +134,10 @@ func (s setup) rules(t *testing.T) externaldns.Rules {
 	return externaldns.Rules{Registry: r, Policy: s.policy, Types: types()}
 }
 
-func types() []string { return []string{externaldns.A, externaldns.AAAA, externaldns.CNAME} }
+// types are those that both keep; ExternalDNS has no marks for HTTPS.
+func types() []string {
+	return []string{externaldns.A, externaldns.AAAA, externaldns.CNAME, externaldns.SRV, externaldns.TXT}
+}
 
 func (s setup) upstream(t *testing.T, w *world) registry.Registry {
 	t.Helper()

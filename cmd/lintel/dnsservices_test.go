@@ -1,0 +1,166 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/lintel-dev/lintel/conformance/cloudflare"
+)
+
+const homeServices = `apiVersion: v1
+kind: Node
+metadata: {name: a}
+status: {addresses: [{type: InternalIP, address: 10.1.0.1}, {type: ExternalIP, address: 192.0.2.1}]}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: b}
+status: {addresses: [{type: InternalIP, address: 10.1.0.2}, {type: ExternalIP, address: 192.0.2.2}]}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: cordoned}
+spec: {unschedulable: true}
+status: {addresses: [{type: ExternalIP, address: 192.0.2.3}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: balanced, annotations: {external-dns.alpha.kubernetes.io/hostname: lb.example.test, external-dns.kubernetes.io/internal-hostname: lb.in.example.test}}
+spec: {type: LoadBalancer, clusterIP: 10.0.0.1, externalIPs: [192.0.2.7], ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: nodes, annotations: {external-dns.kubernetes.io/hostname: nodes.example.test}}
+spec: {type: NodePort, clusterIP: 10.0.0.2, ports: [{port: 80, nodePort: 30080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: near, annotations: {external-dns.kubernetes.io/hostname: near.example.test}}
+spec: {type: NodePort, clusterIP: 10.0.0.3, externalTrafficPolicy: Local, ports: [{port: 80, nodePort: 30081}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: pods, annotations: {external-dns.kubernetes.io/hostname: pods.example.test}}
+spec: {clusterIP: None, ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: inside, annotations: {external-dns.kubernetes.io/hostname: inside.example.test}}
+spec: {clusterIP: 10.0.0.4, ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: away, annotations: {external-dns.kubernetes.io/hostname: away.example.test}}
+spec: {type: ExternalName, externalName: www.example.org}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: silent}
+spec: {type: LoadBalancer, clusterIP: 10.0.0.5, externalIPs: [192.0.2.8], ports: [{port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: near-1, labels: {kubernetes.io/service-name: near}}
+addressType: IPv4
+ports: [{port: 80}]
+endpoints:
+- {addresses: [10.2.0.1], nodeName: a, conditions: {ready: false}}
+- {addresses: [10.2.0.2], nodeName: b}
+`
+
+// homeEndpoints are those of the headless Service.
+func homeEndpoints(endpoints string) string {
+	return `apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: pods-1, labels: {kubernetes.io/service-name: pods}}
+addressType: IPv4
+ports: [{port: 80}]
+endpoints: [` + endpoints + "]\n"
+}
+
+// planned are the records that lintel dns plan would make.
+func (h *dnsHome) planned(cf *cloudflare.Server, args ...string) []string {
+	h.Helper()
+	reader := newSettingsReader()
+	args = append(args, "--dns-provider=cloudflare", "--dns-credential=env:LINTEL_TEST_DNS_TOKEN", "--publish-address=192.0.2.7", "--manifests="+h.folder)
+	if err := reader.Flags().Parse(args); err != nil {
+		h.Fatal(err)
+	}
+	settings, err := reader.Read(nil)
+	if err != nil {
+		h.Fatal(err)
+	}
+	var out bytes.Buffer
+	options := dnsPlanOptions{Out: &out, Log: slog.New(slog.DiscardHandler), Client: cf.HTTPClient()}
+	if err := dnsPlan(h.Context(), &settings, options); err != nil && !errors.Is(err, errDiffers) {
+		return []string{err.Error()}
+	}
+	var lines []string
+	for line := range strings.Lines(out.String()) {
+		if fields := strings.Fields(line); fields[0] == "+" {
+			lines = append(lines, strings.Join(fields[1:], " "))
+		}
+	}
+	return lines
+}
+
+func TestServicesThatAskForItGetRecords(t *testing.T) {
+	cf := cloudflare.ForTest(t, cloudflare.Options{Zones: []string{"example.test"}})
+	t.Setenv("LINTEL_TEST_DNS_TOKEN", cloudflare.Token)
+	h := newDNSHome(t)
+	h.write("services.yaml", homeServices)
+	h.write("pods.yaml", homeEndpoints(`{addresses: [10.2.0.3], hostname: pod-0}, {addresses: [10.2.0.4], conditions: {ready: false}}`))
+	want := []string{
+		"_near._tcp.near.example.test SRV 0 50 30081 near.example.test.",
+		"_nodes._tcp.nodes.example.test SRV 0 50 30080 nodes.example.test.",
+		"away.example.test CNAME www.example.org",
+		"lb.example.test A 192.0.2.7",
+		"lb.in.example.test A 10.0.0.1",
+		"near.example.test A 192.0.2.2",
+		"nodes.example.test A 192.0.2.1, 192.0.2.2",
+		"pod-0.pods.example.test A 10.2.0.3",
+		"pods.example.test A 10.2.0.3",
+	}
+	if got := h.planned(cf); !slices.Equal(got, want) {
+		t.Errorf("planned:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if got := h.planned(cf, "--dns-publish-internal-services=on"); !slices.Contains(got, "inside.example.test A 10.0.0.4") {
+		t.Errorf("with internal ones: %q", got)
+	}
+	if got := h.planned(cf, "--dns-sources=ingress"); len(got) > 0 {
+		t.Errorf("without the source: %q", got)
+	}
+	h.run(cf.HTTPClient(), "--dns-provider=cloudflare", "--dns-credential=env:LINTEL_TEST_DNS_TOKEN")
+	pods := func(want ...string) {
+		t.Helper()
+		h.await("records of Pods", func() string {
+			var found []string
+			for _, r := range cf.Records("example.test") {
+				if r.Name == "pods.example.test" {
+					found = append(found, r.Content)
+				}
+			}
+			if !slices.Equal(found, want) {
+				return fmt.Sprintf("%q, want %q", found, want)
+			}
+			return ""
+		})
+	}
+	pods("10.2.0.3")
+	h.await("metrics", func() string {
+		if !strings.Contains(h.metrics(), `lintel_dns_records{state="ready"} 9`) {
+			return "not all are ready"
+		}
+		return ""
+	})
+	h.write("pods.yaml", homeEndpoints(`{addresses: [10.2.0.3], hostname: pod-0}, {addresses: [10.2.0.4]}`))
+	pods("10.2.0.3", "10.2.0.4")
+	if log := h.log.String(); !strings.Contains(log, "object=service/default/inside annotation=external-dns.kubernetes.io/hostname") {
+		t.Errorf("nothing about the hostname of what is reached from inside alone:\n%s", log)
+	}
+}
