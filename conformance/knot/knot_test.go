@@ -26,6 +26,9 @@ func TestAZoneIsUpdatedAndTransferred(t *testing.T) {
 	if found, err := s.LookUp(t.Context(), "a.example.test", dns.TypeA); err != nil || len(found) != 0 {
 		t.Errorf("found %q after its deletion, %v", found, err)
 	}
+	if work, err := s.Work(); err != nil || work != (Work{Transfers: 1, Updates: 2}) {
+		t.Errorf("the work is %+v, %v", work, err)
+	}
 	if err := s.Update(t.Context(), "nobody.test", `a.nobody.test. 60 IN A 192.0.2.1`); err == nil {
 		t.Error("a zone that is not served was updated")
 	}
