@@ -30,7 +30,7 @@ type acmeIssuer struct {
 	Key                string          `yaml:"key,omitempty"`    // likewise: NAME or ALGORITHM:NAME
 	PreferredChain     string          `yaml:"preferredChain,omitempty"`
 	Profile            string          `yaml:"profile,omitempty"`
-	CAFile             credential         `yaml:"caFile,omitempty"`
+	CAFile             credential      `yaml:"caFile,omitempty"`
 	ExternalAccount    externalAccount `yaml:"externalAccount,omitempty"`
 	PropagationTimeout string          `yaml:"propagationTimeout,omitempty"`
 	Durations          bool            `yaml:"durations,omitempty"`
