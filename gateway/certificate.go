@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"crypto/tls"
 	"fmt"
 	"slices"
@@ -70,7 +71,9 @@ func (b *build) resolveCertificates(l *listener) {
 			b.unresolve(l, l.problem(field, string(reason), fault))
 			continue
 		}
-		l.hasPlaceholder = l.hasPlaceholder || claimed && l.claims[len(l.claims)-1].missing
+		if claimed {
+			l.standIn = cmp.Or(l.standIn, b.standIn(&l.claims[len(l.claims)-1]))
+		}
 		l.certificates = append(l.certificates, Certificate{ServerName: l.hostname, Certificate: k, Secret: l.secretOf(ref)})
 	}
 }

@@ -50,7 +50,7 @@ const (
 	LabelManagedBy  = "app.kubernetes.io/managed-by"
 	ManagedByLintel = "lintel"
 	// AnnotationPlaceholder is on Secrets, made for a Snapshot alone, that stand in for a
-	// certificate which is still to come.
+	// certificate which is still to come. It says in words what they hold.
 	AnnotationPlaceholder = "lintel.dev/placeholder"
 )
 

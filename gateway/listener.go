@@ -34,9 +34,10 @@ type listener struct {
 	claims  []claim  // for certificates that are to be issued
 	foreign []string // Secrets that an issuer would care for, were they not somebody else's
 	pending string   // why a claimed certificate is not there, "" if all are
-	// hasPlaceholder says that a certificate stands in for one that is waited for.
-	hasPlaceholder bool
-	renewal        string // why the last renewal failed, "" if it did not
+	// standIn says in words what is served for a certificate that is waited for; "" for
+	// nothing.
+	standIn string
+	renewal string // why the last renewal failed, "" if it did not
 
 	// The first mistake of each kind; nil where there is none.
 	refused    *Problem // Accepted is False

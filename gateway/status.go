@@ -122,8 +122,8 @@ func (b *build) listenerStatus(l *listener, summary *listenerSummary) gatewayv1.
 	case !tried:
 		programmed = falsity(gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerReasonPending, "the port is being opened")
 		summary.pending++
-	case l.hasPlaceholder:
-		programmed = falsity(gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerReasonPending, cmp.Or(l.pending, resolved.message)+"; until then it serves a certificate that signs itself")
+	case l.standIn != "":
+		programmed = falsity(gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerReasonPending, cmp.Or(l.pending, resolved.message)+"; until then it serves "+l.standIn)
 		summary.pending++
 	default:
 		programmed.message += b.issued(l)

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"cmp"
+	"crypto/x509"
 	"fmt"
 	"maps"
 	"slices"
@@ -78,6 +79,14 @@ func (s CertificateState) text() string {
 	return what
 }
 
+// comes is text where another certificate is there.
+func (s CertificateState) comes() string {
+	if s.Stage == CertificateReady {
+		s = CertificateState{} // which says nothing of the one that is wanted now
+	}
+	return s.text()
+}
+
 // claim is the wish of one Listener, or of one entry of an Ingress, for a certificate.
 type claim struct {
 	secret types.NamespacedName
@@ -90,6 +99,8 @@ type claim struct {
 	listener *listener // nil for an Ingress
 	// missing says that the Secret is not there, holds no certificate, or stands in for it.
 	missing bool
+	// stale says that the certificate which is there is not for all names.
+	stale bool
 }
 
 // claimCertificate decides about a Secret that a Listener refers to: whether an issuer cares
@@ -113,6 +124,7 @@ func (b *build) claimCertificate(l *listener, field string, r *gatewayv1.SecretO
 		return false
 	}
 	c.missing = b.isMissing(c.secret)
+	c.stale = !c.missing && !covers(b.keyPair(secret).certificate.Leaf, c.names)
 	l.claims = append(l.claims, c)
 	return true
 }
@@ -121,6 +133,24 @@ func (b *build) claimCertificate(l *listener, field string, r *gatewayv1.SecretO
 func (b *build) isMissing(name types.NamespacedName) bool {
 	secret := b.secrets[name]
 	return secret == nil || b.keyPair(secret).fault != "" || secret.Annotations[AnnotationPlaceholder] != ""
+}
+
+// covers reports whether a certificate is for all names, of which some may be wildcards.
+func covers(leaf *x509.Certificate, names []string) bool {
+	return !slices.ContainsFunc(names, func(n string) bool { return leaf.VerifyHostname(strings.Replace(n, "*", "any", 1)) != nil })
+}
+
+// standIn says what the Secret of a claim holds in place of what is waited for; "" if it is
+// that.
+func (b *build) standIn(c *claim) string {
+	switch {
+	case c.missing:
+		return b.secrets[c.secret].Annotations[AnnotationPlaceholder]
+	case c.stale:
+		return "a certificate for other names"
+	default:
+		return ""
+	}
 }
 
 // collectClaims takes those of the Listeners that may be served.
@@ -154,6 +184,10 @@ func (b *build) wantCertificates() {
 		for _, c := range claims {
 			switch {
 			case c.listener == nil:
+			case c.stale && fault != "":
+				c.unresolve(fault)
+			case c.stale:
+				c.listener.pending = cmp.Or(c.listener.pending, fmt.Sprintf("Secret %s: issuer %q: its certificate is not for %s: %s", name, want.Issuer, strings.Join(c.names, ", "), state.comes()))
 			case !c.missing && state.Stage == CertificateFailed:
 				c.listener.renewal = "it was not renewed: " + state.text()
 			case c.missing && fault != "":

@@ -15,6 +15,7 @@ import (
 	"github.com/lintel-dev/lintel/conformance/cloudflare"
 	"github.com/lintel-dev/lintel/conformance/pebble"
 	programs "github.com/lintel-dev/lintel/conformance/process"
+	"github.com/lintel-dev/lintel/tls/acme"
 )
 
 // The profiles of the CA of tests. Certificates of the brief one are renewed while a test
@@ -35,6 +36,10 @@ type acmeWorld struct {
 	// rootsAt and tokenAt are the places of what the CA's server is trusted by, and of
 	// the token of Cloudflare.
 	rootsAt, tokenAt string
+	propagation     string // timeout; "" is the usual one
+	// now is the clock of orders, and backoff their wait after failures; zero are the usual.
+	now     func() time.Time
+	backoff acme.Backoff
 	// plain and secure are the ports that the CA asks on; any and other are two more.
 	plain, secure, any, other uint16
 }
@@ -86,7 +91,7 @@ func (w *acmeWorld) issuers() string {
 		{"cloudflare", solverCloudflare, longProfile}, {"brief", solverCloudflare, briefProfile},
 		{"http", solverHTTP, longProfile}, {"alpn", solverTLSALPN, longProfile},
 	} {
-		fmt.Fprintf(&list, "- {name: %s, solver: %s, profile: %s, directory: %q, caFile: %q, email: a@example.test", i[0], i[1], i[2], w.ca.Directory, w.rootsAt)
+		fmt.Fprintf(&list, "- {name: %s, solver: %s, profile: %s, directory: %q, caFile: %q, email: a@example.test, propagationTimeout: %q", i[0], i[1], i[2], w.ca.Directory, w.rootsAt, w.propagation)
 		if i[1] == solverCloudflare {
 			fmt.Fprintf(&list, ", credential: %q", w.tokenAt)
 		}
@@ -99,7 +104,8 @@ func (w *acmeWorld) issuers() string {
 // SIGTERM does.
 func (w *acmeWorld) startLintel(args ...string) (p *process, stop func()) {
 	w.Helper()
-	return testRun{w.Output(), w.dns.HTTPClient()}.start(w.T, append(args, "--acme-issuers="+w.issuers(), "--acme-resolvers="+w.dns.DNS)...)
+	run := testRun{log: w.Output(), dns: w.dns.HTTPClient(), now: w.now, backoff: w.backoff}
+	return run.start(w.T, append(args, "--acme-issuers="+w.issuers(), "--acme-resolvers="+w.dns.DNS)...)
 }
 
 // handshake returns the certificate that is served for a name, which must verify.

@@ -45,6 +45,10 @@ type certificateCare struct {
 	metrics  *observe.Metrics
 	event    func(kube.Event) // must not block
 
+	now     func() time.Time // the clock of orders; nil is the usual one
+	backoff acme.Backoff     // after failures; zero is the usual one
+
+	leads   atomic.Bool                           // set while Run runs
 	changes chan struct{}                         // holds a token while the loop has something to see
 	report  atomic.Pointer[[]certificateOfReport] // read by other goroutines
 
@@ -55,6 +59,7 @@ type certificateCare struct {
 	made   map[types.NamespacedName]*corev1.Secret
 	seen   map[types.NamespacedName]*corev1.Secret // those wanted, in the last Snapshot
 	told   map[types.NamespacedName]acme.State     // the last of which there was an Event
+	wrong  map[gateway.Problem]bool                // likewise
 	read   map[types.NamespacedName]time.Time      // ends of those from the directory
 	http   int                                     // the version of the challenges that the last Plan answers
 }
@@ -81,6 +86,7 @@ func (c *certificateCare) start(s *Settings, storage acme.Storage, read credenti
 	var err error
 	c.orders, err = acme.New(acme.Options{
 		Issuers: ordersIssuers(s, read, client), Storage: storage, Log: c.log, UserAgent: "lintel/" + thisVersion().Version, Changed: c.wake,
+		Now: c.now, Backoff: c.backoff,
 		Metrics: acme.Metrics{Ordered: c.metrics.Ordered, Obtained: c.metrics.Obtained, Failed: c.metrics.OrderFailed},
 	})
 	return err
@@ -88,6 +94,8 @@ func (c *certificateCare) start(s *Settings, storage acme.Storage, read credenti
 
 // Run orders and renews until ctx ends; one replica at a time does.
 func (c *certificateCare) Run(ctx context.Context) error {
+	c.leads.Store(true)
+	defer c.leads.Store(false)
 	if err := c.orders.Run(ctx); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("order certificates: %w", err)
 	}
@@ -117,8 +125,15 @@ func (c *certificateCare) observe(s *gateway.Snapshot) {
 		}
 	}
 	for name := range wanted {
-		if c.orders != nil && c.seen[name] != nil && seen[name] != c.seen[name] {
+		was := c.seen[name]
+		if was == nil || was == seen[name] {
+			continue
+		}
+		if c.orders != nil {
 			c.orders.Recheck(acme.Name(name)) // somebody changed or deleted it
+		}
+		if seen[name] == nil {
+			c.made[name] = placeholder(was, "the certificate that was there")
 		}
 	}
 	c.seen = seen
@@ -201,17 +216,27 @@ func selfSignedSecret(w *gateway.WantedCertificate) (*corev1.Secret, error) {
 	}
 	secret := newSecret(w.Secret, certPEM, keyPEM)
 	if w.Issuer != gateway.IssuerSelfSigned {
-		secret.Annotations = map[string]string{gateway.AnnotationPlaceholder: "true"}
+		secret = placeholder(secret, "a certificate that signs itself")
 	}
 	return secret, nil
+}
+
+// placeholder is a Secret with the same certificate that stands in for a better one. what
+// says in words what it holds.
+func placeholder(secret *corev1.Secret, what string) *corev1.Secret {
+	secret = secret.DeepCopy()
+	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, gateway.AnnotationPlaceholder, what)
+	return secret
 }
 
 // apply takes over what a Plan that is being served wants.
 func (c *certificateCare) apply(plan *gateway.Plan) {
 	c.board.applied(c.http)
 	c.tell(plan.Certificates)
+	c.tellMistakes(plan.Problems)
 	changed := !reflect.DeepEqual(plan.Certificates, c.want)
 	if changed {
+		c.forgetOthers(plan.Certificates)
 		c.want = plan.Certificates
 		if c.orders != nil {
 			c.orders.Apply(acmeCertificates(c.want))
@@ -222,6 +247,20 @@ func (c *certificateCare) apply(plan *gateway.Plan) {
 	if changed || c.report.Load() == nil || !slices.Equal(served, c.served) || !maps.Equal(c.states, c.shown) {
 		c.served, c.shown = served, c.states
 		c.publish()
+	}
+}
+
+// forgetOthers lets Secrets be made anew of which other names are wanted from now on.
+func (c *certificateCare) forgetOthers(want []gateway.WantedCertificate) {
+	names := make(map[types.NamespacedName][]string, len(want))
+	for i := range want {
+		names[want[i].Secret] = want[i].Names
+	}
+	for _, was := range c.want {
+		if !slices.Equal(was.Names, names[was.Secret]) {
+			delete(c.made, was.Secret)
+			delete(c.read, was.Secret)
+		}
 	}
 }
 

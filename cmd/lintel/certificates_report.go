@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/lintel-dev/lintel/gateway"
 	"github.com/lintel-dev/lintel/kube"
@@ -113,6 +114,25 @@ func (c *certificateCare) tell(want []gateway.WantedCertificate) {
 			c.event(event)
 		}
 	}
+}
+
+// tellMistakes writes an Event for each mistake about the certificates of an Ingress, which
+// has no conditions that could tell.
+func (c *certificateCare) tellMistakes(problems []gateway.Problem) {
+	if !c.leads.Load() {
+		return
+	}
+	wrong := make(map[gateway.Problem]bool)
+	for _, p := range problems {
+		if p.Object.Kind != "Ingress" || p.Reason != gateway.ReasonInvalidIssuer && p.Reason != string(gatewayv1.ListenerReasonInvalidCertificateRef) {
+			continue
+		}
+		wrong[p] = true
+		if !c.wrong[p] {
+			c.event(kube.Event{Object: p.Object, Warning: true, Reason: p.Reason, Message: p.Field + ": " + p.Message})
+		}
+	}
+	c.wrong = wrong
 }
 
 func eventMessage(w *gateway.WantedCertificate, state *acme.State) string {

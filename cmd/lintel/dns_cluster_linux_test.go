@@ -141,7 +141,7 @@ func (w *recordsOnCluster) install(provider string, client *http.Client, args ..
 
 func (w *recordsOnCluster) start() {
 	for _, i := range w.installations {
-		_, i.stop = testRun{io.Discard, i.client}.start(w.T, i.args...)
+		_, i.stop = testRun{log: io.Discard, dns: i.client}.start(w.T, i.args...)
 	}
 }
 

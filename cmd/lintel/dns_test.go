@@ -97,7 +97,7 @@ spec:
 // run starts Lintel, and returns what stops it.
 func (h *dnsHome) run(client *http.Client, args ...string) (stop func()) {
 	h.Helper()
-	_, stop = testRun{&h.log, client}.start(h.T, append(args, "--manifests="+h.folder, "--admin-address="+h.admin)...)
+	_, stop = testRun{log: &h.log, dns: client}.start(h.T, append(args, "--manifests="+h.folder, "--admin-address="+h.admin)...)
 	return stop
 }
 

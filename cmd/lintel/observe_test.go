@@ -49,7 +49,7 @@ func startObserved(t *testing.T, args ...string) *observed {
 		t.Fatal(err)
 	}
 	o := &observed{T: t, url: "http://" + listen, admin: instance.FreeAddress(t)}
-	_, o.stop = testRun{t.Output(), nil}.start(t, append(args, "--manifests="+folder, "--admin-address="+o.admin)...)
+	_, o.stop = testRun{log: t.Output()}.start(t, append(args, "--manifests="+folder, "--admin-address="+o.admin)...)
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		if response, err := http.Get("http://" + o.admin + "/readyz"); err == nil {
 			response.Body.Close()

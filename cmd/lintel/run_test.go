@@ -7,20 +7,27 @@ import (
 	"net/http"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/lintel-dev/lintel/tls/acme"
 )
 
 // testRun is Lintel in the process of a test.
 type testRun struct {
 	log io.Writer
 	dns *http.Client // that reaches DNS providers
+
+	now     func() time.Time // of orders of certificates; nil is the usual clock
+	backoff acme.Backoff     // likewise
 }
 
-// start runs Lintel without Ingress ports and access log. The function that it returns ends
+// start runs Lintel, without Ingress ports and access log unless args say otherwise. The function that it returns ends
 // it as SIGTERM does, and so does the end of the test.
 func (r testRun) start(t *testing.T, args ...string) (p *process, stop func()) {
 	t.Helper()
 	reader := newSettingsReader()
-	if err := reader.Flags().Parse(append(args, "--http-port=0", "--https-port=0", "--access-log=off", "--publish-address=192.0.2.7", "--drain-timeout=1s")); err != nil {
+	usual := []string{"--http-port=0", "--https-port=0", "--access-log=off", "--publish-address=192.0.2.7", "--drain-timeout=1s"}
+	if err := reader.Flags().Parse(append(usual, args...)); err != nil {
 		t.Fatal(err)
 	}
 	settings, err := reader.Read(nil)
@@ -29,6 +36,7 @@ func (r testRun) start(t *testing.T, args ...string) (p *process, stop func()) {
 	}
 	p = newProcess(settings, slog.New(slog.NewTextHandler(r.log, nil)))
 	p.dnsClient = r.dns
+	p.loop.care.now, p.loop.care.backoff = r.now, r.backoff
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.serve(ctx) }()

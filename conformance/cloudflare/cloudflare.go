@@ -84,6 +84,7 @@ type Server struct {
 	windows      map[string]*window // by token
 	calls        map[string]int     // by pattern
 	interceptors map[string]Interceptor
+	lagging      bool // the name server knows no TXT records
 	lastID       int
 }
 
@@ -230,6 +231,18 @@ func (s *Server) Remove(zoneName, name, kind string) {
 	if z := s.zoneByName(zoneName); z != nil {
 		maps.DeleteFunc(z.records, func(_ string, r Record) bool { return r.Name == canonical(name) && r.Type == kind })
 	}
+}
+
+// Lag makes the name server answer as if no TXT record had been made, as when an edge is
+// late. The function that it returns ends that.
+func (s *Server) Lag() (catchUp func()) {
+	set := func(lagging bool) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.lagging = lagging
+	}
+	set(true)
+	return func() { set(false) }
 }
 
 // Calls returns how often each endpoint was called, by its pattern, like

@@ -105,6 +105,10 @@ func (s *Server) resolve(response *dns.Msg, question dns.Question) {
 		return
 	}
 	response.Authoritative = true
+	if s.lagging && question.Qtype == dns.TypeTXT {
+		response.Ns = []dns.RR{z.authority()}
+		return
+	}
 	for range maxChain {
 		there, next := z.answer(response, name, question.Qtype)
 		if next != "" {

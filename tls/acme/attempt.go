@@ -28,6 +28,7 @@ type attempt struct {
 	client   *acme.Client
 	log      *slog.Logger
 	settle   time.Duration
+	turns    *turns
 	// replaces is the stored certificate; nil if there is none.
 	replaces *held
 	ordered  func() // called when the CA took an order

@@ -21,6 +21,7 @@ type look struct {
 	progress *progress
 	why      string    // it has to be ordered; "" while it need not be
 	due      time.Time // when it has to be ordered
+	differs  bool      // the certificate is not what is wanted
 	renews   time.Time // zero while there is none
 }
 
@@ -41,6 +42,13 @@ func (o *Orders) attend(ctx context.Context, j *job, want Certificate) time.Time
 		return o.troubled(ctx, j, want, err)
 	}
 	now := o.options.Now()
+	if seen.due.After(now) && seen.differs {
+		j.trouble = 0
+		o.set(want.Name, func(s *State) {
+			*s = State{Stage: Pending, Issuer: want.Issuer, Message: seen.why + ", and one was ordered a moment ago", NotAfter: seen.notAfter(), Renews: seen.renews}
+		})
+		return earlier(seen.due, o.soon())
+	}
 	if seen.due.After(now) {
 		j.trouble = 0
 		o.ready(want, seen)
@@ -107,7 +115,7 @@ func (o *Orders) look(ctx context.Context, j *job, want Certificate, i *issuer) 
 	seen.renews = seen.held.renews(want, j.suggested)
 	seen.why, seen.due = "it is time to renew it", seen.renews
 	if differs := seen.held.differs(want, i); differs != "" {
-		seen.why, seen.due = differs, time.Time{}
+		seen.why, seen.due, seen.differs = differs, time.Time{}, true
 		// One that was ordered just now rests a little: what is wanted may keep changing.
 		rest := o.options.Backoff.First / changedSooner
 		if now := o.options.Now(); !seen.held.issued.After(now) {
@@ -269,7 +277,7 @@ func (o *Orders) attempt(want Certificate, i *issuer, seen look) *attempt {
 	return &attempt{
 		issuer: i, want: want, storage: o.options.Storage, progress: seen.progress,
 		caller: c, client: c.client(i.Directory, o.options.UserAgent),
-		log: o.logFor(want), settle: o.options.Settle, replaces: seen.held,
+		log: o.logFor(want), settle: o.options.Settle, turns: &o.turns, replaces: seen.held,
 		ordered: func() { call(o.options.Metrics.Ordered, i.Name) },
 		tell: func(stage Stage, message string) {
 			o.set(want.Name, func(s *State) { s.Stage, s.Message = stage, message })

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 )
@@ -15,7 +16,7 @@ const (
 	// stored may be changed by others.
 	attentionInterval = 10 * time.Minute
 	// mendInterval is how often somebody may have mended what failed: a secret, say.
-	mendInterval = time.Minute
+	mendInterval = 20 * time.Second
 	// clockInterval is how often the clock is read, at least: it may be set, and a
 	// machine may sleep, while timers go on as if nothing had happened.
 	clockInterval = 30 * time.Second
@@ -34,6 +35,7 @@ type Orders struct {
 	wake    chan struct{} // holds a token when Run has something to see
 	looks   chan struct{} // one for each that reads from the storage
 	slots   chan struct{} // one for each that speaks to a CA
+	turns   turns
 
 	mu      sync.Mutex // guards what is below
 	want    map[Name]Certificate
@@ -86,19 +88,24 @@ func (o *Orders) Apply(want []Certificate) {
 		next[c.Name] = c.normal()
 	}
 	o.mu.Lock()
+	was := o.want
 	o.want = next
 	before := len(o.states)
 	maps.DeleteFunc(o.states, func(name Name, _ State) bool { _, wanted := next[name]; return !wanted })
 	changed := len(o.states) != before
 	for name, c := range next {
-		if state, known := o.states[name]; !known || state.Issuer != c.Issuer {
-			state.Issuer = c.Issuer
-			if !known {
-				state.Stage = Pending
-			}
-			o.states[name] = state
-			changed = true
+		state, known := o.states[name]
+		// What is there is not what is wanted now.
+		other := state.Stage == Ready && !slices.Equal(was[name].Names, c.Names)
+		if known && state.Issuer == c.Issuer && !other {
+			continue
 		}
+		state.Issuer = c.Issuer
+		if !known || other {
+			state.Stage = Pending
+		}
+		o.states[name] = state
+		changed = true
 	}
 	o.mu.Unlock()
 	o.poke()

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -98,6 +99,37 @@ func TestHTTPAndTLSChallenges(t *testing.T) {
 			wild.Names = []string{"*." + zone}
 			r.Apply([]acme.Certificate{wild})
 			r.untilFailed(t, want.Name, `a CA gives *.`+zone+` only by dns-01, but issuer "main" proves names by `+name+`-`)
+		})
+	}
+}
+
+// Two Secrets for one name: a handshake answers for one order at a time, and neither fails.
+func TestOneNameInTwoSecrets(t *testing.T) {
+	t.Parallel()
+	for name, solver := range map[string]acme.Solver{"http": acme.HTTP01{}, "tls": acme.TLSALPN01{}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			zone, storage := shared.zone(t), directory(t, t.TempDir())
+			issuer := shared.issuer("main")
+			issuer.Solver = solver
+			var want []acme.Certificate
+			for _, names := range [][]string{{"one", "two"}, {"two", "one"}, {"two", "three"}} {
+				c := acme.Certificate{Name: acme.Name{Namespace: "a", Name: fmt.Sprint("c", len(want))}, Issuer: "main"}
+				for _, n := range names {
+					c.Names = append(c.Names, n+"."+zone)
+				}
+				want = append(want, c)
+			}
+			r := start(t, options(t, storage, issuer), want...)
+			for _, c := range want {
+				r.untilReady(t, c.Name)
+			}
+			if h := r.history(); slices.Contains(h, "Failed") {
+				t.Errorf("stages %v", h)
+			}
+			if n := len(shared.orders(zone)); n != len(want) {
+				t.Errorf("%d orders", n)
+			}
 		})
 	}
 }
@@ -313,6 +345,30 @@ func TestWhatIsWantedChanges(t *testing.T) {
 		t.Errorf("states %v", r.States())
 	}
 	load(t, storage, want.Name)
+}
+
+// A certificate is not said to be ready for names that it does not have, also while one that
+// was ordered just now is let rest.
+func TestOtherNamesAreNotReady(t *testing.T) {
+	t.Parallel()
+	zone, storage := shared.zone(t), directory(t, t.TempDir())
+	o := options(t, storage, shared.issuer("main"))
+	o.Backoff = acme.Backoff{First: 18 * time.Second, Most: time.Minute} // it rests for 3 s
+	want := single(zone)
+	r := start(t, o, want)
+	r.untilReady(t, want.Name)
+	want.Names = []string{"www." + zone}
+	r.Apply([]acme.Certificate{want})
+	if state := r.States()[want.Name]; state.Stage == acme.Ready {
+		t.Errorf("state %+v", state)
+	}
+	r.until(t, want.Name, "waiting a moment", func(s acme.State) bool {
+		return s.Stage == acme.Pending && strings.Contains(s.Message, "other names are wanted") && !s.NotAfter.IsZero()
+	})
+	r.untilReady(t, want.Name)
+	if leaf, _ := load(t, storage, want.Name); !slices.Equal(leaf.DNSNames, want.Names) {
+		t.Errorf("ready with names %v", leaf.DNSNames)
+	}
 }
 
 // While what is wanted keeps changing there are few orders, and the last wish is fulfilled.

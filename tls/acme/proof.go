@@ -24,6 +24,11 @@ func (a *attempt) prove(ctx context.Context, account acme.Account, order acme.Or
 	if err != nil || len(open) == 0 {
 		return err
 	}
+	leave, err := a.takeTurn(ctx, open)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	s, err := a.issuer.newSolver(a.storage, func(message string) { a.tell(WaitingForDNS, message) })
 	if err != nil {
 		return err
@@ -62,6 +67,19 @@ func (a *attempt) prove(ctx context.Context, account acme.Account, order acme.Or
 		}
 	}
 	return nil
+}
+
+// takeTurn waits until no other order has its names proved by handshakes: a handshake
+// answers one challenge for each name (RFC 8737 §3), and does not say for which order.
+func (a *attempt) takeTurn(ctx context.Context, open []proven) (leave func(), err error) {
+	if a.issuer.Solver.challengeType() != ChallengeTLSALPN01 {
+		return func() {}, nil
+	}
+	var names []string
+	for _, p := range open {
+		names = append(names, p.authorization.IdentifierValue())
+	}
+	return a.turns.take(ctx, names)
 }
 
 // challenges returns a challenge of the issuer's type for each name that is open.

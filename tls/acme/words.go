@@ -18,6 +18,8 @@ func words(err error) string {
 	text := err.Error()
 	if problem, ok := problemOf(err); ok {
 		text = problemWords(problem)
+	} else if clock, ok := errors.AsType[*clockError](err); ok {
+		text = clock.Error() // in whichever request it was seen
 	}
 	text = strings.Join(strings.Fields(text), " ")
 	if len(text) > maxWords {
@@ -67,9 +69,9 @@ type clockError struct{ ahead time.Duration }
 
 func (e *clockError) Error() string {
 	if e.ahead < 0 {
-		return fmt.Sprintf("the clock of this machine is %v behind that of the CA: set it", (-e.ahead).Round(time.Second))
+		return fmt.Sprintf("the clock of this machine is %v behind that of the CA: set it", (-e.ahead).Round(time.Minute))
 	}
-	return fmt.Sprintf("the clock of this machine is %v ahead of that of the CA: set it", e.ahead.Round(time.Second))
+	return fmt.Sprintf("the clock of this machine is %v ahead of that of the CA: set it", e.ahead.Round(time.Minute))
 }
 
 // reason is the type of the CA's problem that a failure is, without its namespace, and
