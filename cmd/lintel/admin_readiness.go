@@ -16,6 +16,7 @@ type readiness struct {
 	synced   bool
 	sockets  map[string]string
 	draining bool
+	remarks  string // lines that a person wants to know
 }
 
 // set tells what the wanted sockets answered, by name: "" when open, or why not.
@@ -26,6 +27,13 @@ func (r *readiness) set(sockets map[string]string) {
 	r.synced, r.sockets = true, sockets
 }
 
+// remark adds a line to what a person wants to know.
+func (r *readiness) remark(line string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.remarks += line + "\n"
+}
+
 // drain ends readiness for good.
 func (r *readiness) drain() {
 	r.mu.Lock()
@@ -34,7 +42,7 @@ func (r *readiness) drain() {
 }
 
 // state returns whether we are ready, and what a person wants to know about it:
-// the reason why not, or else "ok" and the sockets that failed, a line each.
+// the reason why not, or else "ok", the sockets that failed, a line each, and remarks.
 func (r *readiness) state() (ready bool, text string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -55,5 +63,5 @@ func (r *readiness) state() (ready bool, text string) {
 	if open == 0 && len(r.sockets) > 0 {
 		return false, "no socket could be opened\n" + text
 	}
-	return true, "ok\n" + text
+	return true, "ok\n" + text + r.remarks
 }

@@ -11,21 +11,27 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lintel-dev/lintel/bpf"
+	"github.com/lintel-dev/lintel/bpf/hostports"
 )
 
 // bpfFeature is a row of what lintel bpf knows. What it attaches is pinned in the folder
-// of its name.
+// of its name, unless it ends with its Lintel.
 type bpfFeature struct {
 	name string
 	// probe says why the feature can't work here, if it can't.
 	probe func() error
 	// active says in a few words what is attached; "" says that nothing is.
 	active func(bpf.Pins) (string, error)
+	// unpinned is active for what is not pinned, but ends with the Lintel that attached it;
+	// nil where there are pins.
+	unpinned func() (string, error)
 }
 
 // bpfFeatures returns the rows in the order in which they are shown.
 func bpfFeatures() []bpfFeature {
-	return []bpfFeature{}
+	return []bpfFeature{
+		{name: "hostports", probe: hostports.Probe, unpinned: hostports.Active},
+	}
 }
 
 func newBPFCommand() *cobra.Command {
@@ -71,11 +77,7 @@ func (f *bpfFeature) state() (string, error) {
 	if unavailable != nil && !errors.Is(unavailable, bpf.ErrUnavailable) {
 		return "", unavailable
 	}
-	pins, found, err := bpf.ExistingPins(f.name)
-	attached := ""
-	if found && err == nil {
-		attached, err = f.active(pins)
-	}
+	attached, err := f.attached()
 	switch {
 	case attached != "":
 		return "active: " + attached, nil
@@ -87,10 +89,22 @@ func (f *bpfFeature) state() (string, error) {
 	return "off", nil
 }
 
+// attached is what active or unpinned say.
+func (f *bpfFeature) attached() (string, error) {
+	if f.unpinned != nil {
+		return f.unpinned()
+	}
+	pins, found, err := bpf.ExistingPins(f.name)
+	if err != nil || !found {
+		return "", err
+	}
+	return f.active(pins)
+}
+
 func detachBPF(w io.Writer, features []bpfFeature, names []string) error {
-	known := make([]string, 0, len(features))
+	known, unpinned := make([]string, 0, len(features)), make(map[string]bool)
 	for _, f := range features {
-		known = append(known, f.name)
+		known, unpinned[f.name] = append(known, f.name), f.unpinned != nil
 	}
 	for _, name := range names {
 		if !slices.Contains(known, name) {
@@ -109,6 +123,8 @@ func detachBPF(w io.Writer, features []bpfFeature, names []string) error {
 		switch {
 		case err != nil:
 			errs = append(errs, fmt.Errorf("detach %s: %w", name, err))
+		case unpinned[name]:
+			fmt.Fprintf(w, "%s: is never left attached, as it ends with its Lintel\n", name)
 		case found:
 			fmt.Fprintf(w, "%s: detached\n", name)
 		default:

@@ -132,7 +132,10 @@ func newProcess(s Settings, log *slog.Logger) *process {
 	if s.ObserveRecords > 0 {
 		p.records = observe.NewStream(s.ObserveRecords)
 	}
-	p.server = proxy.New(p.proxySettings())
+	ready := &readiness{}
+	data := p.proxySettings()
+	data.HostPorts = p.openHostPorts(ready)
+	p.server = proxy.New(data)
 	stats := p.server.Stats()
 	p.metrics.ObserveConnections(observe.Connections{
 		Downstream: stats.Downstream.Load, Upstream: stats.Upstream.Load, UpstreamIdle: stats.UpstreamIdle.Load, Upgraded: stats.Upgraded.Load,
@@ -150,7 +153,7 @@ func newProcess(s Settings, log *slog.Logger) *process {
 		certificates: store,
 		care:         newCertificateCare(store, p.metrics, log),
 		metrics:      p.metrics,
-		readiness:    &readiness{},
+		readiness:    ready,
 		problems:     &problemLog{log: log},
 		writeStatus:  func([]*gateway.Status) {},
 

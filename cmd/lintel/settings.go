@@ -36,6 +36,7 @@ type Settings struct {
 	AddressPools      []gateway.AddressPool
 	AnnounceInterface string // for addresses of pools; "" finds one
 	NodeName          string
+	HostPorts         string // bind or sk_lookup
 	ShareSockets      bool
 	AdminAddress      string // host:port; "" turns it off
 	AdminSocket       string // path; "" makes none

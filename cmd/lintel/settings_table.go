@@ -100,6 +100,8 @@ func addressSettings(s *Settings) []setting {
 			usage: "`name` of the network interface that addresses of pools are put and announced on; without it that of the default route, or else lo"},
 		{name: "node-name", value: text(&s.NodeName, ""),
 			usage: "publish only the addresses of the node of this `name`"},
+		{name: "host-ports", value: choice(&s.HostPorts, hostPortsBind, hostPortsBind, hostPortsSkLookup),
+			usage: "`way` to receive for ports: bind takes them as any program does; sk_lookup, of eBPF, leaves them unbound, which needs CAP_BPF and CAP_NET_ADMIN, and of the right to ports below 1024 only UDP's; what it can't do is bound"},
 		{name: "share-sockets", value: onOff(&s.ShareSockets, false),
 			usage: "have listening sockets between the replicas on this machine, so that a new one serves before an old one ends: `on|off`; replicas are of the same user, in the same network namespace, and have the same controller names and Lease"},
 		{name: "admin-address", value: hostPort(&s.AdminAddress, "127.0.0.1:9180"),
