@@ -8,6 +8,9 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/lintel-dev/lintel/bpf/bpftest"
+	"github.com/lintel-dev/lintel/bpf/hostports"
 )
 
 // TestReplicasOfANode replaces the Lintel of a node time and again, as rollouts do whose new
@@ -16,7 +19,20 @@ func TestReplicasOfANode(t *testing.T) {
 	if testing.Short() || !inNamespace(t) {
 		return
 	}
-	n := &nodeOfReplicas{T: t, manifests: writeGatewayOfPool(t), processors: runtime.GOMAXPROCS(0)}
+	manifests, processors := writeGatewayOfPool(t), runtime.GOMAXPROCS(0)
+	for _, way := range []string{hostPortsBind, hostPortsSkLookup} {
+		t.Run(way, func(t *testing.T) {
+			if way == hostPortsSkLookup {
+				bpftest.Require(t, hostports.Probe())
+			}
+			(&nodeOfReplicas{T: t, manifests: manifests, processors: processors, hostPorts: way}).replace()
+		})
+	}
+}
+
+// replace starts and stops replicas while requests are made.
+func (n *nodeOfReplicas) replace() {
+	t := n.T
 	stop := n.start()
 	untilNil(t, "the first answers", n.ask)
 	asking, ended := context.WithCancel(t.Context())
@@ -51,6 +67,7 @@ func TestReplicasOfANode(t *testing.T) {
 type nodeOfReplicas struct {
 	*testing.T
 	manifests string
+	hostPorts string
 	replicas  int
 
 	processors int // of the machine: each replica asks for more, as a process of its own does
@@ -64,7 +81,7 @@ func (n *nodeOfReplicas) start() (stop func()) {
 	path := filepath.Join(n.TempDir(), "admin.sock")
 	reader := newSettingsReader()
 	if err := reader.Flags().Parse([]string{
-		"--manifests=" + n.manifests, "--share-sockets=on", "--admin-socket=" + path, "--access-log=off",
+		"--manifests=" + n.manifests, "--share-sockets=on", "--admin-socket=" + path, "--access-log=off", "--host-ports=" + n.hostPorts,
 		"--address-pools=192.0.2.64/32", "--http-port=0", "--https-port=0",
 	}); err != nil {
 		n.Fatal(err)
