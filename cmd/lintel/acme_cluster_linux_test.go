@@ -97,9 +97,9 @@ func (c *acmeCluster) secret(name string) *corev1.Secret {
 	return s
 }
 
-// eventReasons are those of the Events of a Gateway.
-func (c *acmeCluster) eventReasons(gateway string) []string {
-	list, err := c.cluster.core.CoreV1().Events("default").List(c.Context(), metav1.ListOptions{FieldSelector: "involvedObject.kind=Gateway,involvedObject.name=" + gateway})
+// eventReasons are those of the Events of an object.
+func (c *acmeCluster) eventReasons(kind, name string) []string {
+	list, err := c.cluster.core.CoreV1().Events("default").List(c.Context(), metav1.ListOptions{FieldSelector: "involvedObject.kind=" + kind + ",involvedObject.name=" + name})
 	c.must(err)
 	var reasons []string
 	for _, e := range list.Items {
@@ -132,7 +132,7 @@ func TestCertificatesOnCluster(t *testing.T) {
 		t.Errorf("%d orders", n)
 	}
 	c.await("Events", func() string {
-		got := c.eventReasons("dns")
+		got := c.eventReasons("Gateway", "dns")
 		for _, want := range []string{"CertificateOrdering", "CertificateReady"} {
 			if !slices.Contains(got, want) {
 				return fmt.Sprint(got)
@@ -178,7 +178,7 @@ func (c *acmeCluster) mend() {
 	c.createGateway("theirs", "http", secureListener{"theirs", c.any, "theirs.example.test"})
 	c.awaitMessage("theirs", "it was not made by Lintel and is left as it is")
 	c.await("Event", func() string {
-		if got := c.eventReasons("theirs"); !slices.Contains(got, "CertificateForeign") {
+		if got := c.eventReasons("Gateway", "theirs"); !slices.Contains(got, "CertificateForeign") {
 			return fmt.Sprint(got)
 		}
 		return ""
