@@ -29,7 +29,7 @@ func mayImport() map[string][]string {
 		"cmd":                 {"kube", "manifest", "gateway", "proxy", "router", "tls", "tunnel", "externaldns", "bpf", "observe", "address", "internal/latest", "internal/nearest", "internal/succession", "conformance/cluster"},
 		"kube":                {"gateway", "router", "internal/latest"},
 		"manifest":            {"gateway", "router", "internal/latest", "manifest"},
-		"gateway":             {"router", "internal/latest", "internal/nearest"},
+		"gateway":             {"gateway", "router", "internal/latest", "internal/nearest"},
 		"proxy":               {"router", "internal/latest", "internal/succession", "proxy"},
 		"router":              {},
 		"tls":                 leaf,

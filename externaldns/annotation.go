@@ -64,6 +64,9 @@ func (a annotations) others() bool {
 	return full != "" && value != controllerOfDNS
 }
 
+// LeftToOthers tells whether annotations leave an object to another program.
+func LeftToOthers(all map[string]string) bool { return annotations(all).others() }
+
 // settings are what annotations say about records but for their names and targets.
 type settings struct {
 	ttl     time.Duration

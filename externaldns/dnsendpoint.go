@@ -15,6 +15,8 @@ type DNSEndpoint struct {
 	TTL      int64 // in seconds; zero leaves it to the provider
 	// Properties are what providers read of it, by names as annotations have them.
 	Properties map[string]string
+	// SetIdentifier tells sets of one name and type apart, which providers here can't.
+	SetIdentifier string
 }
 
 // records returns its record, and what has no effect.
@@ -29,6 +31,9 @@ func (e *DNSEndpoint) records() ([]Record, []Mistake) {
 	}
 	if e.TTL > 0 && e.TTL <= math.MaxInt32 {
 		r.TTL = time.Duration(e.TTL) * time.Second
+	}
+	if e.SetIdentifier != "" {
+		mistakes = append(mistakes, Mistake{e.Resource, "setIdentifier", "there is one set for a name and type; " + r.Name + " " + r.Type + " has the targets of all"})
 	}
 	for _, target := range e.Targets {
 		if r.Type == TXT {

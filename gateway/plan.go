@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"github.com/lintel-dev/lintel/gateway/dnsapi"
 	"github.com/lintel-dev/lintel/router"
 )
 
@@ -99,6 +100,7 @@ type Status struct {
 	Gateway      *gatewayv1.GatewayStatus
 	ListenerSet  *gatewayv1.ListenerSetStatus
 	Ingress      *networkingv1.IngressLoadBalancerStatus
+	DNSEndpoint  *dnsapi.DNSEndpointStatus
 	// Route holds only our own entries; entries of other controllers stay as they
 	// are. An empty list removes ours.
 	Route *RouteStatus

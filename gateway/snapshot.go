@@ -10,6 +10,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	gatewayx "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
+	"github.com/lintel-dev/lintel/gateway/dnsapi"
 	"github.com/lintel-dev/lintel/router"
 )
 
@@ -30,6 +31,9 @@ type Snapshot struct {
 
 	// Of the experimental channel.
 	BackendTrafficPolicies []*gatewayx.XBackendTrafficPolicy
+
+	// DNSEndpoints get DNS records; nothing else is made of them.
+	DNSEndpoints []*dnsapi.DNSEndpoint
 
 	Ingresses      []*networkingv1.Ingress
 	IngressClasses []*networkingv1.IngressClass

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	certificatesv1 "k8s.io/api/certificates/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -148,12 +147,23 @@ func (a *availability) sayDisabled(log *slog.Logger, versions []string) {
 // that have some which may be missing.
 func (s *Store) servedVersions(ctx context.Context) (map[schema.GroupResource][]string, error) {
 	served := make(map[schema.GroupResource][]string)
-	for _, group := range []string{gatewayv1.GroupName, experimentalGroup, certificatesv1.GroupName} {
+	for group := range s.groups() {
 		if err := s.discover(ctx, group, served); err != nil {
 			return nil, err
 		}
 	}
 	return served, nil
+}
+
+// groups are those of kinds which may be missing.
+func (s *Store) groups() map[string]bool {
+	groups := make(map[string]bool)
+	for _, k := range s.kinds {
+		if !k.resource.Empty() {
+			groups[k.resource.Group] = true
+		}
+	}
+	return groups
 }
 
 // discover adds what is served of one group.
@@ -186,7 +196,7 @@ func (s *Store) discover(ctx context.Context, name string, served map[schema.Gro
 	return nil
 }
 
-// watchCRDs looks again whenever a CRD of the Gateway API changed, until ctx ends.
+// watchCRDs looks again whenever a CRD of a group that is read changed, until ctx ends.
 func (s *Store) watchCRDs(ctx context.Context) error {
 	crds := schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 	informer := metadatainformer.NewFilteredMetadataInformer(s.clients.metadata, crds, "", 0, nil, nil).Informer()
@@ -202,12 +212,19 @@ func (s *Store) watchCRDs(ctx context.Context) error {
 	}); err != nil {
 		return fmt.Errorf("watch CRDs: %w", err)
 	}
+	groups := s.groups()
 	look := func(o any, gone bool) {
 		if last, ok := o.(cache.DeletedFinalStateUnknown); ok {
 			o = last.Obj
 		}
-		if m, ok := o.(metav1.Object); ok && isGatewayCRD(m.GetName()) {
+		m, ok := o.(metav1.Object)
+		if !ok {
+			return
+		}
+		if isGatewayCRD(m.GetName()) {
 			s.noteCRD(m, gone)
+		}
+		if _, group, _ := strings.Cut(m.GetName(), "."); groups[group] {
 			s.lookAgain()
 		}
 	}

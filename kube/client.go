@@ -15,6 +15,8 @@ import (
 	"k8s.io/client-go/util/homedir"
 	gatewayclient "sigs.k8s.io/gateway-api/pkg/client/clientset/versioned/typed/apis/v1"
 	experimentalclient "sigs.k8s.io/gateway-api/pkg/client/clientset/versioned/typed/apisx/v1alpha1"
+
+	"github.com/lintel-dev/lintel/gateway/dnsapi"
 )
 
 // The client's own request limits: room for thousands of status writes within seconds
@@ -73,6 +75,7 @@ type clients struct {
 	kubernetes kubernetes.Interface
 	gateway    gatewayclient.GatewayV1Interface
 	metadata   metadata.Interface
+	dns        dnsClient
 	// experimental is of the group that is in the experimental channel alone.
 	experimental experimentalclient.ExperimentalV1alpha1Interface
 }
@@ -94,6 +97,9 @@ func newClients(config *rest.Config) (clients, error) {
 	}
 	if c.experimental, err = experimentalclient.NewForConfigAndClient(config, http); err != nil {
 		return clients{}, fmt.Errorf("make client of the experimental channel: %w", err)
+	}
+	if c.dns, err = newDNSClient(config, http); err != nil {
+		return clients{}, fmt.Errorf("make client of %s: %w", dnsapi.Group, err)
 	}
 	if c.metadata, err = metadata.NewForConfigAndClient(metadata.ConfigFor(config), http); err != nil {
 		return clients{}, fmt.Errorf("make metadata client: %w", err)

@@ -13,6 +13,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/lintel-dev/lintel/gateway"
+	"github.com/lintel-dev/lintel/gateway/dnsapi"
 )
 
 // Event is something that happened to an object, for people who describe it.
@@ -74,8 +75,13 @@ func (w *EventWriter) Run(ctx context.Context) error {
 // reference names an object as Events do, with its UID if it is there.
 func (w *EventWriter) reference(ref gateway.ObjectRef) *corev1.ObjectReference {
 	r := &corev1.ObjectReference{APIVersion: gatewayv1.GroupVersion.String(), Kind: ref.Kind, Namespace: ref.Namespace, Name: ref.Name}
-	if ref.Kind == "Ingress" {
+	switch ref.Kind {
+	case "Ingress":
 		r.APIVersion = "networking.k8s.io/v1"
+	case "Service":
+		r.APIVersion = "v1"
+	case dnsapi.KindDNSEndpoint:
+		r.APIVersion = dnsapi.GroupVersion().String()
 	}
 	if o := w.store.object(ref); o != nil {
 		r.UID = o.GetUID()

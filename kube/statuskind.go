@@ -13,6 +13,7 @@ import (
 	gatewayx "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
 	"github.com/lintel-dev/lintel/gateway"
+	"github.com/lintel-dev/lintel/gateway/dnsapi"
 )
 
 // fieldManager names the writer of our fields in managedFields.
@@ -110,6 +111,7 @@ func statusKinds(c clients) map[string]statusKind {
 			return c.experimental.XBackendTrafficPolicies(ns)
 		},
 		func(o *gatewayx.XBackendTrafficPolicy) *gatewayv1.PolicyStatus { return &o.Status })
+	kinds[dnsapi.KindDNSEndpoint] = newDNSEndpointStatusKind(c)
 	return kinds
 }
 

@@ -24,6 +24,8 @@ type StoreOptions struct {
 	// Namespaces are those to watch; none watches all. Cluster-scoped kinds are
 	// watched in any case.
 	Namespaces []string
+	// DNSEndpoints watches them, where their CRD is installed.
+	DNSEndpoints bool
 	// Log receives what a person should know: nil discards.
 	Log *slog.Logger
 }
@@ -72,6 +74,9 @@ func NewStore(o StoreOptions) (*Store, error) {
 		ready:      make(chan struct{}),
 		open:       make(map[string]openKind),
 		crds:       make(map[string]gateway.CRD),
+	}
+	if o.DNSEndpoints {
+		s.kinds = append(s.kinds, dnsKinds()...)
 	}
 	if len(o.Namespaces) > 0 {
 		s.namespaces = slices.Compact(slices.Sorted(slices.Values(o.Namespaces)))

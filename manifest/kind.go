@@ -14,6 +14,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/lintel-dev/lintel/gateway"
+	"github.com/lintel-dev/lintel/gateway/dnsapi"
 )
 
 const (
@@ -91,6 +92,8 @@ func builtinKinds() kinds {
 			with(nil, checkClusterTrustBundle).clusterScoped().alsoIn("v1beta1"),
 		builtin(coreGroup, "Namespace", func(s *gateway.Snapshot) *[]*corev1.Namespace { return &s.Namespaces }).
 			with(completeNamespace, nil).clusterScoped(),
+		builtin(dnsapi.Group, dnsapi.KindDNSEndpoint, func(s *gateway.Snapshot) *[]*dnsapi.DNSEndpoint { return &s.DNSEndpoints }).
+			servedIn(dnsapi.Version),
 		builtin(coreGroup, "Node", func(s *gateway.Snapshot) *[]*corev1.Node { return &s.Nodes }).clusterScoped(),
 	}
 }
@@ -124,6 +127,12 @@ func adder[P object](list func(*gateway.Snapshot) *[]P) func(*gateway.Snapshot, 
 
 func (k *kind) clusterScoped() *kind {
 	k.cluster = true
+	return k
+}
+
+// servedIn replaces the version v1.
+func (k *kind) servedIn(version string) *kind {
+	k.versions = []string{version}
 	return k
 }
 

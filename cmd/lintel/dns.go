@@ -20,6 +20,7 @@ import (
 	"github.com/lintel-dev/lintel/externaldns/cloudflare"
 	"github.com/lintel-dev/lintel/externaldns/rfc2136"
 	"github.com/lintel-dev/lintel/gateway"
+	"github.com/lintel-dev/lintel/gateway/dnsapi"
 	"github.com/lintel-dev/lintel/observe"
 )
 
@@ -37,11 +38,13 @@ type dnsCare struct {
 
 	// These belong to the loop's goroutine. services and nodes are of the last Snapshot; what
 	// follows is of the last Plan: objects by what marks say of them.
-	services []*corev1.Service
-	nodes    []*corev1.Node
-	plan     *gateway.Plan
-	objects  map[string]gateway.ObjectRef
-	mistakes []externaldns.Mistake
+	services  []*corev1.Service
+	nodes     []*corev1.Node
+	endpoints []*dnsapi.DNSEndpoint
+	statuses  map[gateway.ObjectRef]*gateway.Status // of endpoints
+	plan      *gateway.Plan
+	objects   map[string]gateway.ObjectRef
+	mistakes  []externaldns.Mistake
 
 	// told are the records that the log spoke of; they belong to the goroutine of Run.
 	told map[externaldns.StateKey]externaldns.State

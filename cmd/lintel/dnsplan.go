@@ -13,6 +13,7 @@ import (
 	kuberest "k8s.io/client-go/rest"
 
 	"github.com/lintel-dev/lintel/gateway"
+	"github.com/lintel-dev/lintel/gateway/dnsapi"
 	"github.com/lintel-dev/lintel/kube"
 	"github.com/lintel-dev/lintel/manifest"
 	"github.com/lintel-dev/lintel/observe"
@@ -103,7 +104,7 @@ func readOnce(ctx context.Context, s *Settings, log *slog.Logger) (source, crede
 	if err != nil {
 		return nil, nil, err
 	}
-	store, err := kube.NewStore(kube.StoreOptions{Config: config, Namespaces: s.WatchNamespaces, Log: log})
+	store, err := kube.NewStore(kube.StoreOptions{Config: config, Namespaces: s.WatchNamespaces, DNSEndpoints: s.DNS.reads(dnsapi.KindDNSEndpoint), Log: log})
 	if err != nil {
 		return nil, nil, err
 	}

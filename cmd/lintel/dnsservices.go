@@ -25,6 +25,7 @@ func (c *dnsCare) observe(s *gateway.Snapshot) {
 		return
 	}
 	c.nodes = s.Nodes
+	c.readDNSEndpoints(s.DNSEndpoints)
 	c.services = c.services[:0]
 	if !c.settings.reads(kindService) {
 		return

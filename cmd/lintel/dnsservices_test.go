@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -162,5 +163,56 @@ func TestServicesThatAskForItGetRecords(t *testing.T) {
 	pods("10.2.0.3", "10.2.0.4")
 	if log := h.log.String(); !strings.Contains(log, "object=service/default/inside annotation=external-dns.kubernetes.io/hostname") {
 		t.Errorf("nothing about the hostname of what is reached from inside alone:\n%s", log)
+	}
+}
+
+func TestDNSEndpointsGetTheirRecords(t *testing.T) {
+	cf := cloudflare.ForTest(t, cloudflare.Options{Zones: []string{"example.test"}})
+	t.Setenv("LINTEL_TEST_DNS_TOKEN", cloudflare.Token)
+	h := newDNSHome(t)
+	h.write("endpoints.yaml", `apiVersion: externaldns.k8s.io/v1alpha1
+kind: DNSEndpoint
+metadata: {name: all}
+spec:
+  endpoints:
+  - {dnsName: a.example.test, recordType: A, targets: [192.0.2.1, 192.0.2.2], recordTTL: 300}
+  - {dnsName: a.example.test, recordType: AAAA, targets: ["2001:db8::1"]}
+  - {dnsName: c.example.test, recordType: CNAME, targets: [a.example.test], providerSpecific: [{name: external-dns.alpha.kubernetes.io/cloudflare-proxied, value: "true"}]}
+  - {dnsName: a.example.test, recordType: TXT, targets: ["v=spf1 -all"]}
+  - {dnsName: _sip._tcp.example.test, recordType: SRV, targets: [10 20 5060 a.example.test]}
+  - {dnsName: a.example.test, recordType: HTTPS, targets: ['1 . alpn="h3,h2" port=8443']}
+  - {dnsName: a.example.test, recordType: MX, targets: [10 mail.example.test]}
+---
+apiVersion: externaldns.k8s.io/v1alpha1
+kind: DNSEndpoint
+metadata: {name: other, annotations: {external-dns.alpha.kubernetes.io/controller: other}}
+spec: {endpoints: [{dnsName: other.example.test, recordType: A, targets: [192.0.2.1]}]}
+`)
+	args := []string{"--dns-provider=cloudflare", "--dns-credential=env:LINTEL_TEST_DNS_TOKEN"}
+	h.run(cf.HTTPClient(), args...)
+	h.await("metrics", func() string {
+		text := h.metrics()
+		for _, want := range []string{`lintel_dns_records{state="ready"} 6`, `lintel_dns_records{state="refused"} 1`} {
+			if !strings.Contains(text, want) {
+				return "no " + want
+			}
+		}
+		return ""
+	})
+	found := map[string]int{}
+	for _, r := range cf.Records("example.test") {
+		found[r.Type]++
+		if r.Type == "TXT" && strings.Contains(r.Content, "external-dns/owner") && !strings.Contains(r.Content, "external-dns/resource=crd/default/all") {
+			t.Errorf("a mark says %s", r.Content)
+		}
+	}
+	if want := map[string]int{"A": 2, "AAAA": 1, "CNAME": 1, "TXT": 7, "SRV": 1, "HTTPS": 1}; !maps.Equal(found, want) {
+		t.Errorf("records by type: %v, want %v", found, want)
+	}
+	if log := h.log.String(); !strings.Contains(log, "MX records are not among the types that are looked after") {
+		t.Errorf("nothing about MX:\n%s", log)
+	}
+	if got := h.planned(cf); len(got) > 0 {
+		t.Errorf("and again: %q", got)
 	}
 }

@@ -11,12 +11,13 @@ import (
 
 	"github.com/lintel-dev/lintel/externaldns"
 	"github.com/lintel-dev/lintel/gateway"
+	"github.com/lintel-dev/lintel/gateway/dnsapi"
 )
 
 // wanted are the records that a Plan wants, and annotations that have no effect.
 func (c *dnsCare) wanted(plan *gateway.Plan) ([]externaldns.Record, []externaldns.Mistake) {
 	clear(c.objects)
-	return externaldns.Wanted(externaldns.Objects{Sources: c.sources(plan), Services: c.dnsServices()})
+	return externaldns.Wanted(externaldns.Objects{Sources: c.sources(plan), Services: c.dnsServices(), Endpoints: c.dnsEndpointObjects()})
 }
 
 // sources converts what a Plan serves, as far as the settings want records for it.
@@ -38,7 +39,11 @@ func (c *dnsCare) sources(plan *gateway.Plan) []externaldns.Source {
 
 // resource is what marks say of an object, which is noted.
 func (c *dnsCare) resource(o gateway.ObjectRef) string {
-	resource := strings.ToLower(o.Kind) + "/" + o.Namespace + "/" + o.Name
+	kind := strings.ToLower(o.Kind)
+	if o.Kind == dnsapi.KindDNSEndpoint {
+		kind = sourceCRD
+	}
+	resource := kind + "/" + o.Namespace + "/" + o.Name
 	c.objects[resource] = o
 	return resource
 }
@@ -48,12 +53,15 @@ func (s *dnsSettings) reads(kind string) bool {
 	return len(s.Sources) == 0 || slices.Contains(s.Sources, dnsSourceKinds()[kind])
 }
 
+// sourceCRD is what ExternalDNS calls DNSEndpoints, as a source and in marks.
+const sourceCRD = "crd"
+
 // dnsSourceKinds are the kinds of objects that get records, with what ExternalDNS calls each
 // as a source.
 func dnsSourceKinds() map[string]string {
 	return map[string]string{
 		"HTTPRoute": "gateway-httproute", "GRPCRoute": "gateway-grpcroute", "TLSRoute": "gateway-tlsroute",
-		"TCPRoute": "gateway-tcproute", "UDPRoute": "gateway-udproute", "Ingress": "ingress", kindService: "service",
+		"TCPRoute": "gateway-tcproute", "UDPRoute": "gateway-udproute", "Ingress": "ingress", kindService: "service", dnsapi.KindDNSEndpoint: sourceCRD,
 	}
 }
 

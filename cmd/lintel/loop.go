@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -125,7 +126,7 @@ func (l *loop) rebuild() {
 	l.dns.apply(l.plan)
 	l.localDNS.apply(l.plan)
 	l.addresses.apply(l.plan)
-	l.writeStatus(l.plan.Statuses)
+	l.writeStatus(slices.Concat(l.plan.Statuses, l.dns.endpointStatuses()))
 	l.writeInfrastructure(l.plan.Infrastructure)
 	statuses := l.plan.Statuses
 	l.metrics.SetObjects(func() map[observe.ObjectCondition]int { return objectConditions(statuses) })

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/lintel-dev/lintel/gateway"
+	"github.com/lintel-dev/lintel/gateway/dnsapi"
 	"github.com/lintel-dev/lintel/kube"
 	"github.com/lintel-dev/lintel/manifest"
 	"github.com/lintel-dev/lintel/observe"
@@ -192,7 +193,10 @@ func (p *process) useCluster() error {
 	if err != nil {
 		return err
 	}
-	store, err := kube.NewStore(kube.StoreOptions{Config: config, Namespaces: p.settings.WatchNamespaces, Log: p.log})
+	store, err := kube.NewStore(kube.StoreOptions{
+		Config: config, Namespaces: p.settings.WatchNamespaces, Log: p.log,
+		DNSEndpoints: p.settings.DNS.Provider != "" && p.settings.DNS.reads(dnsapi.KindDNSEndpoint),
+	})
 	if err != nil {
 		return err
 	}
