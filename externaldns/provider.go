@@ -15,10 +15,11 @@ type Provider interface {
 	// Zones returns the zones that are looked after. It is called often, and may answer
 	// from memory for a while.
 	Zones(ctx context.Context) ([]Zone, error)
-	// Records returns everything in a zone, one Record for each name and type. What a
-	// set has no words for (several TTLs, a type of its own) may be left out, if it
-	// can't be changed by what is left in.
-	Records(ctx context.Context, zone Zone) ([]Record, error)
+	// Records returns everything in a zone, one Record for each name and type; where
+	// zones can't be listed, those of about at least, as far as there are any. What a set
+	// has no words for (several TTLs, a type of its own) may be left out, if it can't be
+	// changed by what is left in.
+	Records(ctx context.Context, zone Zone, about []Key) ([]Record, error)
 	// Adjust returns a wanted record as Records will show it once it is made, or says
 	// why it can't be made.
 	Adjust(r Record) (Record, error)
@@ -64,9 +65,9 @@ type reading struct {
 	failed   map[string]error // by zone's name
 }
 
-// readZones reads all zones that may hold names of domains. A zone that can't be read
-// does not keep the others from it.
-func readZones(ctx context.Context, p Provider, domains Domains) (reading, error) {
+// readZones reads all zones that may hold names of domains, and in them what there is about
+// some sets. A zone that can't be read does not keep the others from it.
+func readZones(ctx context.Context, p Provider, domains Domains, about []Key) (reading, error) {
 	zones, err := p.Zones(ctx)
 	if err != nil {
 		return reading{}, fmt.Errorf("list zones: %w", err)
@@ -75,10 +76,17 @@ func readZones(ctx context.Context, p Provider, domains Domains) (reading, error
 	for _, zone := range zones {
 		zone.Name = canonicalName(zone.Name)
 		r.all = append(r.all, zone)
+	}
+	parts := map[string][]Key{} // by zone's name
+	for _, key := range about {
+		zone, _ := zoneOf(r.all, key.Name)
+		parts[zone.Name] = append(parts[zone.Name], key)
+	}
+	for _, zone := range r.all {
 		if !domains.touch(zone.Name) {
 			continue
 		}
-		records, err := p.Records(ctx, zone)
+		records, err := p.Records(ctx, zone, parts[zone.Name])
 		if err != nil {
 			r.failed[zone.Name] = fmt.Errorf("read zone %s: %w", zone.Name, err)
 			continue

@@ -57,6 +57,7 @@ type Reconciler struct {
 	options Options
 	want    *latest.Box[[]Record]
 	release *latest.Box[struct{}] // full when released was set
+	memory  *memory
 
 	mu       sync.Mutex // guards what follows
 	states   map[StateKey]State
@@ -74,12 +75,15 @@ func New(o Options) *Reconciler {
 	if o.Observe == nil {
 		o.Observe = func(Round) {}
 	}
-	return &Reconciler{options: o, want: latest.New[[]Record](), release: latest.New[struct{}](), states: map[StateKey]State{}}
+	return &Reconciler{options: o, want: latest.New[[]Record](), release: latest.New[struct{}](), memory: newMemory(), states: map[StateKey]State{}}
 }
 
 // Apply says what is wanted from now on. It never blocks, and may be called at any
 // time by one goroutine; the records must not change any more.
-func (r *Reconciler) Apply(want []Record) { r.want.Put(want) }
+func (r *Reconciler) Apply(want []Record) {
+	r.memory.remember(want) // by those that do not run, too: they may run when it is gone
+	r.want.Put(want)
+}
 
 // Release lets the deletions pass that wait under Plan.HeldID, and no others.
 func (r *Reconciler) Release(heldID string) {
@@ -103,7 +107,8 @@ func (r *Reconciler) Plan(ctx context.Context, want []Record) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	read, err := readZones(ctx, r.options.Provider, rules.Domains)
+	r.memory.remember(want)
+	read, err := readZones(ctx, r.options.Provider, rules.Domains, r.memory.about(rules.Registry))
 	if err != nil {
 		return nil, err
 	}
@@ -194,13 +199,15 @@ func (r *Reconciler) Reconcile(ctx context.Context, want []Record) Round {
 	rules, err := r.rules()
 	var read reading
 	if err == nil {
-		read, err = readZones(ctx, r.options.Provider, rules.Domains)
+		r.memory.remember(want)
+		read, err = readZones(ctx, r.options.Provider, rules.Domains, r.memory.about(rules.Registry))
 	}
 	if err != nil {
 		round.Err = err
 		r.publish(unreachable(want, err), r.Held())
 		return round
 	}
+	r.memory.forget(want, read, rules.Registry)
 	plan, unread := read.plan(r.options.Provider, want, rules)
 	round.Plan, round.Err = plan, read.err()
 	failed := map[Key]error{}

@@ -34,7 +34,7 @@ func (p *inMemory) fail(err error) {
 	p.err = err
 }
 
-func (p *inMemory) Records(_ context.Context, zone Zone) ([]Record, error) {
+func (p *inMemory) Records(_ context.Context, zone Zone, _ []Key) ([]Record, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.reads++

@@ -125,6 +125,7 @@ func dnsProvider(s *dnsSettings, read credentialReader, client *http.Client) (ex
 	}
 	return rfc2136.New(rfc2136.Options{
 		Server: s.Server, Zones: s.Zones, Key: rfc2136.Key{Name: name, Algorithm: algorithm, Secret: read(s.Credential)},
+		LookUp: s.LookUps == lookUpNames,
 	})
 }
 

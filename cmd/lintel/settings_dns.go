@@ -16,6 +16,9 @@ import (
 const (
 	// defaultDNSOwner is what ExternalDNS calls itself, too, if nothing is set.
 	defaultDNSOwner = "default"
+	// Where rfc2136 reads.
+	lookUpTransfer = "transfer"
+	lookUpNames    = "names"
 	// defaultMarkPrefix makes marks whose names nobody takes for a host's, and that the apex
 	// of a zone can have.
 	defaultMarkPrefix = "_%{record_type}-owner."
@@ -28,6 +31,7 @@ type dnsSettings struct {
 	Provider         string // solverCloudflare, solverRFC2136, or "" for none
 	Credential       credential
 	Server, Key      string   // of rfc2136
+	LookUps          string   // likewise: lookUpTransfer or lookUpNames
 	Sources          []string // of dnsSources; none is all
 	InternalServices bool
 	LabelFilter      string // selector
@@ -61,6 +65,8 @@ func recordSettings(s *Settings) []setting {
 			usage: "`host:port` of the primary server to which rfc2136 sends updates"},
 		{name: "dns-key", value: text(&d.Key, ""),
 			usage: "`name` of the TSIG key of rfc2136, or algorithm:name; the algorithm is hmac-sha256 otherwise"},
+		{name: "dns-look-ups", value: choice(&d.LookUps, lookUpTransfer, lookUpTransfer, lookUpNames),
+			usage: "`how` rfc2136 learns what there is: transfer (of whole zones, by AXFR), or names (one by one, from a server that refuses transfers; records whose objects went while Lintel did not run then stay)"},
 		{name: "dns-zones", value: list(&d.Zones, domainName),
 			usage: "`zones` that records are kept in; rfc2136 needs them, and at cloudflare none means all that the token sees"},
 		{name: "dns-zone-ids", value: list(&d.ZoneIDs, zoneID),
@@ -149,8 +155,8 @@ func (d *dnsSettings) validate() error {
 		return errors.New("dns-provider: rfc2136 needs both dns-key and dns-credential, or neither where updates need no key")
 	case d.Provider == solverRFC2136 && len(d.ZoneIDs) > 0:
 		return errors.New("dns-zone-ids: zones have IDs at the dns-provider cloudflare alone; name those of rfc2136 by dns-zones")
-	case d.Provider != solverRFC2136 && (d.Server != "" || d.Key != ""):
-		return errors.New("dns-server and dns-key are read by the dns-provider rfc2136 alone")
+	case d.Provider != solverRFC2136 && (d.Server != "" || d.Key != "" || d.LookUps != lookUpTransfer):
+		return errors.New("dns-server, dns-key and dns-look-ups are read by the dns-provider rfc2136 alone")
 	}
 	if _, err := d.registry(); err != nil {
 		return fmt.Errorf("dns-mark-prefix: %w", err)

@@ -42,7 +42,7 @@ func TestSettingsDefaults(t *testing.T) {
 		HTTPPort: 80, HTTPSPort: 443, HTTP3: true, HostPorts: "bind", AdminAddress: "127.0.0.1:9180",
 		ACME: acmeIssuer{Directory: "letsencrypt"}, ACMEStorage: "/var/lib/lintel",
 		Responder: responderSettings{TTL: 30 * time.Second},
-		DNS:       dnsSettings{Owner: "default", Policy: "sync", MarkPrefix: "_%{record_type}-owner.", MarkWildcard: "_any", Interval: time.Minute},
+		DNS:       dnsSettings{Owner: "default", Policy: "sync", LookUps: "transfer", MarkPrefix: "_%{record_type}-owner.", MarkWildcard: "_any", Interval: time.Minute},
 		LogLevel:  "info", LogFormat: "json", AccessLog: true, AccessLogSample: 1, ObserveRecords: 1024,
 		DrainTimeout: 25 * time.Second, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 75 * time.Second,
 		ConnectTimeout: 5 * time.Second, ResponseHeaderTimeout: 60 * time.Second, BodyStallTimeout: 60 * time.Second,

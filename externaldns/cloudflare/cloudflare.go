@@ -102,7 +102,7 @@ func (p *Provider) forget() {
 }
 
 // Records returns the records of a zone.
-func (p *Provider) Records(ctx context.Context, zone externaldns.Zone) ([]externaldns.Record, error) {
+func (p *Provider) Records(ctx context.Context, zone externaldns.Zone, _ []externaldns.Key) ([]externaldns.Record, error) {
 	entries, err := api.List[apiEntry](ctx, p.api, api.Query{Path: "/zones/" + url.PathEscape(zone.ID) + "/dns_records", Size: recordsPerPage})
 	if err != nil {
 		var refused *api.Error

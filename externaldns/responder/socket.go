@@ -82,7 +82,7 @@ func (r *Responder) serve(ctx context.Context, address string, opened func(netip
 	if err != nil {
 		return fmt.Errorf("open DNS responder: %w", err)
 	}
-	defer udp.Close()
+	defer func() { _ = udp.Close() }() // nothing is lost
 	opened(tcp.Addr().(*net.TCPAddr).AddrPort())
 	group, ended := errgroup.WithContext(ctx)
 	for _, server := range []*dns.Server{

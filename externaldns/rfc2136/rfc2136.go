@@ -1,5 +1,6 @@
 // Package rfc2136 keeps DNS records in zones of any name server that takes dynamic
-// updates (RFC 2136), signed by TSIG (RFC 8945), and hands out its zones (RFC 5936).
+// updates (RFC 2136), signed by TSIG (RFC 8945). It reads zones by transfers (RFC 5936), or,
+// where the server hands out none, by looking up the names that matter.
 //
 // An update says what must be there before it is made. So nothing is lost of what
 // somebody else wrote since the zone was read: the update is refused, and the zone is
@@ -40,6 +41,8 @@ type Options struct {
 	Zones []string
 	Key   Key
 	TTL   time.Duration // zero is DefaultTTL
+	// LookUp says that the server hands out no zones: names are looked up one by one.
+	LookUp bool
 }
 
 // Key is a TSIG key. Without a name, nothing is signed.
@@ -93,8 +96,15 @@ func (p *Provider) Adjust(r externaldns.Record) (externaldns.Record, error) {
 	return r, nil
 }
 
-// Records transfers a zone.
-func (p *Provider) Records(ctx context.Context, zone externaldns.Zone) ([]externaldns.Record, error) {
+// Records transfers a zone, or looks up what there is of some sets.
+func (p *Provider) Records(ctx context.Context, zone externaldns.Zone, about []externaldns.Key) ([]externaldns.Record, error) {
+	if p.options.LookUp {
+		return p.lookUp(ctx, zone, about)
+	}
+	return p.transfer(ctx, zone)
+}
+
+func (p *Provider) transfer(ctx context.Context, zone externaldns.Zone) ([]externaldns.Record, error) {
 	message := new(dns.Msg).SetAxfr(dns.Fqdn(zone.Name))
 	secrets, err := p.sign(message)
 	if err != nil {
@@ -117,7 +127,7 @@ func (p *Provider) Records(ctx context.Context, zone externaldns.Zone) ([]extern
 	var failure error
 	for envelope := range envelopes { // to the end, or its sender would wait for ever
 		if envelope.Error != nil {
-			failure = fmt.Errorf("transfer zone: %w; the key must be allowed to transfer it", envelope.Error)
+			failure = fmt.Errorf("transfer zone: %w; the key must be allowed to transfer it, or names be looked up one by one", envelope.Error)
 		}
 		for _, rr := range envelope.RR {
 			record := toRecord(rr)
