@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -33,6 +34,21 @@ func mountFilesystem(kind, folder string) error {
 func isFilesystem(path string, magic int64) bool {
 	var stat unix.Statfs_t
 	return unix.Statfs(path, &stat) == nil && int64(stat.Type) == magic //nolint:unconvert // it is narrower on other machines
+}
+
+// LiftLockedMemory takes away this process's limit of locked memory, if it may: kernels
+// before 5.11 count maps against it. Others have no use for it.
+func LiftLockedMemory() {
+	_ = unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY})
+}
+
+// lock takes the lock of a folder, unless another process has it.
+func lock(folder *os.File) (bool, error) {
+	err := unix.Flock(int(folder.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 const (

@@ -3,6 +3,7 @@ package bpf
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -110,6 +111,24 @@ func (p Pins) Link(name string) (link.Link, error) {
 // Map opens a pinned map: an error is fs.ErrNotExist if there is none.
 func (p Pins) Map(name string) (*ebpf.Map, error) {
 	return ebpf.LoadPinnedMap(p.Path(name), nil)
+}
+
+// Own makes this process the one that changes what is pinned, or returns nil if another
+// one is. It is until the returned value is closed, or the process ends.
+func (p Pins) Own() (io.Closer, error) {
+	folder, err := os.Open(p.folder)
+	if err != nil {
+		return nil, fmt.Errorf("open pins: %w", err)
+	}
+	owned, err := lock(folder)
+	if err != nil {
+		err = fmt.Errorf("lock %s: %w", p.folder, err)
+	}
+	if !owned {
+		folder.Close()
+		return nil, err
+	}
+	return folder, nil
 }
 
 // Remove detaches every link that is pinned, whoever else holds it, and removes all pins

@@ -41,6 +41,7 @@ LINTEL_HELPER(__u32, get_prandom_u32, void);
 LINTEL_HELPER(__u32, get_smp_processor_id, void);
 LINTEL_HELPER(__u64, get_current_pid_tgid, void);
 LINTEL_HELPER(__u64, get_current_cgroup_id, void);
+LINTEL_HELPER(long, set_retval, int value); /* what the system call answers to a refusal, negative */
 
 /* Sockets. */
 LINTEL_HELPER(__u64, get_socket_cookie, void *ctx);
