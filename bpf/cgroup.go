@@ -1,18 +1,14 @@
 package bpf
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 )
 
 // ownCgroupMount is where we mount the hierarchy of cgroup v2 on machines where nobody
-// has, and ownCgroupName the group that Lintel puts itself into when it was in the root.
-const (
-	ownCgroupMount = "/run/lintel-cgroup2"
-	ownCgroupName  = "lintel"
-)
+// has.
+const ownCgroupMount = "/run/lintel-cgroup2"
 
 // NodeCgroup returns the folder of the outermost cgroup v2 that we can see: on the node
 // itself the root of all, in a container that of the mount that reaches up farthest,
@@ -23,12 +19,17 @@ func NodeCgroup() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return outermost(mounts).point, nil
+	if len(mounts) > 0 {
+		return outermost(mounts).point, nil
+	}
+	if err := mountFilesystem("cgroup2", ownCgroupMount); err != nil {
+		return "", Unavailable("cgroup v2 is not mounted, and can't be: %w", err)
+	}
+	return ownCgroupMount, nil
 }
 
-// OwnCgroup returns the folder of the cgroup v2 that this process is in. A process in the
-// root, where everybody is on machines with cgroup v1, is put into a group of its own
-// first. Errors wrap ErrUnavailable.
+// OwnCgroup returns the folder of the cgroup v2 that this process is in, if that is not
+// the root, where everybody is on machines with cgroup v1. Errors wrap ErrUnavailable.
 func OwnCgroup() (string, error) {
 	mounts, err := cgroupMounts()
 	if err != nil {
@@ -43,20 +44,13 @@ func OwnCgroup() (string, error) {
 		return "", err
 	}
 	// The root alone has no type (cgroups(7)).
-	if _, err := os.Stat(filepath.Join(folder, "cgroup.type")); err == nil {
-		return folder, nil
+	if _, err := os.Stat(filepath.Join(folder, "cgroup.type")); err != nil {
+		return "", Unavailable("this process is not in a cgroup v2 of its own, but in the root with everybody else")
 	}
-	own := filepath.Join(folder, ownCgroupName)
-	if err := os.Mkdir(own, 0o755); err != nil && !os.IsExist(err) {
-		return "", Unavailable("this process is in the root cgroup, and can't make one of its own: %w", err)
-	}
-	if err := os.WriteFile(filepath.Join(own, "cgroup.procs"), []byte("0"), 0); err != nil {
-		return "", Unavailable("this process is in the root cgroup, and can't move to one of its own: %w", err)
-	}
-	return own, nil
+	return folder, nil
 }
 
-// cgroupMounts returns where cgroup v2 is mounted: one of them at least.
+// cgroupMounts returns where cgroup v2 is mounted.
 func cgroupMounts() ([]mount, error) {
 	all, err := readMounts()
 	if err != nil {
@@ -69,13 +63,7 @@ func cgroupMounts() ([]mount, error) {
 			mounts = append(mounts, m)
 		}
 	}
-	if len(mounts) > 0 {
-		return mounts, nil
-	}
-	if err := mountFilesystem("cgroup2", ownCgroupMount); err != nil {
-		return nil, Unavailable("cgroup v2 is not mounted, and can't be: %w", err)
-	}
-	return []mount{{root: "/", point: ownCgroupMount, filesystem: "cgroup2"}}, nil
+	return mounts, nil
 }
 
 // outermost returns the mount whose root is highest.
@@ -126,13 +114,5 @@ func ownFolder(mounts []mount, cgroups string) (string, error) {
 			return filepath.Join(m.point, relative), nil
 		}
 	}
-	return "", Unavailable("our cgroup %s is below none of the mounts of cgroup v2%s", own, list(mounts))
-}
-
-func list(mounts []mount) string {
-	var b strings.Builder
-	for _, m := range mounts {
-		fmt.Fprintf(&b, " %s", m.point)
-	}
-	return b.String()
+	return "", Unavailable("cgroup v2 is not mounted where our cgroup %s is", own)
 }

@@ -7,22 +7,28 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
-// SetEndpoints loads the ready endpoints of the EndpointSlices of b's Service
-// into b. Endpoints that are terminating but still serving are used only while
-// no other is ready, as kube-proxy has it (KEP-1669).
+// SetEndpoints loads the ready endpoints of the EndpointSlices of b's Service into b.
 func (b *Backend) SetEndpoints(endpointSlices []*discoveryv1.EndpointSlice) {
+	b.Backend.SetEndpoints(ReadyEndpoints(endpointSlices, b.PortName, nil))
+}
+
+// ReadyEndpoints returns the ready endpoints of a Service's port, sorted, each once. Those
+// that are terminating but still serving are used only while no other is ready, as
+// kube-proxy has it (KEP-1669). Endpoints that skip tells of are left out; nil skips none.
+func ReadyEndpoints(endpointSlices []*discoveryv1.EndpointSlice, portName string, skip func(*discoveryv1.Endpoint) bool) []netip.AddrPort {
 	var ready, serving []netip.AddrPort
 	for _, slice := range endpointSlices {
 		if slice.AddressType == discoveryv1.AddressTypeFQDN {
 			continue
 		}
-		port, ok := b.endpointPort(slice)
+		port, ok := endpointPort(slice, portName)
 		if !ok {
 			continue
 		}
 		for i := range slice.Endpoints {
 			e := &slice.Endpoints[i]
 			switch {
+			case skip != nil && skip(e):
 			case isTrue(e.Conditions.Ready):
 				ready = appendAddresses(ready, e.Addresses, port)
 			case e.Conditions.Serving != nil && isTrue(e.Conditions.Serving):
@@ -34,17 +40,17 @@ func (b *Backend) SetEndpoints(endpointSlices []*discoveryv1.EndpointSlice) {
 		ready = serving
 	}
 	slices.SortFunc(ready, netip.AddrPort.Compare)
-	b.Backend.SetEndpoints(slices.Compact(ready))
+	return slices.Compact(ready)
 }
 
-// endpointPort finds the port of a slice that carries the Service port's name.
-func (b *Backend) endpointPort(slice *discoveryv1.EndpointSlice) (uint16, bool) {
+// endpointPort finds the port of a slice that carries a Service port's name.
+func endpointPort(slice *discoveryv1.EndpointSlice, portName string) (uint16, bool) {
 	for _, p := range slice.Ports {
 		name := ""
 		if p.Name != nil {
 			name = *p.Name
 		}
-		if name == b.PortName && p.Port != nil {
+		if name == portName && p.Port != nil {
 			return uint16(*p.Port), true
 		}
 	}

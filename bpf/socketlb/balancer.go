@@ -7,8 +7,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"sync/atomic"
 	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 
 	"github.com/lintel-dev/lintel/bpf"
 	"github.com/lintel-dev/lintel/internal/latest"
@@ -207,6 +211,21 @@ func (b *Balancer) close() {
 	}
 }
 
+// Attached tells whether a Balancer without Pins serves a cgroup, or somebody else does
+// the same there.
+func Attached(cgroup string) (bool, error) {
+	folder, err := os.Open(cgroup)
+	if err != nil {
+		return false, fmt.Errorf("open cgroup: %w", err)
+	}
+	defer folder.Close()
+	found, err := link.QueryPrograms(link.QueryOptions{Target: int(folder.Fd()), Attach: ebpf.AttachCGroupInet4Connect})
+	if err != nil {
+		return false, fmt.Errorf("ask for programs of %s: %w", cgroup, err)
+	}
+	return len(found.Programs) > 0, nil
+}
+
 // Active says in a few words what the pins hold; "" is nothing that is attached.
 func Active(pins bpf.Pins) (string, error) {
 	cgroup, attached := "", 0
@@ -228,7 +247,7 @@ func Active(pins bpf.Pins) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("open %s: %w", pins.Path(lbMapLbServices), err)
 	}
-	defer services.Close()
+	defer func() { _ = services.Close() }() // it was only read
 	addresses := 0
 	var key lbServiceKey
 	var value lbService

@@ -159,9 +159,9 @@ func TestOneProcessAtATime(t *testing.T) {
 		return Services{"n/a": {{Protocol: TCP, Addresses: addresses("10.96.0.1:80"), Endpoints: []netip.AddrPort{e}}}}
 	}
 	o := Options{Cgroup: w.cgroup, Pins: pins}
-	first, second := start(t, o), (*process)(nil)
+	first := start(t, o)
 	first.told(service(a))
-	second = start(t, o)
+	second := start(t, o)
 	second.Apply(service(b))
 	first.told(service(a))
 	if name, _, err := w.connect(tcp4(), "10.96.0.1:80"); name != "a" || second.Applied() != 0 {
@@ -211,7 +211,13 @@ func TestWithoutPinsNothingOutlivesTheProcess(t *testing.T) {
 	if name, _, err := w.connect(tcp4(), "10.96.0.1:80"); name != "a" {
 		t.Errorf("while it runs: %q, %v", name, err)
 	}
+	if attached, err := Attached(w.cgroup); !attached || err != nil {
+		t.Errorf("while it runs: attached is %v, %v", attached, err)
+	}
 	p.stop()
+	if attached, err := Attached(w.cgroup); attached || err != nil {
+		t.Errorf("afterwards: attached is %v, %v", attached, err)
+	}
 	if name, _, err := w.connect(tcp4(), "10.96.0.1:80"); err == nil {
 		t.Errorf("afterwards %q answers", name)
 	}

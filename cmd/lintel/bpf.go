@@ -12,6 +12,7 @@ import (
 
 	"github.com/lintel-dev/lintel/bpf"
 	"github.com/lintel-dev/lintel/bpf/hostports"
+	"github.com/lintel-dev/lintel/bpf/socketlb"
 )
 
 // bpfFeature is a row of what lintel bpf knows. What it attaches is pinned in the folder
@@ -20,28 +21,32 @@ type bpfFeature struct {
 	name string
 	// probe says why the feature can't work here, if it can't.
 	probe func() error
-	// active says in a few words what is attached; "" says that nothing is.
+	// active says in a few words what is attached; "" says that nothing is. It is nil for
+	// what is never pinned.
 	active func(bpf.Pins) (string, error)
-	// unpinned is active for what is not pinned, but ends with the Lintel that attached it;
-	// nil where there are pins.
+	// unpinned says the same of what is attached without pins, and ends with the Lintel that
+	// attached it; nil is nothing.
 	unpinned func() (string, error)
 }
 
 // bpfFeatures returns the rows in the order in which they are shown.
 func bpfFeatures() []bpfFeature {
 	return []bpfFeature{
+		{name: socketlb.Feature, probe: func() error { return socketlb.Needs().Probe() }, active: socketlb.Active, unpinned: socketLBActive},
 		{name: "hostports", probe: hostports.Probe, unpinned: hostports.Active},
 	}
 }
 
 func newBPFCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "bpf", Short: "See and remove what Lintel attached to this machine's kernel"}
+	raise := func(*cobra.Command, []string) error { return raiseCapabilities() }
 	cmd.AddCommand(&cobra.Command{
 		Use:   "status",
 		Short: "Say of each eBPF feature whether it is active, off, or why it is unavailable",
 		Long: `Say of each eBPF feature whether it is active on this machine, off, or why it is
 unavailable. In a container that is true of what the container may do and see.`,
-		Args: cobra.NoArgs,
+		Args:    cobra.NoArgs,
+		PreRunE: raise,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return writeBPFStatus(cmd.OutOrStdout(), bpfFeatures())
 		},
@@ -51,6 +56,7 @@ unavailable. In a container that is true of what the container may do and see.`,
 		Long: `Detach the programs of eBPF features from this machine, and remove what is pinned, also
 when the Lintel that attached them has ended. A Lintel that runs goes on without them
 until it is started again.`,
+		PreRunE: raise,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			return detachBPF(cmd.OutOrStdout(), bpfFeatures(), names)
 		},
@@ -89,22 +95,29 @@ func (f *bpfFeature) state() (string, error) {
 	return "off", nil
 }
 
-// attached is what active or unpinned say.
+// attached is what active says, or else unpinned.
 func (f *bpfFeature) attached() (string, error) {
-	if f.unpinned != nil {
-		return f.unpinned()
+	if f.active != nil {
+		pins, found, err := bpf.ExistingPins(f.name)
+		if err != nil {
+			return "", err
+		}
+		if found {
+			if attached, err := f.active(pins); attached != "" || err != nil {
+				return attached, err
+			}
+		}
 	}
-	pins, found, err := bpf.ExistingPins(f.name)
-	if err != nil || !found {
-		return "", err
+	if f.unpinned == nil {
+		return "", nil
 	}
-	return f.active(pins)
+	return f.unpinned()
 }
 
 func detachBPF(w io.Writer, features []bpfFeature, names []string) error {
 	known, unpinned := make([]string, 0, len(features)), make(map[string]bool)
 	for _, f := range features {
-		known, unpinned[f.name] = append(known, f.name), f.unpinned != nil
+		known, unpinned[f.name] = append(known, f.name), f.active == nil
 	}
 	for _, name := range names {
 		if !slices.Contains(known, name) {

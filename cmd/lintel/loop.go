@@ -51,6 +51,7 @@ type loop struct {
 	dns          *dnsCare  // nil without DNS records
 	localDNS     *localDNS // nil without a responder
 	names        *names
+	sockets      *serviceSockets // nil without a socket balancer
 	// writeStatus takes the wanted statuses; it must not block.
 	writeStatus func([]*gateway.Status)
 	// writeInfrastructure takes the wanted Services of Gateways; it must not block.
@@ -82,6 +83,7 @@ func (l *loop) Run(ctx context.Context) error {
 			l.rebuild()
 		}
 		l.loadEndpoints(change.Services)
+		l.sockets.apply(l.source, change.Services)
 		l.names.change()
 		l.dns.endpointsChanged(change.Services)
 		l.problems.report(l.plan.Problems)
@@ -142,6 +144,7 @@ func (l *loop) build() *gateway.Plan {
 	l.addresses.observe(snapshot)
 	l.care.observe(snapshot)
 	l.dns.observe(snapshot)
+	l.sockets.observe(snapshot)
 	start := time.Now()
 	plan := gateway.Build(snapshot, &l.memo)
 	took := time.Since(start)

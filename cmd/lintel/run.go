@@ -70,6 +70,7 @@ func (p *process) serve(ctx context.Context) error {
 	if err := p.announceAddresses(); err != nil {
 		return err
 	}
+	p.balanceSockets()
 	p.answerLocalDNS()
 	if err := p.openAdmin(); err != nil {
 		return err

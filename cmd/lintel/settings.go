@@ -38,6 +38,7 @@ type Settings struct {
 	NodeName          string
 	HostPorts         string // bind or sk_lookup
 	ShareSockets      bool
+	SocketLB          string // off, self or node
 	AdminAddress      string // host:port; "" turns it off
 	AdminSocket       string // path; "" makes none
 

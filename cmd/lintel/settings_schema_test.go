@@ -123,7 +123,12 @@ func valueSchema(v settingValue) schema {
 		return schema{{"type", []string{"integer", "string"}}, {"minimum", 0}}
 	case *value[time.Duration]:
 		return schema{{"type", []string{"string", "integer"}}, {"pattern", `^(0|([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+)$`}, {"maximum", 0}}
-	case *value[string], *value[credential]:
+	case *value[string]:
+		if v.Check("off") == nil && v.Check("false") == nil && v.Check("true") != nil {
+			return schema{{"type", []string{"string", "boolean"}}} // off is a choice
+		}
+		return schema{{"type", "string"}}
+	case *value[credential]:
 		return schema{{"type", "string"}}
 	case *issuersValue:
 		properties := schema{}

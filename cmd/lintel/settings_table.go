@@ -104,6 +104,8 @@ func addressSettings(s *Settings) []setting {
 			usage: "`way` to receive for ports: bind takes them as any program does; sk_lookup, of eBPF, leaves them unbound, which needs CAP_BPF and CAP_NET_ADMIN, and of the right to ports below 1024 only UDP's; what it can't do is bound"},
 		{name: "share-sockets", value: onOff(&s.ShareSockets, false),
 			usage: "have listening sockets between the replicas on this machine, so that a new one serves before an old one ends: `on|off`; replicas are of the same user, in the same network namespace, and have the same controller names and Lease"},
+		{name: "socket-lb", value: choice(&s.SocketLB, socketLBSelf, socketLBOff, socketLBSelf, socketLBNode),
+			usage: "whose connections to Services go straight to an endpoint, by eBPF: `off|self|node`; self is Lintel's own cgroup, where the machine allows it; node is all of the node, also without kube-proxy, and outlives Lintel until lintel bpf detach"},
 		{name: "admin-address", value: hostPort(&s.AdminAddress, "127.0.0.1:9180"),
 			usage: "`host:port` of /healthz, /readyz, /metrics, /certificates and /observe; empty turns them off; with share-sockets a replica that drains leaves it to the next one"},
 		{name: "admin-socket", value: text(&s.AdminSocket, ""),

@@ -126,6 +126,9 @@ func named(place *string, preset string) *value[string] {
 func choice(place *string, preset string, choices ...string) *value[string] {
 	v := text(place, preset)
 	v.parse = func(s string) (string, error) {
+		if s == "false" && slices.Contains(choices, "off") {
+			return "off", nil // which is a boolean to YAML 1.1
+		}
 		if !slices.Contains(choices, s) {
 			return "", errors.New("must be one of " + strings.Join(choices, ", "))
 		}

@@ -21,7 +21,7 @@ const user = "65532"
 
 // capabilities are all that Lintel can use. Which of them it gets is for the Pod to
 // say: see deploy/chart.
-const capabilities = oci.NetBindService | oci.NetAdmin | oci.NetRaw
+const capabilities = oci.NetBindService | oci.NetAdmin | oci.NetRaw | oci.BPF
 
 func image(p oci.Platform, files []oci.File, s source) oci.Image {
 	labels := map[string]string{

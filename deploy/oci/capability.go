@@ -10,6 +10,7 @@ const (
 	NetBindService Capabilities = 1 << 10 // ports below 1024
 	NetAdmin       Capabilities = 1 << 12 // addresses of interfaces
 	NetRaw         Capabilities = 1 << 13 // ARP and neighbour advertisements
+	BPF            Capabilities = 1 << 39 // programs in the kernel
 )
 
 // CapabilityAttribute is the extended attribute that holds a file's capabilities.

@@ -25,6 +25,23 @@ publishService: {{ . }}
 {{- if .Values.settings.addressPools }}true{{ end -}}
 {{- end -}}
 
+{{- /* What Lintel attaches to the node's kernel: eBPF features that were asked for, and not where they are available anyway. */ -}}
+{{- define "lintel.bpf" -}}
+{{- if has (toString .Values.settings.socketLb) (list "self" "node") }}true{{ end -}}
+{{- end -}}
+
+{{- /* Whether that outlives the Pod, or is not the Pod's alone: it takes the node's bpffs and cgroups. */ -}}
+{{- define "lintel.bpfOfNode" -}}
+{{- if eq (toString .Values.settings.socketLb) "node" }}true{{ end -}}
+{{- end -}}
+
+{{- define "lintel.capabilities" -}}
+NET_BIND_SERVICE
+{{- if or (include "lintel.announces" .) (include "lintel.bpf" .) }}, NET_ADMIN{{ end }}
+{{- if include "lintel.announces" . }}, NET_RAW{{ end }}
+{{- if include "lintel.bpf" . }}, BPF{{ end }}
+{{- end -}}
+
 {{- /* Seconds of the setting drainTimeout, such as 25s, 1m30s or 1h, rounded up. */ -}}
 {{- define "lintel.drainSeconds" -}}
 {{- $text := default "25s" .Values.settings.drainTimeout | toString -}}
