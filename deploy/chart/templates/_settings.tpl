@@ -27,7 +27,7 @@ publishService: {{ . }}
 
 {{- /* What Lintel attaches to the node's kernel: eBPF features that were asked for, and not where they are available anyway. */ -}}
 {{- define "lintel.bpf" -}}
-{{- if has (toString .Values.settings.socketLb) (list "self" "node") }}true{{ end -}}
+{{- if or (has (toString .Values.settings.socketLb) (list "self" "node")) (eq (toString .Values.settings.hostPorts) "sk_lookup") }}true{{ end -}}
 {{- end -}}
 
 {{- /* Whether that outlives the Pod, or is not the Pod's alone: it takes the node's bpffs and cgroups. */ -}}
