@@ -76,10 +76,7 @@ func bequest(ctx context.Context, e *election, seat *succession.Seat, taken time
 	if ctx.Err() == nil {
 		return nil
 	}
-	for seat.Queued() == 0 && time.Since(taken) < settleTime {
-		time.Sleep(settleTime / 100)
-	}
-	if seat.Queued() == 0 {
+	if !seat.AwaitQueue(time.Until(taken.Add(settleTime))) {
 		return nil
 	}
 	return will(e.bequeath())

@@ -72,7 +72,7 @@ func (s *Server) openDatagrams(l Listener) (*datagramSocket, error) {
 
 // openUDP opens a UDP socket, which the processes of a share have between them.
 func (s *Server) openUDP(address string, control socketControl) (*net.UDPConn, *shared, error) {
-	return openShared(s.settings.Share, address+udpSuffix, s.udpOrigin(address, control))
+	return openShared(&s.settings, address+udpSuffix, s.udpOrigin(address, control))
 }
 
 // follow does nothing: there is nothing that could change.

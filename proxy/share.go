@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"sync"
 	"syscall"
@@ -31,14 +32,19 @@ const (
 	sharePause    = 3 * time.Millisecond
 	// sharePatience bounds the wait for a process that was stopped.
 	sharePatience = 500 * time.Millisecond
+	// shareSlowest is the longest pause while a socket changes hands: something is wrong
+	// then, such as too few file descriptors, here or where it is kept.
+	shareSlowest = time.Second
 )
 
 // shared is our part in a listening socket.
 type shared struct {
 	name   string // of the seat; "" shares with nobody
+	log    *slog.Logger
 	socket syscall.RawConn
 	inner  bool          // it is not bound to what it listens to
 	keeps  chan struct{} // closed when this process keeps the socket
+	gone   chan struct{} // closed with left
 
 	mu    sync.Mutex       // guards what follows
 	seat  *succession.Seat // nil unless we keep it
@@ -48,18 +54,18 @@ type shared struct {
 	following sync.WaitGroup
 }
 
-// openShared opens a socket that the processes of a share have between them; with share ""
-// it is ours alone. The name is that of the socket. What it returns is left before the
-// socket is closed.
-func openShared[S listening](share, name string, from origin[S]) (S, *shared, error) {
-	h := &shared{keeps: make(chan struct{})}
-	if share == "" {
+// openShared opens a socket that the processes of a share have between them; without a
+// share it is ours alone. The name is that of the socket. What it returns is left before
+// the socket is closed.
+func openShared[S listening](s *Settings, name string, from origin[S]) (S, *shared, error) {
+	h := &shared{keeps: make(chan struct{}), gone: make(chan struct{}), log: s.Log}
+	if s.Share == "" {
 		socket, inner, err := from.open()
 		h.inner = inner
 		close(h.keeps)
 		return socket, h, err
 	}
-	h.name = "lintel/socket/" + share + "/" + name
+	h.name = "lintel/socket/" + s.Share + "/" + name
 	var none S
 	var failure error
 	for attempt := range shareAttempts {
@@ -153,45 +159,50 @@ func (h *shared) give(conn *net.UnixConn) error {
 
 // follow waits for the socket's keeper to leave, and then keeps it, or waits for the next.
 func (h *shared) follow() {
-	for {
+	for pause := sharePause; ; pause = min(2*pause, shareSlowest) {
+		begun := time.Now()
 		h.mu.Lock()
 		queue := h.queue
 		h.mu.Unlock()
 		_, _ = io.Copy(io.Discard, queue)
 		_ = queue.Close()
-		if h.succeed() {
+		if time.Since(begun) >= shareSlowest {
+			pause = sharePause
+		}
+		over, err := h.trySucceed()
+		if over {
 			return
 		}
-	}
-}
-
-// succeed reports whether there is nothing left to wait for.
-func (h *shared) succeed() bool {
-	for {
-		if settled, over := h.trySucceed(); settled {
-			return over
+		if pause < shareSlowest && 2*pause >= shareSlowest { // once
+			h.log.Warn("socket is served, but it is not known who keeps it next", "seat", h.name, "err", err)
 		}
-		time.Sleep(sharePause) // it changes hands
+		select {
+		case <-time.After(pause): // it changes hands
+		case <-h.gone:
+		}
 	}
 }
 
-func (h *shared) trySucceed() (settled, over bool) {
+// trySucceed keeps the socket, or queues for it again; over says that there is nothing more
+// to wait for. An error says why neither could be.
+func (h *shared) trySucceed() (over bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.left {
-		return true, true
+		return true, nil
 	}
-	if seat, err := succession.Take(h.name, h.give); err == nil {
+	seat, err := succession.Take(h.name, h.give)
+	if err == nil {
 		h.seat, h.queue = seat, nil
 		close(h.keeps)
-		return true, true
+		return true, nil
 	}
-	queue, err := succession.Queue(h.name)
-	if err != nil {
-		return false, false
+	queue, queueErr := succession.Queue(h.name)
+	if queueErr != nil {
+		return false, errors.Join(err, queueErr)
 	}
 	h.queue = queue // the socket that comes is the one that we have
-	return true, false
+	return false, nil
 }
 
 // wanted reports whether another process goes on with the socket when we leave it.
@@ -210,7 +221,10 @@ func (h *shared) leave() {
 		return
 	}
 	h.mu.Lock()
-	h.left = true
+	if !h.left {
+		h.left = true
+		close(h.gone)
+	}
 	seat, queue := h.seat, h.queue
 	h.mu.Unlock()
 	if seat != nil {

@@ -5,14 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/lintel-dev/lintel/internal/succession"
 	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/router"
 )
@@ -225,5 +228,45 @@ func TestReplicasOfHTTP3(t *testing.T) {
 	}
 	if n := second.count(); n != 5 {
 		t.Errorf("the second has served %d requests", n)
+	}
+}
+
+// lines hands on what is logged.
+type lines chan string
+
+func (l lines) Write(line []byte) (int, error) {
+	l <- string(line)
+	return len(line), nil
+}
+
+// A keeper that sends everybody away is asked more and more rarely, and once that lasts it
+// is said, once.
+func TestKeeperThatSendsAway(t *testing.T) {
+	name := "lintel-test/" + shareOf(t)
+	var asked atomic.Int32
+	seat, err := succession.Take(name, func(*net.UnixConn) error {
+		asked.Add(1)
+		return net.ErrClosed
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer seat.Leave(nil)
+	queue, err := succession.Queue(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := make(lines, 10)
+	h := &shared{name: name, queue: queue, keeps: make(chan struct{}), gone: make(chan struct{}), log: slog.New(slog.NewTextHandler(said, nil))}
+	h.following.Go(h.follow)
+	if line := <-said; !strings.Contains(line, "it is not known who keeps it next") || !strings.Contains(line, name) {
+		t.Errorf("said %s", line)
+	}
+	if n := asked.Load(); n > 12 {
+		t.Errorf("asked %d times", n)
+	}
+	h.leave() // at once
+	if len(said) > 0 {
+		t.Errorf("said %s", <-said)
 	}
 }

@@ -70,7 +70,7 @@ type socket struct {
 
 // open listens for l. The caller holds s.mu.
 func (s *Server) open(l Listener) (*socket, error) {
-	listener, shared, err := openShared(s.settings.Share, l.Name+"/tcp", s.tcpOrigin(&l))
+	listener, shared, err := openShared(&s.settings, l.Name+"/tcp", s.tcpOrigin(&l))
 	if err != nil {
 		return nil, fmt.Errorf("open socket: %w", err)
 	}

@@ -36,7 +36,7 @@ type acmeWorld struct {
 	// rootsAt and tokenAt are the places of what the CA's server is trusted by, and of
 	// the token of Cloudflare.
 	rootsAt, tokenAt string
-	propagation     string // timeout; "" is the usual one
+	propagation      string // timeout; "" is the usual one
 	// now is the clock of orders, and backoff their wait after failures; zero are the usual.
 	now     func() time.Time
 	backoff acme.Backoff

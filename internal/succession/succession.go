@@ -32,6 +32,7 @@ const (
 type Seat struct {
 	listener *net.UnixListener
 	greet    func(*net.UnixConn) error // or nil
+	joined   chan struct{}             // holds a token when a process came to queue
 	done     sync.WaitGroup            // our goroutines
 
 	mu    sync.Mutex // guards what follows
@@ -46,7 +47,7 @@ func Take(name string, greet func(*net.UnixConn) error) (*Seat, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Seat{listener: listener, greet: greet, queue: map[*net.UnixConn]struct{}{}}
+	s := &Seat{listener: listener, greet: greet, joined: make(chan struct{}, 1), queue: map[*net.UnixConn]struct{}{}}
 	s.done.Go(s.accept)
 	return s, nil
 }
@@ -56,6 +57,21 @@ func (s *Seat) Queued() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.queue)
+}
+
+// AwaitQueue waits for at most d until a process waits for the seat, and tells whether one
+// does.
+func (s *Seat) AwaitQueue(d time.Duration) bool {
+	patience := time.NewTimer(d)
+	defer patience.Stop()
+	for s.Queued() == 0 {
+		select {
+		case <-s.joined: // and it may be gone again
+		case <-patience.C:
+			return s.Queued() > 0
+		}
+	}
+	return true
 }
 
 // Leave frees the seat, and then says the words to those who wait for it. Calls after the
@@ -113,6 +129,10 @@ func (s *Seat) welcome(conn *net.UnixConn) {
 		return
 	}
 	s.queue[conn] = struct{}{}
+	select {
+	case s.joined <- struct{}{}:
+	default:
+	}
 	s.done.Go(func() {
 		_, _ = conn.Read(make([]byte, 1)) // it says nothing, and then it is gone, or we are
 		_ = conn.Close()

@@ -50,11 +50,19 @@ func TestASeatHasOneHolderAndAQueue(t *testing.T) {
 	if _, err := Take(name, nil); !errors.Is(err, ErrTaken) {
 		t.Fatalf("take a seat that is held: %v", err)
 	}
+	if first.AwaitQueue(time.Millisecond) {
+		t.Error("somebody queues before anybody came")
+	}
+	queued := make(chan bool, 1)
+	go func() { queued <- first.AwaitQueue(10 * time.Second) }()
 	waits, err := Queue(name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer waits.Close()
+	if !<-queued {
+		t.Error("nobody queues")
+	}
 	gone, err := Queue(name)
 	if err != nil {
 		t.Fatal(err)
