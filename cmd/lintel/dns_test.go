@@ -320,7 +320,7 @@ func TestDNSSettingsThatDoNotFitTogether(t *testing.T) {
 		{"--dns-provider=cloudflare --dns-credential=env:X --dns-mark-prefix=a --dns-mark-suffix=b", "not both"},
 		{"--dns-provider=route53", "route53"},
 		{"--dns-provider=cloudflare --dns-credential=env:X --dns-look-ups=names", "rfc2136 alone"},
-		{"--dns-sources=gateway-httproute,ingresses", "must be one of gateway-grpcroute"},
+		{"--dns-sources=gateway-httproute,ingresses", "must be one of crd, gateway-grpcroute"},
 		{"--dns-zone-ids=example.com", "must be the ID of a zone"},
 		{"--dns-provider=rfc2136 --dns-server=ns --dns-zones=example.com --dns-zone-ids=0123456789abcdef0123456789abcdef", "name those of rfc2136 by dns-zones"},
 		{"--dns-label-filter=a==b=c", "must be a selector"},
