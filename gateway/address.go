@@ -52,10 +52,11 @@ func isNetworkName(a netip.Addr) bool {
 
 // boundAddress is one address of a Gateway, or one that it does not get.
 type boundAddress struct {
-	ip    netip.Addr // not valid for every address of the node
-	given bool       // the Gateway's Listeners are to listen on it
-	pool  bool       // of an address pool: it moves between nodes
-	fault *Problem   // why it cannot be used; the reason is that of Programmed
+	ip     netip.Addr   // not valid for every address of the node
+	given  bool         // the Gateway's Listeners are to listen on it
+	pool   bool         // of an address pool: it moves between nodes
+	tunnel *boundTunnel // set for what is no address: the tunnel that the Gateway is reached through
+	fault  *Problem     // why it cannot be used; the reason is that of Programmed
 	// unroutable says that the fault is its routability: then the others are used all the
 	// same (GEP-5093).
 	unroutable  bool
@@ -63,7 +64,15 @@ type boundAddress struct {
 }
 
 // everywhere reports whether it stands for every address of the node.
-func (a *boundAddress) everywhere() bool { return a.given && !a.ip.IsValid() }
+func (a *boundAddress) everywhere() bool { return a.given && a.tunnel == nil && !a.ip.IsValid() }
+
+// socket is the name of the socket for a port there.
+func (a *boundAddress) socket(port int32) string {
+	if a.tunnel != nil {
+		return a.tunnel.socket(port)
+	}
+	return socketName(a.ip, port)
+}
 
 // addressRequest is what a Gateway wants: an address, or any.
 type addressRequest struct {
@@ -249,15 +258,24 @@ func (b *build) useAddresses(g *boundGateway) {
 		}
 		g.addresses = append(g.addresses, a)
 	}
-	for _, a := range g.addresses {
+	g.listening = listening(g.addresses)
+	if g.tunnel != nil { // the last, as not all Listeners are reached through it
+		g.listening = append(g.listening, boundAddress{given: true, tunnel: g.tunnel})
+	}
+}
+
+// listening are the addresses to listen on: one that stands for all is enough.
+func listening(addresses []boundAddress) []boundAddress {
+	var given []boundAddress
+	for _, a := range addresses {
 		if a.everywhere() {
-			g.listening = []boundAddress{a}
-			return
+			return []boundAddress{a}
 		}
 		if a.given {
-			g.listening = append(g.listening, a)
+			given = append(given, a)
 		}
 	}
+	return given
 }
 
 // addressFault returns why the first address that the Gateway cannot have is not its

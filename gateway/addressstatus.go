@@ -70,6 +70,12 @@ func isIP(address string) int {
 func (b *build) addressStatus(g *boundGateway, nodes []string) []gatewayv1.GatewayStatusAddress {
 	var all []gatewayv1.GatewayStatusAddress
 	shown, _ := g.shownAddresses(nodes)
+	if g.tunnel != nil && g.refused == nil {
+		shown = nil
+		for _, name := range g.tunnel.hostnames(b.Observed) {
+			shown = append(shown, shownAddress{value: name})
+		}
+	}
 	for i := range shown {
 		a := gatewayv1.GatewayStatusAddress{Type: addressType(shown[i].value), Value: shown[i].value}
 		if b.reportsRoutability() {

@@ -36,13 +36,16 @@ type build struct {
 
 	owners    map[ObjectRef]*listenerOwner // what Routes can attach to
 	gateways  []*boundGateway              // of our classes, oldest first
-	listeners []*listener                  // of all gateways, in their order
+	tunnels   map[types.NamespacedName]*boundTunnel
+	listeners []*listener // of all gateways, in their order
 	hosts     map[hostKey]*router.HostRules
 	streams   []router.StreamRules
 	sockets   map[string]*Socket
 	shadows   map[ObjectRef][]Problem
 	streamOf  map[hostKey]ObjectRef // the Route that has a host of a Listener for streams
 	claims    []claim               // for certificates that are to be issued
+
+	classTunnels, ingressTunnels map[string]*boundTunnel // by class
 
 	ingressIssues map[*networkingv1.Ingress]*issuance
 
@@ -90,6 +93,9 @@ func newBuild(s *Snapshot, memo *Memo) *build {
 		sockets:  make(map[string]*Socket),
 		shadows:  make(map[ObjectRef][]Problem),
 		streamOf: make(map[hostKey]ObjectRef),
+		tunnels:  make(map[types.NamespacedName]*boundTunnel),
+
+		classTunnels: make(map[string]*boundTunnel), ingressTunnels: make(map[string]*boundTunnel),
 
 		ingressIssues: make(map[*networkingv1.Ingress]*issuance),
 
@@ -121,6 +127,7 @@ func (b *build) run() {
 	b.collectNames(routes, ingresses)
 	b.tlsPolicyStatuses()
 	b.trafficPolicyStatuses()
+	b.finishTunnels()
 	b.finish()
 }
 

@@ -66,9 +66,25 @@ func render(t *testing.T, input []byte) map[string]string {
 		"problems": renderProblems(b.plan.Problems),
 
 		"certificates":   renderCertificates(b.plan.Certificates),
+		"tunnels":        renderTunnels(b.plan),
 		"infrastructure": renderInfrastructure(b.plan.Infrastructure),
 		"names":          renderNames(b.plan.Names),
 	}
+}
+
+func renderTunnels(plan *Plan) string {
+	var lines strings.Builder
+	for _, n := range plan.Secrets {
+		fmt.Fprintf(&lines, "needs Secret %s\n", n)
+	}
+	for i := range plan.Tunnels {
+		t := &plan.Tunnels[i]
+		fmt.Fprintf(&lines, "%s by %s token %q file %q for %v\n  http to %q, https to %q, TCP %v\n", t.Name, t.Protocol, t.Token, t.File, t.Objects, t.Plain, t.Secure, t.Streams)
+		if e := t.Edge; e.Region+e.CA != "" || e.Addresses != nil {
+			fmt.Fprintf(&lines, "  edge %+v\n", e)
+		}
+	}
+	return lines.String()
 }
 
 func renderNames(all []NamedObject) string {
@@ -76,7 +92,11 @@ func renderNames(all []NamedObject) string {
 	for _, n := range all {
 		fmt.Fprintf(&lines, "%s %v annotations %v\n", n.Object, n.Hostnames, n.Annotations)
 		for _, e := range n.Entries {
-			fmt.Fprintf(&lines, "  by %q [%s] at %v, annotations %v\n", e.Gateway, e.Hostname, e.Addresses, e.Annotations)
+			fmt.Fprintf(&lines, "  by %q [%s] at %v, annotations %v", e.Gateway, e.Hostname, e.Addresses, e.Annotations)
+			if e.Tunnel.Name != "" {
+				fmt.Fprintf(&lines, ", through %s", e.Tunnel)
+			}
+			lines.WriteString("\n")
 			if len(e.Local) > 0 {
 				fmt.Fprintf(&lines, "    local %v\n", e.Local)
 			}
@@ -370,6 +390,9 @@ func renderStatuses(statuses []*Status) string {
 			for _, l := range status.ListenerSet.Listeners {
 				listener(gatewayv1.ListenerStatus(l))
 			}
+		case status.Tunnel != nil:
+			s.WriteString("\t" + strings.TrimSpace(fmt.Sprintf("%s %s %d %v %s", status.Tunnel.ID, status.Tunnel.Hostname, *status.Tunnel.Connected, status.Tunnel.Connections, status.Tunnel.LastError)) + "\n")
+			conditions("\t", status.Tunnel.Conditions)
 		case status.Route != nil:
 			for _, p := range status.Route.Parents {
 				fmt.Fprintf(&s, "\tparent %s %s\n", p.ParentRef.Name, valueOr(p.ParentRef.SectionName, ""))

@@ -20,7 +20,7 @@ const challengePath = "/.well-known/acme-challenge/"
 // challengeLabel stands for Listener and Route in the Rules of challenges.
 const challengeLabel = "ACME challenge"
 
-// answerChallenges puts a Rule for each challenge on every plain HTTP socket. Its exact path
+// answerChallenges puts a Rule for each challenge on every plain HTTP socket, and that of tunnels. Its exact path
 // under its exact host comes before whatever Routes and Ingresses say, redirects included.
 func (b *build) answerChallenges() {
 	challenges := slices.Clone(b.Observed.Challenges)
@@ -37,6 +37,11 @@ func (b *build) answerChallenges() {
 		}
 		for name, s := range b.sockets {
 			if s.Protocol == router.SocketHTTP {
+				b.addRules(hostKey{socket: name, listenerHost: b.listenerFor(name, host), host: host}, []*router.Rule{rule})
+			}
+		}
+		for _, t := range b.tunnels {
+			if name := t.plan.Plain; name != "" {
 				b.addRules(hostKey{socket: name, listenerHost: b.listenerFor(name, host), host: host}, []*router.Rule{rule})
 			}
 		}

@@ -19,14 +19,16 @@ func (b *build) classes() {
 		if string(c.Spec.ControllerName) != b.Settings.ControllerName || !chosen(b.Settings.GatewayClasses, c.Name) {
 			continue
 		}
-		b.gatewayClasses[c.Name] = c.Spec.ParametersRef == nil
-		b.gatewayClassStatus(c)
+		fault := b.classTunnel(c)
+		b.gatewayClasses[c.Name] = fault == nil
+		b.gatewayClassStatus(c, fault)
 	}
 	for _, c := range b.IngressClasses {
 		if c.Spec.Controller != b.Settings.IngressControllerName || !chosen(b.Settings.IngressClasses, c.Name) {
 			continue
 		}
 		b.ingressClasses[c.Name] = true
+		b.ingressClassTunnel(c)
 		if c.Annotations[networkingv1.AnnotationIsDefaultIngressClass] == "true" {
 			b.defaultIngress = true
 		}
@@ -36,16 +38,38 @@ func (b *build) classes() {
 // chosen reports whether a class is among those that the settings limit us to.
 func chosen(names []string, name string) bool { return len(names) == 0 || slices.Contains(names, name) }
 
-func (b *build) gatewayClassStatus(c *gatewayv1.GatewayClass) {
+// classTunnel finds the Tunnel that a GatewayClass names, or returns why there is none.
+func (b *build) classTunnel(c *gatewayv1.GatewayClass) *Problem {
+	r := c.Spec.ParametersRef
+	if r == nil {
+		return nil
+	}
+	t, fault := b.tunnelOf(parameters{ObjectRef{Kind: kindGatewayClass, Name: c.Name}, "spec.parametersRef", string(r.Group), string(r.Kind), valueOr(r.Namespace, ""), r.Name})
+	b.classTunnels[c.Name] = t
+	return fault
+}
+
+// ingressClassTunnel finds the Tunnel that an IngressClass names. A class has no status: its
+// mistakes are reported, and its Ingresses are served without a tunnel.
+func (b *build) ingressClassTunnel(c *networkingv1.IngressClass) {
+	r := c.Spec.Parameters
+	if r == nil {
+		return
+	}
+	t, fault := b.tunnelOf(parameters{ObjectRef{Kind: "IngressClass", Name: c.Name}, "spec.parameters", valueOr(r.APIGroup, ""), r.Kind, valueOr(r.Namespace, ""), r.Name})
+	if fault != nil {
+		b.report(*fault)
+		return
+	}
+	b.ingressTunnels[c.Name] = t
+}
+
+func (b *build) gatewayClassStatus(c *gatewayv1.GatewayClass, wrong *Problem) {
 	ref := ObjectRef{Kind: kindGatewayClass, Name: c.Name}
 	accepted := truth(gatewayv1.GatewayClassConditionStatusAccepted, gatewayv1.GatewayClassReasonAccepted, "served by "+b.Settings.ControllerName)
-	if c.Spec.ParametersRef != nil {
-		p := Problem{
-			Object: ref, Field: "spec.parametersRef", Reason: string(gatewayv1.GatewayClassReasonInvalidParameters),
-			Message: fmt.Sprintf("%s %q is not a kind of parameters that this controller reads; remove the field", c.Spec.ParametersRef.Kind, c.Spec.ParametersRef.Name),
-		}
-		b.report(p)
-		accepted = fault(gatewayv1.GatewayClassConditionStatusAccepted, p)
+	if wrong != nil {
+		b.report(*wrong)
+		accepted = fault(gatewayv1.GatewayClassConditionStatusAccepted, *wrong)
 	}
 	conditions := []metav1.Condition{accepted.at(c.Generation)}
 	if v, ok := b.supportedVersion(c); ok {

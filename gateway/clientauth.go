@@ -125,7 +125,10 @@ func (b *build) separateClients() {
 		if !l.terminates() || !l.usable() {
 			continue
 		}
-		for _, socket := range l.sockets {
+		for i, socket := range l.sockets {
+			if l.gateway.listening[i].tunnel != nil {
+				continue // nobody is asked there
+			}
 			switch other := first[socket]; {
 			case other == nil:
 				first[socket] = l

@@ -65,7 +65,7 @@ func (b *build) conflictBetween(l, older *listener) {
 		}
 		return
 	}
-	if l.gateway.everywhere() || older.gateway.everywhere() {
+	if l.gateway.everywhere() && older.gateway.isLocal() || older.gateway.everywhere() && l.gateway.isLocal() {
 		b.refuse(l, l.problem(".port", string(gatewayv1.ListenerReasonPortUnavailable),
 			fmt.Sprintf("port %d of overlapping addresses is taken by Listener %q of %s", l.Port, older.Name, older.owner.ref)))
 	}
@@ -77,6 +77,9 @@ func (l *listener) sharesSocket(other *listener) bool {
 
 // everywhere reports whether the Gateway listens on every address of the node.
 func (g *boundGateway) everywhere() bool { return len(g.listening) > 0 && g.listening[0].everywhere() }
+
+// isLocal reports whether the Gateway listens on an address.
+func (g *boundGateway) isLocal() bool { return len(g.listening) > 0 && g.listening[0].tunnel == nil }
 
 // indistinct says why traffic could not be assigned to one of two Listeners that
 // share an address; the reason is "" if it can. HTTPS and TLS are both told apart by

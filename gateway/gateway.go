@@ -30,6 +30,7 @@ type boundGateway struct {
 	addresses []boundAddress // one for each request
 	listening []boundAddress // those that the Listeners listen on
 	sets      []*boundListenerSet
+	tunnel    *boundTunnel // that it is reached through; nil for none
 
 	certificate *tls.Certificate // to show to endpoints; nil for none
 	unresolved  *Problem         // why there is none, though the Gateway wants one
@@ -71,6 +72,7 @@ func (b *build) bindGateways() {
 	b.findConflicts()
 	b.separateClients()
 	b.collectClaims()
+	b.leadTunnels()
 	for _, l := range b.listeners {
 		b.openListener(l)
 	}
@@ -81,11 +83,8 @@ func (b *build) acceptGateway(g *boundGateway, classAccepted bool) {
 	if !classAccepted {
 		b.refuseGateway(g, "spec.gatewayClassName", gatewayv1.GatewayReasonPending, fmt.Sprintf("GatewayClass %q is not accepted", g.Spec.GatewayClassName))
 	}
-	if i := g.Spec.Infrastructure; i != nil && i.ParametersRef != nil {
-		b.refuseGateway(g, "spec.infrastructure.parametersRef", gatewayv1.GatewayReasonInvalidParameters,
-			fmt.Sprintf("%s %q is not a kind of parameters that this controller reads; remove the field", i.ParametersRef.Kind, i.ParametersRef.Name))
-	}
 	b.requestAddresses(g)
+	b.gatewayTunnel(g)
 }
 
 // refuseGateway records and reports why the Gateway as a whole is not accepted, once.

@@ -8,6 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/lintel-dev/lintel/gateway/v1alpha1"
 )
 
 // index holds the Snapshot's look-ups. It is made anew for every Build.
@@ -20,6 +22,7 @@ type index struct {
 	configMaps      map[types.NamespacedName]*corev1.ConfigMap
 	trustBundles    map[types.NamespacedName]*certificatesv1.ClusterTrustBundle
 
+	tunnelObjects  map[types.NamespacedName]*v1alpha1.Tunnel
 	gatewayClasses map[string]bool // ours, by name
 	ingressClasses map[string]bool
 	defaultIngress bool // one of our IngressClasses is the default
@@ -34,6 +37,7 @@ func newIndex(s *Snapshot) *index {
 		grants:          make(map[string][]*gatewayv1.ReferenceGrant),
 		configMaps:      byName(s.ConfigMaps),
 		trustBundles:    byName(s.ClusterTrustBundles),
+		tunnelObjects:   byName(s.Tunnels),
 		gatewayClasses:  make(map[string]bool),
 		ingressClasses:  make(map[string]bool),
 	}

@@ -47,7 +47,7 @@ type InfrastructurePort struct {
 func (b *build) infrastructure(nodes []string) {
 	for _, g := range b.gateways {
 		ports := g.ports()
-		if !b.Settings.GatewayServices || g.refused != nil || len(ports) == 0 {
+		if !b.Settings.GatewayServices || g.refused != nil || len(ports) == 0 || !g.isLocal() && g.tunnel != nil {
 			b.plan.Infrastructure = append(b.plan.Infrastructure, Infrastructure{Gateway: g.ref, UID: g.UID})
 			continue
 		}

@@ -54,7 +54,10 @@ func (b *build) bindIngresses() []*networkingv1.Ingress {
 	if len(ours) == 0 {
 		return nil
 	}
-	secured := b.openIngressSockets(ours)
+	var secured map[string]bool
+	if local := slices.DeleteFunc(slices.Clone(ours), b.isInTunnelAlone); len(local) > 0 {
+		secured = b.openIngressSockets(local)
+	}
 	for _, i := range ours {
 		b.placeIngress(i, secured)
 	}
@@ -200,8 +203,13 @@ func (b *build) placeIngress(i *networkingv1.Ingress, secured map[string]bool) {
 	if !slices.Equal(backends, m.backends) || m.rules == nil {
 		m.backends, m.rules = backends, make(map[entry][]*router.Rule)
 	}
-	b.placeIngressOn(i, m, entry{label: "Ingress http", scheme: schemeHTTP, port: b.Settings.HTTPPort}, nil)
-	b.placeIngressOn(i, m, entry{label: "Ingress https", scheme: schemeHTTPS, port: b.Settings.HTTPSPort}, secured)
+	if !b.isInTunnelAlone(i) {
+		b.placeIngressOn(i, m, entry{label: "Ingress http", scheme: schemeHTTP, port: b.Settings.HTTPPort}, nil)
+		b.placeIngressOn(i, m, entry{label: "Ingress https", scheme: schemeHTTPS, port: b.Settings.HTTPSPort}, secured)
+	}
+	if t := b.ingressTunnel(i); t != nil {
+		b.placeIngressInTunnel(i, m, t)
+	}
 }
 
 // placeIngressOn puts the Rules of an Ingress on one socket; if only is not nil,
@@ -212,14 +220,25 @@ func (b *build) placeIngressOn(i *networkingv1.Ingress, m *ingressMemo, e entry,
 	if e.port == 0 || s == nil || (s.Protocol == router.SocketTLS) != (e.scheme == schemeHTTPS) {
 		return
 	}
+	b.addIngressRules(i, m, e, ingressPlace{socket, only})
+}
+
+// ingressPlace is a socket on which an Ingress is put, as far as its hosts are among those of
+// only; nil is all.
+type ingressPlace struct {
+	socket string
+	only   map[string]bool
+}
+
+func (b *build) addIngressRules(i *networkingv1.Ingress, m *ingressMemo, e entry, place ingressPlace) {
 	rules := m.rulesFor(i, e)
 	b.plan.Attachments = append(b.plan.Attachments, Attachment{e.label, ingressRef(i).String()})
 	for j, p := range m.paths {
-		if only != nil && p.host != "" && !coversHost(only, p.host) {
+		if place.only != nil && p.host != "" && !coversHost(place.only, p.host) {
 			continue
 		}
 		b.addRules(hostKey{
-			socket: socket, listenerHost: b.listenerFor(socket, p.host),
+			socket: place.socket, listenerHost: b.listenerFor(place.socket, p.host),
 			host: p.host, oneLabel: strings.HasPrefix(p.host, "*."),
 		}, rules[j:j+1])
 	}

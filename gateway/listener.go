@@ -62,8 +62,10 @@ func (b *build) newListener(g *boundGateway, owner *listenerOwner, spec *gateway
 	if spec.Hostname != nil && (l.isHTTP() || l.isTLS()) {
 		l.hostname = strings.ToLower(string(*spec.Hostname))
 	}
-	for _, a := range g.listening {
-		l.sockets = append(l.sockets, socketName(a.ip, spec.Port)+l.socketSuffix())
+	for i := range g.listening {
+		if a := &g.listening[i]; a.tunnel == nil || b.throughTunnel(l) {
+			l.sockets = append(l.sockets, a.socket(spec.Port)+l.socketSuffix())
+		}
 	}
 	b.acceptListener(l)
 	b.allowKinds(l)
@@ -247,7 +249,9 @@ func (b *build) openListener(l *listener) {
 	if !l.usable() {
 		if l.awaitsHandshakes() {
 			for i, name := range l.sockets {
-				b.openSocket(Socket{Name: name, Protocol: router.SocketTLS, FreeBind: l.gateway.listening[i].pool})
+				if a := &l.gateway.listening[i]; a.tunnel == nil {
+					b.openSocket(Socket{Name: name, Protocol: router.SocketTLS, FreeBind: a.pool})
+				}
 			}
 		}
 		return
@@ -257,7 +261,9 @@ func (b *build) openListener(l *listener) {
 		if l.clients != nil {
 			want.ClientAuth, want.ClientCAs = l.clients.kind, l.clients.authorities
 		}
-		b.openSocket(want)
+		if l.gateway.listening[i].tunnel == nil {
+			b.openSocket(want)
+		}
 		// Without any Route the Listener still takes the traffic of its hostname (GEP-1713).
 		if l.isHTTP() {
 			b.addRules(hostKey{socket: name, listenerHost: l.hostname, host: l.hostname}, nil)
@@ -282,11 +288,16 @@ func (b *build) openSocket(want Socket) {
 
 // bindError returns why a socket of the Listener could not be opened, "" if all
 // are open, and whether all have been tried, and their addresses announced. Addresses
-// that the Gateway cannot use are its own fault, and not the Listener's.
+// that the Gateway cannot use are its own fault, and not the Listener's. A tunnel counts
+// where there is nothing else.
 func (l *listener) bindError(o Observed) (message string, tried bool) {
 	tried = true
 	for i, name := range l.sockets {
 		a := &l.gateway.listening[i]
+		if a.tunnel != nil {
+			tried = tried && (i > 0 || a.tunnel.connected(o))
+			continue
+		}
 		if a.fault != nil {
 			continue
 		}
@@ -306,7 +317,10 @@ func (l *listener) bindError(o Observed) (message string, tried bool) {
 func (l *listener) serving() []string {
 	var names []string
 	for i, name := range l.sockets {
-		if l.gateway.listening[i].fault == nil {
+		switch a := &l.gateway.listening[i]; {
+		case a.tunnel != nil:
+			names = append(names, a.tunnel.ref.String())
+		case a.fault == nil:
 			names = append(names, name)
 		}
 	}

@@ -34,16 +34,18 @@ type NamedEntry struct {
 	// that one's come first.
 	Annotations map[string]string
 	// Addresses are those of the Gateway's or the Ingress's status: IP addresses or
-	// hostnames.
+	// hostnames. Of what is reached through a Tunnel they are the local ones, if there are.
 	Addresses []string
 	// Local are the private addresses by which clients of the same network reach its
 	// sockets, whatever status shows.
 	Local []netip.Addr
+	// Tunnel is the one that leads to the entry from elsewhere; zero for none.
+	Tunnel types.NamespacedName
 }
 
 // collectNames makes Plan.Names, if anybody reads it.
 func (b *build) collectNames(routes []*boundRoute, ingresses []*networkingv1.Ingress) {
-	if !b.Settings.CollectNames {
+	if !b.Settings.CollectNames && len(b.tunnels) == 0 {
 		return
 	}
 	nodes := b.nodeAddresses()
@@ -54,9 +56,14 @@ func (b *build) collectNames(routes []*boundRoute, ingresses []*networkingv1.Ing
 		}
 	}
 	for _, i := range ingresses {
+		e := NamedEntry{Addresses: nodes, Local: local}
+		if t := b.ingressTunnel(i); t != nil {
+			if e.Tunnel = t.plan.Name; t.closed() {
+				e.Addresses, e.Local = nil, nil
+			}
+		}
 		b.plan.Names = append(b.plan.Names, NamedObject{
-			Object: ingressRef(i), Hostnames: ingressHostnames(i), Labels: i.Labels, Annotations: i.Annotations,
-			Entries: []NamedEntry{{Addresses: nodes, Local: local}},
+			Object: ingressRef(i), Hostnames: ingressHostnames(i), Labels: i.Labels, Annotations: i.Annotations, Entries: []NamedEntry{e},
 		})
 	}
 	slices.SortFunc(b.plan.Names, func(x, y NamedObject) int { return x.Object.compare(y.Object) })
@@ -82,6 +89,9 @@ func (r *boundRoute) named(nodes []string, local []netip.Addr) (NamedObject, boo
 		shown, _ := l.gateway.shownAddresses(nodes)
 		for i := range shown {
 			e.Addresses = append(e.Addresses, shown[i].value)
+		}
+		if t := l.gateway.tunnel; t != nil && slices.Contains(l.sockets, t.socket(l.Port)) {
+			e.Tunnel = t.plan.Name
 		}
 		n.Entries = append(n.Entries, e)
 	}

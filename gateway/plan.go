@@ -13,6 +13,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/lintel-dev/lintel/gateway/dnsapi"
+	"github.com/lintel-dev/lintel/gateway/v1alpha1"
 	"github.com/lintel-dev/lintel/router"
 )
 
@@ -28,6 +29,11 @@ type Plan struct {
 	Addresses []netip.Addr
 	// Certificates are those to be issued, sorted by Secret.
 	Certificates []WantedCertificate
+	// Tunnels are those to be connected, sorted by name.
+	Tunnels []Tunnel
+	// Secrets are those that objects name for other things than certificates, and that have to
+	// be in the next Snapshot.
+	Secrets []types.NamespacedName
 	// Names are the Routes and Ingresses that are served, and what the DNS records for them
 	// are made of, sorted; none without Settings.CollectNames.
 	Names []NamedObject
@@ -101,6 +107,7 @@ type Status struct {
 	ListenerSet  *gatewayv1.ListenerSetStatus
 	Ingress      *networkingv1.IngressLoadBalancerStatus
 	DNSEndpoint  *dnsapi.DNSEndpointStatus
+	Tunnel       *v1alpha1.TunnelStatus
 	// Route holds only our own entries; entries of other controllers stay as they
 	// are. An empty list removes ours.
 	Route *RouteStatus
@@ -120,6 +127,8 @@ func (s *Status) Conditions() iter.Seq[metav1.Condition] {
 			all = s.Gateway.Conditions
 		case s.ListenerSet != nil:
 			all = s.ListenerSet.Conditions
+		case s.Tunnel != nil:
+			all = s.Tunnel.Conditions
 		case s.Route != nil:
 			for _, p := range s.Route.Parents {
 				all = append(all, p.Conditions...)

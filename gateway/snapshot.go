@@ -11,6 +11,7 @@ import (
 	gatewayx "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
 	"github.com/lintel-dev/lintel/gateway/dnsapi"
+	"github.com/lintel-dev/lintel/gateway/v1alpha1"
 	"github.com/lintel-dev/lintel/router"
 )
 
@@ -35,6 +36,8 @@ type Snapshot struct {
 	// DNSEndpoints get DNS records; nothing else is made of them.
 	DNSEndpoints []*dnsapi.DNSEndpoint
 
+	Tunnels []*v1alpha1.Tunnel
+
 	Ingresses      []*networkingv1.Ingress
 	IngressClasses []*networkingv1.IngressClass
 
@@ -45,6 +48,10 @@ type Snapshot struct {
 
 	Namespaces []*corev1.Namespace
 	Nodes      []*corev1.Node
+
+	// SecretsRead are those of Plan.Secrets that were looked for, whether they are there or
+	// not; nil says that Secrets has all that there are.
+	SecretsRead map[types.NamespacedName]bool
 
 	// CRDs are those of the Gateway API that the API server has; none where that is not
 	// known, or where there is no API server.
@@ -115,6 +122,8 @@ type Observed struct {
 	Certificates map[types.NamespacedName]CertificateState
 	// Challenges are those that CAs ask for now.
 	Challenges []HTTPChallenge
+	// Tunnels is what became of those that were wanted.
+	Tunnels map[types.NamespacedName]TunnelState
 	// Infrastructure holds the Gateways that do not get the Service which they want, and
 	// why: its name is somebody else's.
 	Infrastructure map[ObjectRef]string

@@ -16,6 +16,8 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	gatewayx "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 	sigsyaml "sigs.k8s.io/yaml"
+
+	"github.com/lintel-dev/lintel/gateway/v1alpha1"
 )
 
 // testSettings are those of a cluster with nothing configured.
@@ -76,6 +78,17 @@ func addObject(t testing.TB, s *Snapshot, doc []byte) {
 		s.BackendTLSPolicies = append(s.BackendTLSPolicies, decode[gatewayv1.BackendTLSPolicy](t, doc))
 	case "XBackendTrafficPolicy":
 		s.BackendTrafficPolicies = append(s.BackendTrafficPolicies, decode[gatewayx.XBackendTrafficPolicy](t, doc))
+	case "Tunnel":
+		s.Tunnels = append(s.Tunnels, decode[v1alpha1.Tunnel](t, doc))
+	case "TunnelStates": // by the names of Tunnels in the namespace "default"
+		var states struct{ States map[string]TunnelState }
+		if err := sigsyaml.Unmarshal(doc, &states); err != nil {
+			t.Fatal(err)
+		}
+		s.Observed.Tunnels = map[types.NamespacedName]TunnelState{}
+		for name, state := range states.States {
+			s.Observed.Tunnels[types.NamespacedName{Namespace: "default", Name: name}] = state
+		}
 	case "Ingress":
 		s.Ingresses = append(s.Ingresses, decode[networkingv1.Ingress](t, doc))
 	case "IngressClass":

@@ -25,8 +25,12 @@ func (b *build) statuses(routes []*boundRoute, ingresses []*networkingv1.Ingress
 	for _, r := range routes {
 		b.routeStatus(r)
 	}
-	ingress := ingressAddresses(nodes)
+	local := ingressAddresses(nodes)
 	for _, i := range ingresses {
+		ingress := local
+		if t := b.ingressTunnel(i); t != nil {
+			ingress = ingressAddresses(t.hostnames(b.Observed))
+		}
 		b.addStatus(&Status{Object: ingressRef(i), UID: i.UID, Generation: i.Generation, Ingress: ingress})
 	}
 }
@@ -49,7 +53,8 @@ func (b *build) gatewayStatus(g *boundGateway, nodes []string) {
 	conditions := []condition{g.accepted(&summary), g.programmed(&summary)}
 	assigned := func() (condition, bool) { return b.addressesAssigned(g, nodes) }
 	noService := func() (condition, bool) { return b.noService(g) }
-	for _, maybe := range []func() (condition, bool){g.resolvedRefs, g.insecureFallback, assigned, noService} {
+	tunnel := func() (condition, bool) { return b.tunnelConnected(g) }
+	for _, maybe := range []func() (condition, bool){g.resolvedRefs, g.insecureFallback, assigned, noService, tunnel} {
 		if c, ok := maybe(); ok {
 			conditions = append(conditions, c)
 		}
@@ -119,6 +124,9 @@ func (b *build) listenerStatus(l *listener, summary *listenerSummary) gatewayv1.
 		programmed = falsity(gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerReasonInvalid, resolved.message)
 	case len(l.serving()) == 0:
 		programmed = falsity(gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerReasonInvalid, "the Gateway has no address to listen on")
+	case !tried && !l.gateway.isLocal():
+		programmed = falsity(gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerReasonPending, "waiting for "+l.gateway.tunnel.ref.String()+" to connect")
+		summary.pending++
 	case !tried:
 		programmed = falsity(gatewayv1.ListenerConditionProgrammed, gatewayv1.ListenerReasonPending, "the port is being opened")
 		summary.pending++

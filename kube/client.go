@@ -76,6 +76,7 @@ type clients struct {
 	gateway    gatewayclient.GatewayV1Interface
 	metadata   metadata.Interface
 	dns        dnsClient
+	lintel     lintelClient
 	// experimental is of the group that is in the experimental channel alone.
 	experimental experimentalclient.ExperimentalV1alpha1Interface
 }
@@ -100,6 +101,9 @@ func newClients(config *rest.Config) (clients, error) {
 	}
 	if c.dns, err = newDNSClient(config, http); err != nil {
 		return clients{}, fmt.Errorf("make client of %s: %w", dnsapi.Group, err)
+	}
+	if c.lintel, err = newLintelClient(config, http); err != nil {
+		return clients{}, fmt.Errorf("make client of lintel.dev: %w", err)
 	}
 	if c.metadata, err = metadata.NewForConfigAndClient(metadata.ConfigFor(config), http); err != nil {
 		return clients{}, fmt.Errorf("make metadata client: %w", err)

@@ -13,6 +13,7 @@ func gatewayConditions() []string {
 	return []string{
 		string(gatewayv1.GatewayConditionAccepted), string(gatewayv1.GatewayConditionProgrammed), string(gatewayv1.GatewayConditionResolvedRefs),
 		string(gatewayv1.GatewayConditionInsecureFrontendValidationMode), string(gatewayv1.GatewayConditionAddressesAssigned), "lintel.dev/NoService",
+		"lintel.dev/TunnelConnected",
 	}
 }
 
@@ -40,3 +41,5 @@ func routeConditions() []string {
 func policyConditions() []string {
 	return []string{string(gatewayv1.PolicyConditionAccepted), string(gatewayv1.BackendTLSPolicyConditionResolvedRefs)}
 }
+
+func tunnelConditions() []string { return []string{"Accepted", "Connected", "DNS"} }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/lintel-dev/lintel/gateway"
 	"github.com/lintel-dev/lintel/gateway/dnsapi"
+	"github.com/lintel-dev/lintel/gateway/v1alpha1"
 )
 
 // Event is something that happened to an object, for people who describe it.
@@ -82,6 +83,8 @@ func (w *EventWriter) reference(ref gateway.ObjectRef) *corev1.ObjectReference {
 		r.APIVersion = "v1"
 	case dnsapi.KindDNSEndpoint:
 		r.APIVersion = dnsapi.GroupVersion().String()
+	case v1alpha1.KindTunnel:
+		r.APIVersion = v1alpha1.GroupVersion().String()
 	}
 	if o := w.store.object(ref); o != nil {
 		r.UID = o.GetUID()

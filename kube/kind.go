@@ -18,6 +18,7 @@ import (
 	gatewayx "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
 	"github.com/lintel-dev/lintel/gateway"
+	"github.com/lintel-dev/lintel/gateway/v1alpha1"
 )
 
 // object is what every API type is.
@@ -137,7 +138,7 @@ func (t typed[T, L]) listWatch(c clients, namespace, version string) *cache.List
 // EndpointSlices.
 func kinds() []*kind { return append(gatewayKinds(), kubernetesKinds()...) }
 
-// gatewayKinds are those of the Gateway API, each of a CRD of its own.
+// gatewayKinds are those of the Gateway API and our own, each of a CRD of its own.
 func gatewayKinds() []*kind {
 	type (
 		snapshot = gateway.Snapshot
@@ -201,6 +202,12 @@ func gatewayKinds() []*kind {
 				return c.experimental.XBackendTrafficPolicies(ns)
 			},
 			list: func(s *snapshot) *[]*gatewayx.XBackendTrafficPolicy { return &s.BackendTrafficPolicies },
+		}.kind(),
+		typed[*v1alpha1.Tunnel, *v1alpha1.TunnelList]{
+			name: v1alpha1.KindTunnel, feature: tunnelResource(), version: v1alpha1.Version,
+			example: &v1alpha1.Tunnel{}, matters: generationDiffers,
+			client: func(c in, ns string) lister[*v1alpha1.TunnelList] { return c.tunnels(ns) },
+			list:   func(s *snapshot) *[]*v1alpha1.Tunnel { return &s.Tunnels },
 		}.kind(),
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/lintel-dev/lintel/gateway"
 	"github.com/lintel-dev/lintel/gateway/dnsapi"
+	"github.com/lintel-dev/lintel/gateway/v1alpha1"
 )
 
 // fieldManager names the writer of our fields in managedFields.
@@ -112,6 +113,7 @@ func statusKinds(c clients) map[string]statusKind {
 		},
 		func(o *gatewayx.XBackendTrafficPolicy) *gatewayv1.PolicyStatus { return &o.Status })
 	kinds[dnsapi.KindDNSEndpoint] = newDNSEndpointStatusKind(c)
+	kinds[v1alpha1.KindTunnel] = newTunnelStatusKind(c)
 	return kinds
 }
 

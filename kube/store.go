@@ -41,6 +41,7 @@ type Store struct {
 	changes    *changes
 	outage     outage
 	look       chan struct{} // holds one token while discovery is to be asked soon
+	secrets    *namedSecrets
 
 	discovered atomic.Bool // every CRD was looked for at least once
 	ready      chan struct{}
@@ -71,6 +72,7 @@ func NewStore(o StoreOptions) (*Store, error) {
 		kinds:      kinds(),
 		changes:    newChanges(),
 		look:       make(chan struct{}, 1),
+		secrets:    newNamedSecrets(),
 		ready:      make(chan struct{}),
 		open:       make(map[string]openKind),
 		crds:       make(map[string]gateway.CRD),
@@ -101,6 +103,7 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 	g.Go(func() error { return s.watchCRDs(ctx) })
 	g.Go(func() error { return s.followCRDs(ctx, g) })
+	g.Go(func() error { return s.followSecrets(ctx, g) })
 	return g.Wait()
 }
 
@@ -208,6 +211,7 @@ func (s *Store) Snapshot() *gateway.Snapshot {
 			}
 		}
 	}
+	s.secrets.fill(snapshot)
 	return snapshot
 }
 

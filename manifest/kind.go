@@ -15,6 +15,7 @@ import (
 
 	"github.com/lintel-dev/lintel/gateway"
 	"github.com/lintel-dev/lintel/gateway/dnsapi"
+	"github.com/lintel-dev/lintel/gateway/v1alpha1"
 )
 
 const (
@@ -22,6 +23,7 @@ const (
 	networkingGroup   = "networking.k8s.io"
 	discoveryGroup    = "discovery.k8s.io"
 	certificatesGroup = "certificates.k8s.io"
+	lintelGroup       = v1alpha1.Group
 	coreGroup         = ""
 )
 
@@ -50,7 +52,7 @@ type kind struct {
 }
 
 // hasSchema tells whether a CRD describes the kind.
-func (k *kind) hasSchema() bool { return k.group == gatewayGroup }
+func (k *kind) hasSchema() bool { return k.group == gatewayGroup || k.group == lintelGroup }
 
 // kinds is the set of kinds that are read.
 type kinds []*kind
@@ -70,6 +72,7 @@ func gatewayKinds() kinds {
 		crd("TCPRoute", func(s *gateway.Snapshot) *[]*gatewayv1.TCPRoute { return &s.TCPRoutes }),
 		crd("UDPRoute", func(s *gateway.Snapshot) *[]*gatewayv1.UDPRoute { return &s.UDPRoutes }),
 		crd("ReferenceGrant", func(s *gateway.Snapshot) *[]*gatewayv1.ReferenceGrant { return &s.ReferenceGrants }),
+		crd(v1alpha1.KindTunnel, func(s *gateway.Snapshot) *[]*v1alpha1.Tunnel { return &s.Tunnels }).in(lintelGroup),
 		crd("BackendTLSPolicy", func(s *gateway.Snapshot) *[]*gatewayv1.BackendTLSPolicy { return &s.BackendTLSPolicies }),
 	}
 }
@@ -136,6 +139,11 @@ func (k *kind) servedIn(version string) *kind {
 	return k
 }
 
+func (k *kind) in(group string) *kind {
+	k.group = group
+	return k
+}
+
 // alsoIn adds versions that differ from v1 in nothing but their names.
 func (k *kind) alsoIn(versions ...string) *kind {
 	k.versions = append(k.versions, versions...)
@@ -171,7 +179,7 @@ func (all kinds) find(group, name string) (*kind, string) {
 		if like := nearest(name, names); like != "" {
 			return nil, didYouMean(like)
 		}
-		if group == gatewayGroup {
+		if group == gatewayGroup || group == lintelGroup {
 			return nil, "is not a kind of this group (" + strings.Join(names, ", ") + ")"
 		}
 		return nil, ""

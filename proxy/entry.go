@@ -191,6 +191,10 @@ func (e *Entry) close() {
 
 // drain waits for what is under way, and ends what is left after the DrainTimeout.
 func (e *Entry) drain() {
+	if end := e.server.settings.EntriesEnd; end != nil {
+		<-end
+		e.close()
+	}
 	timeout := time.AfterFunc(e.server.settings.DrainTimeout, func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()

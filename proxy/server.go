@@ -274,7 +274,9 @@ func (s *Server) Run(ctx context.Context) error {
 	clear(s.sockets)
 	clear(s.udp)
 	for _, e := range s.entries {
-		e.close()
+		if s.settings.EntriesEnd == nil {
+			e.close()
+		}
 		s.running.Go(e.drain)
 	}
 	s.mu.Unlock()

@@ -32,6 +32,9 @@ type Config struct {
 	Credentials Credentials
 	Protocol    Protocol // "" is HTTP2
 	Handler     Handler
+	// Edge is where this tunnel's edge is; nil is that of the Settings. What it points to
+	// stays as it is.
+	Edge *Edge
 }
 
 // Settings of a [Connector]. Zero values stand for what the fields say.

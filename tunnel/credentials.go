@@ -22,6 +22,20 @@ type Credentials struct {
 // Hostname is the name that DNS records of the tunnel point to.
 func (c Credentials) Hostname() string { return c.Tunnel.String() + ".cfargotunnel.com" }
 
+// Token is what [ParseToken] reads.
+func (c Credentials) Token() string {
+	text, err := json.Marshal(struct {
+		Account  string    `json:"a"`
+		Secret   []byte    `json:"s"`
+		Tunnel   uuid.UUID `json:"t"`
+		Endpoint string    `json:"e,omitempty"`
+	}{c.Account, []byte(c.Secret), c.Tunnel, c.Endpoint})
+	if err != nil {
+		panic(err) // such can be written
+	}
+	return base64.StdEncoding.EncodeToString(text)
+}
+
 // ParseToken reads a token as Cloudflare's dashboard and API hand it out: base64 of JSON.
 // Errors never contain a part of it.
 func ParseToken(token string) (Credentials, error) {

@@ -19,6 +19,9 @@ func TestParseToken(t *testing.T) {
 	if err != nil || got != want {
 		t.Errorf("%+v, %v", got, err)
 	}
+	if again, err := tunnel.ParseToken(got.Token()); err != nil || again != got {
+		t.Errorf("%+v, %v", again, err)
+	}
 	if got.Hostname() != sampleTunnel+".cfargotunnel.com" {
 		t.Error(got.Hostname())
 	}

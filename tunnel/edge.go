@@ -37,6 +37,13 @@ type Edge struct {
 	Roots *x509.CertPool
 }
 
+func (e *Edge) roots() *x509.CertPool {
+	if e.Roots == nil {
+		return EdgeRoots()
+	}
+	return e.Roots
+}
+
 // resolversOrDefault are Resolvers, or what nil stands for.
 func (e *Edge) resolversOrDefault() []*net.Resolver {
 	if e.Resolvers != nil {

@@ -58,7 +58,7 @@ func (l *link) dialHTTP2(ctx context.Context) (*http2Connection, error) {
 		return nil, err
 	}
 	l.rtt = time.Since(start)
-	conn := tls.Client(wire, &tls.Config{ServerName: http2ServerName, RootCAs: l.session.settings.Edge.Roots, MinVersion: tls.VersionTLS12})
+	conn := tls.Client(wire, &tls.Config{ServerName: http2ServerName, RootCAs: l.session.edge.roots(), MinVersion: tls.VersionTLS12})
 	if err := conn.HandshakeContext(ctx); err != nil {
 		wire.Close()
 		return nil, err

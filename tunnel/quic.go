@@ -48,7 +48,7 @@ func (l *link) dialQUIC(ctx context.Context) (*quicConnection, error) {
 	}
 	config := &tls.Config{
 		ServerName: quicServerName, NextProtos: []string{quicProtocol},
-		RootCAs: l.session.settings.Edge.Roots, MinVersion: tls.VersionTLS13,
+		RootCAs: l.session.edge.roots(), MinVersion: tls.VersionTLS13,
 	}
 	start := time.Now()
 	conn, err := quic.Dial(ctx, udp, net.UDPAddrFromAddrPort(l.address), config, &quic.Config{

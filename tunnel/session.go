@@ -19,6 +19,7 @@ type session struct {
 	settings *Settings
 	name     string
 	config   Config
+	edge     *Edge
 	id       uuid.UUID
 	book     *addressBook
 	version  atomic.Int32 // of the configuration that the edge sent last
@@ -38,9 +39,13 @@ type session struct {
 }
 
 func newSession(s *Settings, name string, config Config) *session {
+	edge := config.Edge
+	if edge == nil {
+		edge = &s.Edge
+	}
 	n := &session{
-		settings: s, name: name, config: config, id: uuid.New(),
-		book:      newAddressBook(&s.Edge, config.Credentials.Endpoint),
+		settings: s, name: name, config: config, edge: edge, id: uuid.New(),
+		book:      newAddressBook(edge, config.Credentials.Endpoint),
 		connected: make(chan struct{}),
 		slots:     make([]slotState, s.Connections),
 	}

@@ -67,16 +67,12 @@ func challengesOf(board *challengeBoard) func([]kube.Challenge) {
 
 // useSecrets lets certificates be kept in Secrets, and returns the parts that only one
 // replica runs.
-func (p *process) useSecrets(config *kuberest.Config, store *kube.Store) ([]func(context.Context) error, error) {
+func (p *process) useSecrets(config *kuberest.Config, events *kube.EventWriter) ([]func(context.Context) error, error) {
 	care := p.loop.care
 	storage, err := kube.NewCertificateStorage(kube.CertificateStorageOptions{
 		Config: config, Namespace: p.ownNamespace(), Prefix: p.settings.LeaseName, Identity: replicaName(),
 		Challenges: challengesOf(care.board), Log: p.log,
 	})
-	if err != nil {
-		return nil, err
-	}
-	events, err := kube.NewEventWriter(config, store)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +82,7 @@ func (p *process) useSecrets(config *kuberest.Config, store *kube.Store) ([]func
 	}
 	p.early = append(p.early, storage.Run) // every replica answers challenges
 	p.shareTickets(storage)
-	return []func(context.Context) error{care.Run, events.Run}, nil
+	return []func(context.Context) error{care.Run}, nil
 }
 
 // useDirectory lets certificates be kept in a directory.

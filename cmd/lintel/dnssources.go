@@ -30,6 +30,11 @@ func (c *dnsCare) sources(plan *gateway.Plan) []externaldns.Source {
 		}
 		source := externaldns.Source{Resource: c.resource(n.Object), Annotations: n.Annotations, Hostnames: n.Hostnames}
 		for _, e := range n.Entries {
+			// A Tunnel says by itself which names lead to it from the internet; a name server of
+			// the local network gets the local addresses.
+			if e.Tunnel.Name != "" && c.settings.Provider == solverCloudflare {
+				continue
+			}
 			source.Parents = append(source.Parents, externaldns.Parent{Hostname: e.Hostname, Annotations: e.Annotations, Targets: e.Addresses})
 		}
 		sources = append(sources, source)

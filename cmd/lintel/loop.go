@@ -52,10 +52,13 @@ type loop struct {
 	localDNS     *localDNS // nil without a responder
 	names        *names
 	sockets      *serviceSockets // nil without a socket balancer
+	tunnels      *tunnelCare
 	// writeStatus takes the wanted statuses; it must not block.
 	writeStatus func([]*gateway.Status)
 	// writeInfrastructure takes the wanted Services of Gateways; it must not block.
 	writeInfrastructure func([]gateway.Infrastructure)
+	// followSecrets takes the Secrets that Snapshots must have; it must not block.
+	followSecrets func([]types.NamespacedName)
 	// conflicts says which Gateways did not get theirs.
 	conflicts func() map[gateway.ObjectRef]string
 	// built is called after each build; it must not block.
@@ -127,6 +130,8 @@ func (l *loop) rebuild() {
 	l.care.apply(l.plan)
 	l.dns.apply(l.plan)
 	l.localDNS.apply(l.plan)
+	l.tunnels.apply(l.plan)
+	l.followSecrets(l.plan.Secrets)
 	l.addresses.apply(l.plan)
 	l.writeStatus(slices.Concat(l.plan.Statuses, l.dns.endpointStatuses()))
 	l.writeInfrastructure(l.plan.Infrastructure)
@@ -145,6 +150,7 @@ func (l *loop) build() *gateway.Plan {
 	l.care.observe(snapshot)
 	l.dns.observe(snapshot)
 	l.sockets.observe(snapshot)
+	l.tunnels.observe(snapshot)
 	start := time.Now()
 	plan := gateway.Build(snapshot, &l.memo)
 	took := time.Since(start)
@@ -164,6 +170,7 @@ func (l *loop) apply(plan *gateway.Plan) (changed bool) {
 	}
 	l.certificates.Apply(certificates(plan))
 	answers := l.server.Apply(plan.Table, l.listeners(plan))
+	l.tunnels.lead(plan)
 	sockets := make(map[string]string, len(answers))
 	for name, err := range answers {
 		sockets[name] = ""

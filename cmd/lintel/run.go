@@ -66,6 +66,8 @@ func (p *process) serve(ctx context.Context) error {
 		return err
 	}
 	p.loop.source = wakingSource{source: p.loop.source, wake: p.loop.care.changes}
+	p.loop.source = wakingSource{source: p.loop.source, wake: p.loop.tunnels.changes}
+	p.loop.tunnels.client = p.dnsClient
 	p.loop.names = newNames(p.loop.source)
 	if err := p.announceAddresses(); err != nil {
 		return err
@@ -118,6 +120,8 @@ type process struct {
 	loop      *loop
 	dnsClient *http.Client // that speaks to DNS providers; nil is the usual one
 	memory    int64        // bytes that we may use; 0 means no limit
+	// tunnelsEnd is closed when the edge knows that nothing more may come, and nothing does.
+	tunnelsEnd chan struct{}
 
 	early []func(context.Context) error // end with the signal
 	late  []func(context.Context) error // end when the data plane has drained
@@ -131,6 +135,7 @@ func newProcess(s Settings, log *slog.Logger) *process {
 		p.accessLog = observe.NewAccessLog(observe.AccessLogOptions{Writer: os.Stdout, Sample: s.AccessLogSample, Metrics: p.metrics})
 		p.late = append(p.late, p.accessLog.Run)
 	}
+	p.tunnelsEnd = make(chan struct{})
 	if s.ObserveRecords > 0 {
 		p.records = observe.NewStream(s.ObserveRecords)
 	}
@@ -160,10 +165,13 @@ func newProcess(s Settings, log *slog.Logger) *process {
 		writeStatus:  func([]*gateway.Status) {},
 
 		writeInfrastructure: func([]gateway.Infrastructure) {},
+		followSecrets:       func([]types.NamespacedName) {},
 		conflicts:           func() map[gateway.ObjectRef]string { return nil },
 		log:                 log,
 	}
 	p.loop.care.standIns = s.SelfSignedUntilReady
+	p.loop.tunnels = newTunnelCare(p)
+	p.early = append(p.early, p.loop.tunnels.Run)
 	return p
 }
 
@@ -211,11 +219,16 @@ func (p *process) useCluster() error {
 	}
 	p.early = append(p.early, store.Run)
 	p.loop.source, p.loop.writeStatus, p.loop.writeInfrastructure = wakingSource{store, infrastructure.Changes()}, writer.Apply, infrastructure.Apply
-	p.loop.conflicts = infrastructure.Conflicts
+	p.loop.conflicts, p.loop.followSecrets = infrastructure.Conflicts, store.FollowSecrets
 	p.log.Info("reading objects from the API server", "host", config.Host)
-	parts := []func(context.Context) error{writer.Run, infrastructure.Run}
+	events, err := kube.NewEventWriter(config, store)
+	if err != nil {
+		return err
+	}
+	p.loop.tunnels.event = events.Write
+	parts := []func(context.Context) error{writer.Run, infrastructure.Run, events.Run}
 	if len(p.settings.ACMEIssuers) > 0 {
-		care, err := p.useSecrets(config, store)
+		care, err := p.useSecrets(config, events)
 		if err != nil {
 			return err
 		}
@@ -333,6 +346,7 @@ func (p *process) proxySettings() proxy.Settings {
 		TrustedProxies:           s.TrustedProxies,
 		Log:                      p.log,
 		Observe:                  p.observe,
+		EntriesEnd:               p.tunnelsEnd,
 	}
 }
 

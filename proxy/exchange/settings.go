@@ -171,6 +171,11 @@ type Settings struct {
 	// than 64 KiB each leave room for. Zero and negative mean no limit.
 	MemoryLimit int64
 
+	// EntriesEnd, when it is closed, lets Entries refuse what comes, after Run's context has
+	// ended: whoever feeds them may have to be told first that no more is wanted. Nil is
+	// closed.
+	EntriesEnd <-chan struct{}
+
 	// Observe is called after each exchange, on the connection's goroutine: it
 	// must not block. The Report and its strings are valid during the call
 	// alone. Nil observes nothing.

@@ -60,6 +60,27 @@ func (c *ControlPlane) InstallCRDs(ctx context.Context, plurals ...string) error
 	if err != nil {
 		return err
 	}
+	return c.install(ctx, crds)
+}
+
+// InstallCRDFiles installs the CRDs of files, each of which holds one, and waits until they
+// are served.
+func (c *ControlPlane) InstallCRDFiles(ctx context.Context, paths ...string) error {
+	crds := make([]*apiextensionsv1.CustomResourceDefinition, len(paths))
+	for i, path := range paths {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("read CRD: %w", err)
+		}
+		crds[i] = &apiextensionsv1.CustomResourceDefinition{}
+		if err := yaml.UnmarshalStrict(content, crds[i]); err != nil {
+			return fmt.Errorf("parse CRD %s: %w", filepath.Base(path), err)
+		}
+	}
+	return c.install(ctx, crds)
+}
+
+func (c *ControlPlane) install(ctx context.Context, crds []*apiextensionsv1.CustomResourceDefinition) error {
 	client, err := apiextensions.NewForConfig(c.Config)
 	if err != nil {
 		return fmt.Errorf("make client: %w", err)

@@ -1,5 +1,5 @@
 // Command crdgen copies the schemas of the Gateway API's CRDs, experimental
-// channel, out of the module that go.mod names: one compressed JSON file a kind,
+// channel, out of the module that go.mod names, and of our own: one compressed JSON file a kind,
 // without the descriptions. Run it from the folder of package manifest, which
 // go generate does.
 package main
@@ -54,10 +54,16 @@ func generate() (map[string][]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find module %s: %w", module, err)
 	}
-	paths, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(dir)), crdPattern))
+	root := strings.TrimSpace(string(dir))
+	paths, err := filepath.Glob(filepath.Join(root, crdPattern))
 	if err != nil {
 		return nil, err
 	}
+	own, err := ownCRDs()
+	if err != nil {
+		return nil, err
+	}
+	paths = append(paths, own...)
 	files := make(map[string][]byte)
 	for _, path := range paths {
 		var crd apiextensionsv1.CustomResourceDefinition
@@ -81,6 +87,15 @@ func generate() (map[string][]byte, error) {
 		return nil, fmt.Errorf("no CRD in %s%s", dir, crdPattern)
 	}
 	return files, nil
+}
+
+// ownCRDs are the files of ours, which the chart has.
+func ownCRDs() ([]string, error) {
+	file, err := exec.CommandContext(context.Background(), "go", "env", "GOMOD").Output()
+	if err != nil {
+		return nil, fmt.Errorf("find main module: %w", err)
+	}
+	return filepath.Glob(filepath.Join(filepath.Dir(strings.TrimSpace(string(file))), "deploy/chart/files/*.lintel.dev.yaml"))
 }
 
 // convert keeps the schemas of the served versions; equal ones are kept once.

@@ -1,0 +1,337 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	fakeedge "github.com/lintel-dev/lintel/conformance/edge"
+	programs "github.com/lintel-dev/lintel/conformance/process"
+)
+
+// tunnelHome is a folder of manifests with a Gateway that is reached through a tunnel, and a
+// FAKE of Cloudflare's edge.
+type tunnelHome struct {
+	*testing.T
+	edge   *fakeedge.Edge
+	tunnel uuid.UUID
+	folder string
+	http   uint16
+	log    lockedBuffer
+}
+
+func newTunnelHome(t *testing.T) *tunnelHome {
+	t.Helper()
+	ports, err := programs.FreePorts(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &tunnelHome{T: t, edge: fakeedge.ForTest(t, fakeedge.Options{}), tunnel: uuid.New(), folder: t.TempDir(), http: ports[0]}
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.Host, " for ", r.Header.Get("X-Forwarded-For"), " by ", r.Header.Get("X-Forwarded-Proto"))
+	}))
+	t.Cleanup(origin.Close)
+	_, port, _ := strings.Cut(strings.TrimPrefix(origin.URL, "http://"), ":")
+	h.write("app.yaml", fmt.Sprintf(`apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: lintel}
+spec: {controllerName: lintel.dev/gateway-controller}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: app}
+spec:
+  hostnames: [app.example.com]
+  parentRefs: [{name: web}]
+  rules: [{backendRefs: [{name: app, port: 80}]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: app}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: app, labels: {kubernetes.io/service-name: app}}
+addressType: IPv4
+endpoints: [{addresses: [127.0.0.1]}]
+ports: [{port: %s}]
+`, port))
+	h.gateway("home")
+	h.declare("")
+	h.secret(h.edge.Allow(h.tunnel))
+	return h
+}
+
+func (h *tunnelHome) gateway(tunnel string) {
+	h.write("gateway.yaml", fmt.Sprintf(`apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: web}
+spec:
+  gatewayClassName: lintel
+  infrastructure: {parametersRef: {group: lintel.dev, kind: Tunnel, name: %s}}
+  listeners: [{name: http, port: %d, protocol: HTTP}]
+`, tunnel, h.http))
+}
+
+// declare writes the Tunnel, with more fields of its spec.
+func (h *tunnelHome) declare(more string) {
+	var addresses []string
+	for _, a := range h.edge.Addresses() {
+		addresses = append(addresses, a.String())
+	}
+	h.write("tunnel.yaml", fmt.Sprintf(`apiVersion: lintel.dev/v1alpha1
+kind: Tunnel
+metadata: {name: home}
+spec:
+  credentials: {token: {name: home}}
+  edge: {addresses: ["%s"], ca: {name: edge}}
+%s`, strings.Join(addresses, `", "`), more))
+}
+
+// secret writes the token, and the CA of the fake edge.
+func (h *tunnelHome) secret(token string) {
+	h.write("secret.yaml", fmt.Sprintf(`apiVersion: v1
+kind: Secret
+metadata: {name: home}
+stringData: {token: %q}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: edge}
+data: {ca.crt: %s}
+`, token, base64.StdEncoding.EncodeToString(h.edge.RootsPEM)))
+}
+
+func (h *tunnelHome) write(name, text string) {
+	h.Helper()
+	aside := filepath.Join(h.TempDir(), name)
+	if err := os.WriteFile(aside, []byte(text), 0o600); err != nil {
+		h.Fatal(err)
+	}
+	if err := os.Rename(aside, filepath.Join(h.folder, name)); err != nil {
+		h.Fatal(err)
+	}
+}
+
+func (h *tunnelHome) run(args ...string) (p *process, stop func()) {
+	h.Helper()
+	return testRun{log: &h.log}.start(h.T, append(args, "--manifests="+h.folder, "--admin-address=")...)
+}
+
+func (h *tunnelHome) connected(n int) {
+	h.Helper()
+	ctx, cancel := context.WithTimeout(h.Context(), 20*time.Second)
+	defer cancel()
+	if err := h.edge.Wait(ctx, h.tunnel, n); err != nil {
+		h.Fatalf("%v\n%s", err, h.log.String())
+	}
+}
+
+// ask sends a request of an end user through the edge.
+func (h *tunnelHome) ask(path string) (string, error) {
+	client := &http.Client{Transport: h.edge.RoundTripper(h.tunnel), Timeout: 10 * time.Second}
+	return answerText(client, "https://app.example.com"+path)
+}
+
+func answerText(client *http.Client, url string) (string, error) {
+	res, err := client.Get(url)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = errors.New(res.Status)
+	}
+	return string(body), err
+}
+
+func (h *tunnelHome) await(what string, holds func() error) {
+	h.Helper()
+	deadline, tick := time.After(20*time.Second), time.NewTicker(10*time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := holds()
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			h.Fatalf("%s: %v\n%s", what, err, h.log.String())
+		}
+	}
+}
+
+func (h *tunnelHome) answers() {
+	h.Helper()
+	h.await("an answer through the tunnel", func() error {
+		text, err := h.ask("/")
+		if err == nil && text != "app.example.com for 203.0.113.7 by https" {
+			err = fmt.Errorf("the answer is %q", text)
+		}
+		return err
+	})
+}
+
+func TestTunnelLeadsToTheGateway(t *testing.T) {
+	h := newTunnelHome(t)
+	_, stop := h.run()
+	h.connected(4)
+	h.answers()
+	local, err := answerText(h.localClient(), "http://app.example.com/")
+	if err != nil || !strings.HasPrefix(local, "app.example.com") {
+		t.Errorf("on the local network: %q, %v", local, err)
+	}
+
+	h.declare("  localSockets: Closed\n  protocol: QUIC\n")
+	h.await("no local socket", func() error {
+		if _, err := answerText(h.localClient(), "http://app.example.com/"); err == nil {
+			return errors.New("there still is one")
+		}
+		return nil
+	})
+	h.answers()
+	h.await("QUIC", func() error {
+		for _, c := range h.edge.Connections(h.tunnel) {
+			if c.Protocol != "quic" {
+				return fmt.Errorf("a connection by %s", c.Protocol)
+			}
+		}
+		return nil
+	})
+	h.answers()
+	stop()
+	if n := len(h.edge.Connections(h.tunnel)); n > 0 {
+		t.Errorf("%d connections are left", n)
+	}
+}
+
+// localClient comes by the Gateway's own socket.
+func (h *tunnelHome) localClient() *http.Client {
+	transport := &http.Transport{DisableKeepAlives: true}
+	transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", h.http))
+	}
+	return &http.Client{Transport: transport, Timeout: 5 * time.Second}
+}
+
+// TestTokenIsReplacedUnderLoad replaces the token, deletes its Secret and puts it back, while
+// requests come in: all of them are answered.
+func TestTokenIsReplacedUnderLoad(t *testing.T) {
+	h := newTunnelHome(t)
+	h.run()
+	h.connected(4)
+	h.answers()
+	load := h.load()
+	before := h.edge.Connections(h.tunnel)[0].Connector
+	h.secret(h.edge.Allow(h.tunnel))
+	h.await("a new connector", func() error {
+		all := h.edge.Connections(h.tunnel)
+		for _, c := range all {
+			if c.Connector == before || len(all) != 4 {
+				return fmt.Errorf("%d connections, one is by the old connector", len(all))
+			}
+		}
+		return nil
+	})
+	if err := os.Remove(filepath.Join(h.folder, "secret.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	h.await("the log tells", func() error {
+		if !strings.Contains(h.log.String(), "Secret default/home not found") {
+			return errors.New("nothing of the Secret")
+		}
+		return nil
+	})
+	h.connected(4)
+	h.secret(h.edge.Allow(h.tunnel))
+	h.await("the mistake is gone", func() error {
+		if !strings.Contains(h.log.String(), "mistake is gone") {
+			return errors.New("it is not")
+		}
+		return nil
+	})
+	h.connected(4)
+	load.end(t)
+}
+
+// load is requests through the edge.
+type load struct {
+	stop     context.CancelFunc
+	done     sync.WaitGroup
+	mu       sync.Mutex
+	requests int
+	failures []error
+}
+
+func (h *tunnelHome) load() *load {
+	return loadOf(h.T, func() error { _, err := h.ask("/"); return err })
+}
+
+func loadOf(t *testing.T, ask func() error) *load {
+	ctx, stop := context.WithCancel(t.Context())
+	l := &load{stop: stop}
+	for range 4 {
+		l.done.Go(func() {
+			for ctx.Err() == nil {
+				err := ask()
+				l.mu.Lock()
+				if l.requests++; err != nil {
+					l.failures = append(l.failures, err)
+				}
+				l.mu.Unlock()
+				rest(ctx, 2*time.Millisecond)
+			}
+		})
+	}
+	return l
+}
+
+func (l *load) end(t *testing.T) {
+	t.Helper()
+	l.stop()
+	l.done.Wait()
+	if len(l.failures) > 0 {
+		t.Errorf("%d of %d requests failed, first: %v", len(l.failures), l.requests, l.failures[0])
+	}
+	t.Logf("%d requests", l.requests)
+}
+
+func TestMistakesOfATunnelAreTold(t *testing.T) {
+	h := newTunnelHome(t)
+	h.secret("v1.0-not-a-tunnel-token")
+	h.gateway("hone")
+	_, stop := h.run()
+	h.await("the missing Tunnel", h.said("Tunnel default/hone not found"))
+	h.gateway("home")
+	h.await("the bad token", h.said("it is not base64"))
+	h.secret(h.edge.Allow(uuid.New()))
+	h.await("a tunnel that is somebody else's is connected", h.said("tunnel connected"))
+	h.declare("  protocl: QUIC\n")
+	h.await("the misspelt field", h.said(`did you mean \"protocol\"?`))
+	stop()
+}
+
+func (h *tunnelHome) said(text string) func() error {
+	return func() error {
+		if !strings.Contains(h.log.String(), text) {
+			return fmt.Errorf("the log does not say %q", text)
+		}
+		return nil
+	}
+}
