@@ -35,7 +35,7 @@ func TestOwnerIsFrozen(t *testing.T) {
 
 func TestOwnerStops(t *testing.T) {
 	if inNamespace(t) {
-		testFailOver(t, "10.9.0.100", syscall.SIGTERM, maxOutage/2)
+		testFailOver(t, "10.9.0.100", syscall.SIGTERM, maxOutage/4)
 	}
 }
 

@@ -25,7 +25,8 @@ const (
 	// leaseDeadline is when a leader that cannot renew stops to write: before others
 	// may start.
 	leaseDeadline = 10 * time.Second
-	// leaseRetry is how often the leader renews, and the others try.
+	// leaseRetry is how often the leader renews, and the others try, who pause by chance
+	// up to 1.2 times longer than that.
 	leaseRetry = 2 * time.Second
 	// leaseRequest bounds one request, so that a slow one does not use up the deadline.
 	leaseRequest = leaseDeadline / 2
@@ -79,7 +80,7 @@ func NewLeader(o LeaderOptions) (*Leader, error) {
 
 // Run stands for election until ctx ends, and runs parts whenever this replica
 // leads. When ctx ends the parts are stopped first and waited for, and then the Lease
-// is released, so that another replica leads within leaseRetry. An error is one of
+// is released, so that another replica leads by its next try. An error is one of
 // a part.
 func (l *Leader) Run(ctx context.Context, parts ...func(context.Context) error) error {
 	for ctx.Err() == nil {

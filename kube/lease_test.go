@@ -88,8 +88,11 @@ func TestLeaderWritesAlone(t *testing.T) {
 		t.Errorf("while a stopped, %q was written", got)
 	}
 	f.eventually("b's newest status is written", func() bool { return f.message() == "b" })
-	if took := time.Since(start); took >= leaseDuration {
-		t.Errorf("hand-over took %v: the Lease was not given back", took)
+	took := time.Since(start)
+	t.Logf("hand-over took %v", took.Round(time.Millisecond))
+	// The pause between tries is leaseRetry, and by chance up to 1.2 times that longer.
+	if took > 3*leaseRetry {
+		t.Errorf("hand-over took %v: was the Lease given back?", took)
 	}
 
 	a = f.replica("a", store, f.plane.Config)
