@@ -47,7 +47,7 @@ func (r *Record) compactL7(b *strings.Builder) {
 }
 
 func (r *Record) compactL4(b *strings.Builder) {
-	fmt.Fprintf(b, "%s %s  %s sent %s received", r.Protocol, r.Direction, compactSize(r.BytesOut), compactSize(r.BytesIn))
+	fmt.Fprintf(b, "%s  %s sent %s received", strings.TrimSpace(r.Protocol+" "+string(r.Direction)), compactSize(r.BytesOut), compactSize(r.BytesIn))
 	switch {
 	case r.Before:
 		b.WriteString("  began before recording")

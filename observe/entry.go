@@ -86,7 +86,8 @@ func (e *Exchange) verdict() Verdict {
 // kernel saw it at one end.
 type Flow struct {
 	Local, Remote netip.AddrPort
-	// Outgoing says that this end connected to the other; otherwise it accepted.
+	// Outgoing says that this end connected to the other; otherwise it accepted, or that is
+	// not known (Before).
 	Outgoing bool
 	Verdict  Verdict
 	// Received and Sent are bytes of what the programs exchanged; of those sent, those that
@@ -104,16 +105,28 @@ type Flow struct {
 
 func (f *Flow) record() Record {
 	r := Record{
-		Kind: KindL4, Time: f.Ended, Verdict: f.Verdict, Protocol: "tcp", Direction: DirectionIn,
+		Kind: KindL4, Time: f.Ended, Verdict: f.Verdict, Protocol: "tcp", Direction: f.direction(),
 		Source: peer(f.Remote), Destination: peer(f.Local),
 		BytesIn: int64(f.Received), BytesOut: int64(f.Sent), //nolint:gosec // 8 EiB are enough.
 		Seconds: seconds(f.Duration), RTTSeconds: seconds(f.RTT), MinRTTSeconds: seconds(f.MinRTT),
 		Retransmits: f.Retransmits, Before: f.Before,
 	}
 	if f.Outgoing {
-		r.Direction, r.Source, r.Destination = DirectionOut, r.Destination, r.Source
+		r.Source, r.Destination = r.Destination, r.Source
 	}
 	return r
+}
+
+// direction is "" where nobody saw who connected.
+func (f *Flow) direction() Direction {
+	switch {
+	case f.Before:
+		return ""
+	case f.Outgoing:
+		return DirectionOut
+	default:
+		return DirectionIn
+	}
 }
 
 func peer(at netip.AddrPort) Peer { return Peer{Address: at.Addr(), Port: at.Port()} }

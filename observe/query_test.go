@@ -124,9 +124,9 @@ func TestCompact(t *testing.T) {
 			Destination: Peer{Address: shop.Address, Port: 8080, Namespace: "default", Service: "shop"}, Protocol: "tcp", Direction: DirectionOut,
 			BytesOut: 3500, BytesIn: 512, Seconds: 133.0001, RTTSeconds: .0015, MinRTTSeconds: .0009, Retransmits: 4,
 		},
-		"03:04:05.006  [2001:db8::1]:443 -> 10.0.0.1:80  RESET  tcp in  0B sent 5.0MiB received  began before recording": {
+		"03:04:05.006  [2001:db8::1]:443 -> 10.0.0.1:80  RESET  tcp  0B sent 5.0MiB received  began before recording": {
 			Kind: KindL4, Verdict: VerdictReset, Source: Peer{Address: netip.MustParseAddr("2001:db8::1"), Port: 443},
-			Destination: Peer{Address: shop.Address, Port: 80}, Protocol: "tcp", Direction: DirectionIn, BytesIn: 5 << 20, Before: true,
+			Destination: Peer{Address: shop.Address, Port: 80}, Protocol: "tcp", BytesIn: 5 << 20, Before: true,
 		},
 		"03:04:05.006  192.0.2.9 -> default/shop-1:8080  FORWARDED  tls 1.5s  7B sent 5B received  db.example.com  (TLSRoute default/db)": {
 			Kind: KindStream, Verdict: VerdictForwarded, Source: Peer{Address: netip.MustParseAddr("192.0.2.9")}, Destination: shop,

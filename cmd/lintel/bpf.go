@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lintel-dev/lintel/bpf"
+	"github.com/lintel-dev/lintel/bpf/flows"
 	"github.com/lintel-dev/lintel/bpf/hostports"
 	"github.com/lintel-dev/lintel/bpf/socketlb"
 )
@@ -34,6 +35,7 @@ func bpfFeatures() []bpfFeature {
 	return []bpfFeature{
 		{name: socketlb.Feature, probe: func() error { return socketlb.Needs().Probe() }, active: socketlb.Active, unpinned: socketLBActive},
 		{name: "hostports", probe: hostports.Probe, unpinned: hostports.Active},
+		{name: "flow-records", probe: func() error { return flows.Needs().Probe() }, unpinned: flowsActive},
 	}
 }
 

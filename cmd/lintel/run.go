@@ -77,6 +77,9 @@ func (p *process) serve(ctx context.Context) error {
 	if err := p.openAdmin(); err != nil {
 		return err
 	}
+	if err := p.recordFlows(); err != nil {
+		return err
+	}
 	return p.run(ctx)
 }
 

@@ -55,8 +55,9 @@ type Settings struct {
 	LogLevel        string // debug, info, warn or error
 	LogFormat       string // json or text
 	AccessLog       bool
-	AccessLogSample int // one exchange in so many is logged, 1 or more; 5xx always
-	ObserveRecords  int // 0 keeps none
+	AccessLogSample int    // one exchange in so many is logged, 1 or more; 5xx always
+	ObserveRecords  int    // 0 keeps none
+	FlowRecords     string // off, self or node
 
 	TrustedProxies        []netip.Prefix
 	DrainTimeout          time.Duration // more than 0
@@ -172,6 +173,8 @@ func (s *Settings) validate() error {
 		return errors.New("manifests and kubeconfig are both set: choose one source of objects")
 	case s.HTTPPort != 0 && s.HTTPPort == s.HTTPSPort:
 		return fmt.Errorf("http-port and https-port are both %d: one port speaks one protocol", s.HTTPPort)
+	case s.FlowRecords != flowsOff && s.ObserveRecords == 0:
+		return fmt.Errorf("flow-records is %s and observe-records is 0: there is nowhere to keep them", s.FlowRecords)
 	}
 	if err := s.DNS.validate(); err != nil {
 		return err

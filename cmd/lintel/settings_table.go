@@ -125,6 +125,8 @@ func logSettings(s *Settings) []setting {
 			usage: "write only one line in `n`; answers with a 5xx status are always written"},
 		{name: "observe-records", value: atMost(maxRecords, limit(&s.ObserveRecords, 1024)),
 			usage: "`number` of the newest records that are kept in memory for lintel observe, rounded up to a power of two; 0 keeps none, and turns lintel observe off"},
+		{name: "flow-records", value: choice(&s.FlowRecords, flowsOff, flowsOff, flowsSelf, flowsNode),
+			usage: "record every TCP connection at its end, by eBPF, for lintel observe: `off|self|node`; self records those of Lintel's own cgroup, node all that its outermost cgroup has; needs CAP_BPF and CAP_NET_ADMIN, without which Lintel says so and goes on"},
 	}
 }
 

@@ -43,7 +43,7 @@ func TestSettingsDefaults(t *testing.T) {
 		ACME: acmeIssuer{Directory: "letsencrypt"}, ACMEStorage: "/var/lib/lintel",
 		Responder: responderSettings{TTL: 30 * time.Second},
 		DNS:       dnsSettings{Owner: "default", Policy: "sync", LookUps: "transfer", MarkPrefix: "_%{record_type}-owner.", MarkWildcard: "_any", Interval: time.Minute},
-		LogLevel:  "info", LogFormat: "json", AccessLog: true, AccessLogSample: 1, ObserveRecords: 1024,
+		LogLevel:  "info", LogFormat: "json", AccessLog: true, AccessLogSample: 1, ObserveRecords: 1024, FlowRecords: "off",
 		DrainTimeout: 25 * time.Second, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 75 * time.Second,
 		ConnectTimeout: 5 * time.Second, ResponseHeaderTimeout: 60 * time.Second, BodyStallTimeout: 60 * time.Second,
 		UpstreamIdleTimeout: 60 * time.Second, MinBodyRate: 64, UpstreamMaxAge: time.Hour, MaxHeaderBytes: 65536,

@@ -27,12 +27,17 @@ publishService: {{ . }}
 
 {{- /* What Lintel attaches to the node's kernel: eBPF features that were asked for, and not where they are available anyway. */ -}}
 {{- define "lintel.bpf" -}}
-{{- if or (has (toString .Values.settings.socketLb) (list "self" "node")) (eq (toString .Values.settings.hostPorts) "sk_lookup") }}true{{ end -}}
+{{- if or (has (toString .Values.settings.socketLb) (list "self" "node")) (eq (toString .Values.settings.hostPorts) "sk_lookup") (has (toString .Values.settings.flowRecords) (list "self" "node")) }}true{{ end -}}
 {{- end -}}
 
 {{- /* Whether that outlives the Pod, or is not the Pod's alone: it takes the node's bpffs and cgroups. */ -}}
 {{- define "lintel.bpfOfNode" -}}
 {{- if eq (toString .Values.settings.socketLb) "node" }}true{{ end -}}
+{{- end -}}
+
+{{- /* Whether it looks at cgroups that are not the Pod's. */ -}}
+{{- define "lintel.cgroupsOfNode" -}}
+{{- if or (include "lintel.bpfOfNode" .) (eq (toString .Values.settings.flowRecords) "node") }}true{{ end -}}
 {{- end -}}
 
 {{- define "lintel.capabilities" -}}
