@@ -65,7 +65,20 @@ func (t *boundTunnel) closed() bool { return t.Spec.LocalSockets == v1alpha1.Loc
 // socket is the name of the tunnel's own socket for a port: the Table has it, and nobody
 // opens it. No address looks like it.
 func (t *boundTunnel) socket(port int32) string {
-	return "tunnel " + t.Namespace + "/" + t.Name + ":" + strconv.Itoa(int(port))
+	return tunnelSocket + t.Namespace + "/" + t.Name + ":" + strconv.Itoa(int(port))
+}
+
+// tunnelSocket begins the names of sockets of tunnels.
+const tunnelSocket = "tunnel "
+
+// TunnelOfSocket returns the Tunnel ("namespace/name") whose socket has a name, if it is such
+// a socket.
+func TunnelOfSocket(name string) (tunnel string, ok bool) {
+	rest, ok := strings.CutPrefix(name, tunnelSocket)
+	if !ok {
+		return "", false
+	}
+	return rest[:strings.LastIndexByte(rest, ':')], true
 }
 
 // parameters are what a Gateway or a class refers to.

@@ -36,6 +36,7 @@ type Metrics struct {
 
 	certificates *certificateMetrics
 	dns          *dnsMetrics
+	tunnels      *tunnelMetrics
 	localDNS     *localDNSMetrics
 }
 
@@ -76,6 +77,7 @@ func NewMetrics(build Build) *Metrics {
 	info.Set(1)
 	m.certificates = newCertificateMetrics(m.registry)
 	m.dns = newDNSMetrics(m.registry)
+	m.tunnels = newTunnelMetrics(m.registry)
 	m.localDNS = newLocalDNSMetrics(m.registry)
 	m.registry.MustRegister(m.series, m.streams, m.streamed, m.logDropped, m.builds, m.buildSeconds, m.objects, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

@@ -26,7 +26,7 @@ const (
 )
 
 // admin is the HTTP server for operators and the kubelet: /healthz, /readyz,
-// /metrics, /certificates and /observe.
+// /metrics, /certificates, /tunnels and /observe.
 type admin struct {
 	listener net.Listener
 	server   *http.Server
@@ -42,6 +42,8 @@ type adminOptions struct {
 	Metrics   http.Handler
 	// Certificates is the report of /certificates; nil inside before there is one.
 	Certificates *atomic.Pointer[[]certificateOfReport]
+	// Tunnels answers /tunnels; nil is nobody.
+	Tunnels http.HandlerFunc
 	Records      http.Handler // nil for none
 	Log          *slog.Logger
 }
@@ -150,6 +152,9 @@ func adminHandler(o adminOptions) http.Handler {
 	mux.Handle("GET /metrics", o.Metrics)
 	if o.Records != nil {
 		mux.Handle("GET "+observePath, o.Records)
+	}
+	if o.Tunnels != nil {
+		mux.HandleFunc("GET "+tunnelsPath, o.Tunnels)
 	}
 	mux.HandleFunc("GET "+certificatesPath, func(w http.ResponseWriter, _ *http.Request) {
 		report := o.Certificates.Load()

@@ -66,6 +66,6 @@ func newRootCommand() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(explainFlagError)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newRunCommand(), newCheckCommand(), newProbeCommand(), newCertsCommand(), newDNSCommand(), newBPFCommand(), newObserveCommand(), newVersionCommand())
+	root.AddCommand(newRunCommand(), newCheckCommand(), newProbeCommand(), newCertsCommand(), newDNSCommand(), newTunnelCommand(), newBPFCommand(), newObserveCommand(), newVersionCommand())
 	return root
 }

@@ -85,7 +85,7 @@ func (p *process) serve(ctx context.Context) error {
 
 // openAdmin opens what operators and the kubelet ask.
 func (p *process) openAdmin() error {
-	o := adminOptions{Readiness: p.loop.readiness, Metrics: p.metrics.Handler(), Certificates: &p.loop.care.report, Log: p.log}
+	o := adminOptions{Readiness: p.loop.readiness, Metrics: p.metrics.Handler(), Certificates: &p.loop.care.report, Tunnels: p.loop.tunnels.serveReport, Log: p.log}
 	o.Records = &recordStream{stream: p.records, names: p.loop.names}
 	if path := p.settings.AdminSocket; path != "" {
 		o.Network, o.Address = "unix", path
@@ -357,6 +357,11 @@ func (p *process) proxySettings() proxy.Settings {
 // stays on the stack.
 func (p *process) observe(e *proxy.Report) {
 	record := observedExchange(e)
+	if e.Cause != "" {
+		if name, through := gateway.TunnelOfSocket(e.Socket); through {
+			p.metrics.TunnelError(name, string(e.Cause))
+		}
+	}
 	p.metrics.ObserveExchange(&record)
 	if p.accessLog != nil {
 		p.accessLog.ObserveExchange(&record)

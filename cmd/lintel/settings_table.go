@@ -107,7 +107,7 @@ func addressSettings(s *Settings) []setting {
 		{name: "socket-lb", value: choice(&s.SocketLB, socketLBSelf, socketLBOff, socketLBSelf, socketLBNode),
 			usage: "whose connections to Services go straight to an endpoint, by eBPF: `off|self|node`; self is Lintel's own cgroup, where the machine allows it; node is all of the node, also without kube-proxy, and outlives Lintel until lintel bpf detach"},
 		{name: "admin-address", value: hostPort(&s.AdminAddress, "127.0.0.1:9180"),
-			usage: "`host:port` of /healthz, /readyz, /metrics, /certificates and /observe; empty turns them off; with share-sockets a replica that drains leaves it to the next one"},
+			usage: "`host:port` of /healthz, /readyz, /metrics, /certificates, /tunnels and /observe; empty turns them off; with share-sockets a replica that drains leaves it to the next one"},
 		{name: "admin-socket", value: text(&s.AdminSocket, ""),
 			usage: "`path` of a Unix socket for the same, which lintel probe asks; empty makes none"},
 	}

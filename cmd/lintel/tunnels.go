@@ -63,6 +63,7 @@ func newTunnelCare(p *process) *tunnelCare {
 		changed: make(chan struct{}, 1), changes: make(chan struct{}, 1),
 		entries: make(map[types.NamespacedName]*proxy.Entry), guards: make(map[types.NamespacedName]*tunnelGuard),
 	}
+	p.metrics.ObserveTunnels(c.measure)
 	c.connector = tunnel.New(tunnel.Settings{
 		Log: p.log, Version: thisVersion().Version, GracePeriod: p.settings.DrainTimeout, Changed: func() { wake(c.changed) },
 	})

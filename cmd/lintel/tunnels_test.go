@@ -129,7 +129,17 @@ func (h *tunnelHome) write(name, text string) {
 
 func (h *tunnelHome) run(args ...string) (p *process, stop func()) {
 	h.Helper()
-	return testRun{log: &h.log}.start(h.T, append(args, "--manifests="+h.folder, "--admin-address=")...)
+	return testRun{log: &h.log}.start(h.T, append([]string{"--manifests=" + h.folder, "--admin-address="}, args...)...)
+}
+
+// status is what `lintel tunnel status` says.
+func (h *tunnelHome) status(admin string) string {
+	h.Helper()
+	var out strings.Builder
+	if err := tunnelStatus(h.Context(), adminClient("tcp", admin), "table", &out); err != nil {
+		h.Error(err)
+	}
+	return out.String()
 }
 
 func (h *tunnelHome) connected(n int) {
@@ -190,9 +200,22 @@ func (h *tunnelHome) answers() {
 
 func TestTunnelLeadsToTheGateway(t *testing.T) {
 	h := newTunnelHome(t)
-	_, stop := h.run()
+	ports, err := programs.FreePorts(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin := fmt.Sprintf("127.0.0.1:%d", ports[0])
+	_, stop := h.run("--admin-address=" + admin)
 	h.connected(4)
 	h.answers()
+	if text := h.status(admin); !strings.Contains(text, "default/home") || strings.Count(text, "HTTP2") != 4 {
+		t.Errorf("lintel tunnel status:\n%s", text)
+	}
+	for _, want := range []string{`lintel_tunnel_connections{tunnel="default/home"} 4`, `lintel_tunnel_registrations_total{tunnel="default/home"} 4`} {
+		if metrics, err := answerText(http.DefaultClient, "http://"+admin+"/metrics"); err != nil || !strings.Contains(metrics, want) {
+			t.Errorf("no %s: %v", want, err)
+		}
+	}
 	local, err := answerText(h.localClient(), "http://app.example.com/")
 	if err != nil || !strings.HasPrefix(local, "app.example.com") {
 		t.Errorf("on the local network: %q, %v", local, err)
