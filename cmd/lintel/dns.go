@@ -45,6 +45,7 @@ type dnsCare struct {
 	plan      *gateway.Plan
 	objects   map[string]gateway.ObjectRef
 	mistakes  []externaldns.Mistake
+	nowhere   []string // names that get no record, for want of an address
 
 	// told are the records that the log spoke of; they belong to the goroutine of Run.
 	told map[externaldns.StateKey]externaldns.State
@@ -123,10 +124,14 @@ func dnsProvider(s *dnsSettings, read credentialReader, client *http.Client) (ex
 	if !found {
 		algorithm, name = "", s.Key
 	}
-	return rfc2136.New(rfc2136.Options{
+	provider, err := rfc2136.New(rfc2136.Options{
 		Server: s.Server, Zones: s.Zones, Key: rfc2136.Key{Name: name, Algorithm: algorithm, Secret: read(s.Credential)},
 		LookUp: s.LookUps == lookUpNames,
 	})
+	if err != nil {
+		return nil, fmt.Errorf("setting dns-key: %w", err) // the others were looked at
+	}
+	return provider, nil
 }
 
 // Run keeps the records until ctx ends; one replica at a time does.

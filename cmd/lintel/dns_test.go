@@ -318,7 +318,7 @@ func TestDNSSettingsThatDoNotFitTogether(t *testing.T) {
 		{"--dns-provider=rfc2136 --dns-server=ns --dns-zones=example.com --dns-key=k", "both dns-key and dns-credential"},
 		{"--dns-provider=cloudflare --dns-credential=env:X --dns-server=ns", "rfc2136 alone"},
 		{"--dns-provider=cloudflare --dns-credential=env:X --dns-mark-prefix=a --dns-mark-suffix=b", "not both"},
-		{"--dns-provider=route53", "route53"},
+		{"--dns-provider=route53", "must be one of cloudflare, rfc2136, or empty"},
 		{"--dns-provider=cloudflare --dns-credential=env:X --dns-look-ups=names", "rfc2136 alone"},
 		{"--dns-sources=gateway-httproute,ingresses", "must be one of crd, gateway-grpcroute"},
 		{"--dns-zone-ids=example.com", "must be the ID of a zone"},

@@ -77,7 +77,7 @@ func dnsPlan(ctx context.Context, s *Settings, o dnsPlanOptions) error {
 	care.observe(snapshot)
 	want, _ := care.wanted(gateway.Build(snapshot, &gateway.Memo{}))
 	plan, err := care.reconciler.Plan(ctx, want)
-	if plan != nil {
+	if plan != nil && (err == nil || !plan.Empty()) {
 		if err := plan.Print(o.Out); err != nil {
 			return err
 		}

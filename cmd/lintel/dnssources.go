@@ -17,7 +17,32 @@ import (
 // wanted are the records that a Plan wants, and annotations that have no effect.
 func (c *dnsCare) wanted(plan *gateway.Plan) ([]externaldns.Record, []externaldns.Mistake) {
 	clear(c.objects)
-	return externaldns.Wanted(externaldns.Objects{Sources: c.sources(plan), Services: c.dnsServices(), Endpoints: c.dnsEndpointObjects()})
+	sources := c.sources(plan)
+	want, mistakes := externaldns.Wanted(externaldns.Objects{Sources: sources, Services: c.dnsServices(), Endpoints: c.dnsEndpointObjects()})
+	c.tellNowhere(sources, want)
+	return want, mistakes
+}
+
+// tellNowhere says in the log which names get no record because there is nothing that it
+// would lead to, when these have changed.
+func (c *dnsCare) tellNowhere(sources []externaldns.Source, want []externaldns.Record) {
+	led := make(map[string]bool, len(want))
+	for i := range want {
+		led[want[i].Name] = true
+	}
+	nowhere := make(map[string]bool)
+	for i := range sources {
+		for _, host := range sources[i].Hosts() {
+			if len(sources[i].Parents[host.Parent].Targets) == 0 && !led[host.Name] {
+				nowhere[host.Name] = true
+			}
+		}
+	}
+	names := slices.Sorted(maps.Keys(nowhere))
+	if len(names) > 0 && !slices.Equal(names, c.nowhere) {
+		c.log.Warn("names get no DNS records, because their Gateways have no address; the setting publish-address says one, or the annotation target", "names", len(names), "first", names[0])
+	}
+	c.nowhere = names
 }
 
 // sources converts what a Plan serves, as far as the settings want records for it.

@@ -130,6 +130,9 @@ func choice(place *string, preset string, choices ...string) *value[string] {
 			return "off", nil // which is a boolean to YAML 1.1
 		}
 		if !slices.Contains(choices, s) {
+			if choices[0] == "" {
+				return "", errors.New("must be one of " + strings.Join(choices[1:], ", ") + ", or empty")
+			}
 			return "", errors.New("must be one of " + strings.Join(choices, ", "))
 		}
 		return s, nil

@@ -117,7 +117,7 @@ func (p *Provider) ask(ctx context.Context, zone externaldns.Zone, keys []extern
 		client := dns.Client{Net: "tcp", TsigSecret: secrets, Timeout: timeout}
 		answer, _, err := client.ExchangeWithConnContext(ctx, message, &dns.Conn{Conn: conn})
 		if err != nil {
-			return fmt.Errorf("%s %s: %w", key.Name, key.Type, err)
+			return fmt.Errorf("%s %s: %w", key.Name, key.Type, p.explain(err, "query it"))
 		}
 		if err := a.read(zone, key, answer); err != nil {
 			return err

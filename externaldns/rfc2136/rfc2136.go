@@ -10,6 +10,7 @@ package rfc2136
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -71,7 +72,7 @@ func New(o Options) (*Provider, error) {
 	}
 	o.Key.Algorithm = dns.CanonicalName(cmp.Or(o.Key.Algorithm, dns.HmacSHA256))
 	if known := []string{dns.HmacSHA1, dns.HmacSHA224, dns.HmacSHA256, dns.HmacSHA384, dns.HmacSHA512}; !slices.Contains(known, o.Key.Algorithm) {
-		return nil, fmt.Errorf("TSIG algorithm %s is none of %s", o.Key.Algorithm, strings.Join(known, " "))
+		return nil, fmt.Errorf("TSIG algorithm %s is none of %s", strings.TrimSuffix(o.Key.Algorithm, "."), strings.ReplaceAll(strings.Join(known, " "), ".", ""))
 	}
 	if o.Key.Name != "" {
 		o.Key.Name = dns.CanonicalName(o.Key.Name)
@@ -127,7 +128,7 @@ func (p *Provider) transfer(ctx context.Context, zone externaldns.Zone) ([]exter
 	var failure error
 	for envelope := range envelopes { // to the end, or its sender would wait for ever
 		if envelope.Error != nil {
-			failure = fmt.Errorf("transfer zone: %w; the key must be allowed to transfer it, or names be looked up one by one", envelope.Error)
+			failure = fmt.Errorf("transfer zone: %w", p.explain(envelope.Error, "transfer it, or names be looked up one by one"))
 		}
 		for _, rr := range envelope.RR {
 			record := toRecord(rr)
@@ -194,6 +195,21 @@ func (p *Provider) sign(message *dns.Msg) (map[string]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read TSIG key %s: %w", key.Name, err)
 	}
+	if _, err := base64.StdEncoding.DecodeString(secret); err != nil {
+		return nil, fmt.Errorf("read TSIG key %s: its secret must be in base64: %w", key.Name, err)
+	}
 	message.SetTsig(key.Name, key.Algorithm, fudge, time.Now().Unix())
 	return map[string]string{key.Name: secret}, nil
+}
+
+// explain says what may be wrong when a server did not do what the key must be allowed to.
+func (p *Provider) explain(err error, allowed string) error {
+	var refused *dns.Error
+	switch {
+	case errors.Is(err, dns.ErrAuth) || errors.Is(err, dns.ErrSig):
+		return fmt.Errorf("the server does not accept the TSIG key %s (%w): its name, algorithm and secret must be those that the server has, and the key must be allowed to %s", p.options.Key.Name, err, allowed)
+	case errors.As(err, &refused):
+		return fmt.Errorf("the server refuses it (%w): it must be the primary of the zone, and the key must be allowed to %s", err, allowed)
+	}
+	return err
 }

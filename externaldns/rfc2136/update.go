@@ -125,7 +125,7 @@ func (p *Provider) exchange(ctx context.Context, message *dns.Msg) error {
 	client := dns.Client{Net: "tcp", TsigSecret: secrets, Timeout: timeout}
 	answer, _, err := client.ExchangeContext(ctx, message, p.options.Server)
 	if err != nil {
-		return fmt.Errorf("send update: %w", err)
+		return fmt.Errorf("send update: %w", p.explain(err, "update it"))
 	}
 	switch answer.Rcode {
 	case dns.RcodeSuccess:
