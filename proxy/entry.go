@@ -33,7 +33,7 @@ type Entry struct {
 
 	mu        sync.Mutex // guards what follows
 	closed    bool
-	exchanges map[*servedDownstream]struct{}
+	exchanges map[cutter]struct{}
 	streams   map[*stream]struct{}
 	served    sync.WaitGroup
 }
@@ -55,7 +55,7 @@ type Ways struct {
 
 // Entry returns a new entry that leads nowhere. It is open until Run ends.
 func (s *Server) Entry() *Entry {
-	e := &Entry{server: s, exchanges: map[*servedDownstream]struct{}{}, streams: map[*stream]struct{}{}}
+	e := &Entry{server: s, exchanges: map[cutter]struct{}{}, streams: map[*stream]struct{}{}}
 	e.Lead(Ways{})
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,7 +71,7 @@ func (e *Entry) Lead(w Ways) { e.ways.Store(&w) }
 // see that a response is not complete.
 func (e *Entry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ways := e.ways.Load()
-	d := newServedDownstream(e.server, e, e.client(r, ways), w, r)
+	d := newServedDownstream(e.server, e, e.client(ways, visitorOf(r)), w, r)
 	d.offer = r.Header.Get("Upgrade")
 	r.Header.Del("Upgrade")
 	r.Header.Del("Connection")
@@ -81,16 +81,24 @@ func (e *Entry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer e.leave(d)
 	if ways.Guard != nil && ways.Guard(r) != nil {
-		e.server.stats.NoAccess.Add(1)
-		d.client.Barred = exchange.CauseNoAccess
+		e.bar(&d.client)
 	}
 	if !d.serve() {
 		panic(http.ErrAbortHandler)
 	}
 }
 
+// bar notes that a Guard has refused a client's request.
+func (e *Entry) bar(c *exchange.Client) {
+	e.server.stats.NoAccess.Add(1)
+	c.Barred = exchange.CauseNoAccess
+}
+
+// cutter is an exchange that can be ended at once.
+type cutter interface{ cut() }
+
 // enter notes that an exchange begins, unless there are as many as connections may be.
-func (e *Entry) enter(d *servedDownstream) bool {
+func (e *Entry) enter(d cutter) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed || e.full() {
@@ -111,28 +119,43 @@ func (e *Entry) full() bool {
 	return true
 }
 
-func (e *Entry) leave(d *servedDownstream) {
+func (e *Entry) leave(d cutter) {
 	e.mu.Lock()
 	delete(e.exchanges, d)
 	e.mu.Unlock()
 	e.served.Done()
 }
 
-// client is what is known of who sent a request.
-func (e *Entry) client(r *http.Request, ways *Ways) exchange.Client {
-	c := exchange.Client{Socket: ways.Secure, Scheme: "https", Port: "443"}
-	if r.URL.Scheme == "http" {
+// visitor is what a receiver knows of who sent a request.
+type visitor struct {
+	host     string
+	protocol string         // as [exchange.Client] has it
+	peer     netip.AddrPort // invalid is unknown
+	plain    bool           // it speaks http, and not https
+}
+
+func visitorOf(r *http.Request) *visitor {
+	v := &visitor{host: r.Host, plain: r.URL.Scheme == "http"}
+	if r.ProtoMajor > 1 {
+		v.protocol = r.Proto
+	}
+	v.peer, _ = netip.ParseAddrPort(r.RemoteAddr)
+	return v
+}
+
+// client is what an exchange tells of who sent a request.
+func (e *Entry) client(ways *Ways, v *visitor) exchange.Client {
+	c := exchange.Client{Socket: ways.Secure, Scheme: "https", Port: "443", Protocol: v.protocol}
+	if v.plain {
 		c.Socket, c.Scheme, c.Port = ways.Plain, "http", "80"
 	}
-	if _, port, err := net.SplitHostPort(r.Host); err == nil && port != "" {
-		c.Port = port
+	if strings.IndexByte(v.host, ':') >= 0 { // an error of what follows costs more than a look
+		if _, port, err := net.SplitHostPort(v.host); err == nil && port != "" {
+			c.Port = port
+		}
 	}
-	if r.ProtoMajor > 1 {
-		c.Protocol = r.Proto
-	}
-	c.ServerName, _ = router.NormalizeHost(r.Host) // as the client must have named it
-	peer, _ := netip.ParseAddrPort(r.RemoteAddr)   // invalid is unknown
-	if peer = bare(peer); peer.IsValid() {
+	c.ServerName, _ = router.NormalizeHost(v.host) // as the client must have named it
+	if peer := bare(v.peer); peer.IsValid() {
 		port, _ := strconv.ParseUint(c.Port, 10, 16)
 		c.Addr, c.Address = peer.Addr(), peer.Addr().String()
 		c.Source, c.Destination = peer, netip.AddrPortFrom(unspecified(peer.Addr()), uint16(port))

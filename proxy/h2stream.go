@@ -46,7 +46,7 @@ func (s *h2Stream) begin(h *h2Downstream, e *h2.Event) {
 
 // translate fills s.request.
 func (s *h2Stream) translate(head *h2.Request) {
-	t := exchange.TranslateRequest(&s.request, head, s.h.server.settings.Limits)
+	t := exchange.TranslateRequest(&s.request, head, s.link.server.settings.Limits)
 	s.socket, s.refusal = t.Socket, t.Refusal
 	s.flight.switches = s.socket.Key != ""
 }
@@ -76,21 +76,21 @@ func (s *h2Stream) bound(latest time.Time)          { s.latest = latest }
 func (s *h2Stream) draining() bool                  { return false } // GOAWAY has told it
 
 func (s *h2Stream) gone() bool {
-	s.h.mu.Lock()
-	defer s.h.mu.Unlock()
-	return s.err != nil || s.h.err != nil
+	s.link.mu.Lock()
+	defer s.link.mu.Unlock()
+	return s.err != nil || s.link.err != nil
 }
 
 func (s *h2Stream) interim(res *h1.Response) error {
-	s.h.mu.Lock()
-	defer s.h.mu.Unlock()
+	s.link.mu.Lock()
+	defer s.link.mu.Unlock()
 	head := exchange.InterimHead(res)
 	err := s.codec().WriteResponse(s.id, &head)
-	s.h.flush()
+	s.link.flush()
 	return err
 }
 
-func (s *h2Stream) codec() *h2.Conn { return &s.h.codec }
+func (s *h2Stream) codec() *h2.Conn { return &s.link.codec }
 
 // head implements downstream. The head is sent together with what follows, as its end
 // may be the end of the stream.
@@ -104,9 +104,9 @@ func (s *h2Stream) head(res *h1.Response, now time.Time) error {
 func (s *h2Stream) write(p []byte) error {
 	var err error
 	if len(s.pending) > 0 {
-		s.h.mu.Lock()
+		s.link.mu.Lock()
 		err = s.sendPending(h2.More)
-		s.h.mu.Unlock()
+		s.link.mu.Unlock()
 	}
 	s.pending = p
 	return err
@@ -130,8 +130,8 @@ func (s *h2Stream) sendPending(fin h2.Fin) error {
 }
 
 func (s *h2Stream) end(trailers []h1.Field) error {
-	s.h.mu.Lock()
-	defer s.h.mu.Unlock()
+	s.link.mu.Lock()
+	defer s.link.mu.Unlock()
 	if len(trailers) == 0 {
 		return s.sendPending(h2.Last)
 	}
@@ -142,10 +142,10 @@ func (s *h2Stream) end(trailers []h1.Field) error {
 }
 
 func (s *h2Stream) flush() error {
-	s.h.mu.Lock()
-	defer s.h.mu.Unlock()
+	s.link.mu.Lock()
+	defer s.link.mu.Unlock()
 	err := s.sendPending(h2.More)
-	s.h.flush()
+	s.link.flush()
 	if err == nil {
 		err = s.failure()
 	}
@@ -164,8 +164,8 @@ func (s *h2Stream) answer(a exchange.Answer, now time.Time) error {
 // finish implements downstream. A client that still sends is told that nobody reads
 // (RFC 9113 §8.1).
 func (s *h2Stream) finish() {
-	s.h.mu.Lock()
-	defer s.h.mu.Unlock()
+	s.link.mu.Lock()
+	defer s.link.mu.Unlock()
 	if !s.ended {
 		s.codec().Reset(s.id, h2.NoError)
 	}
@@ -177,8 +177,8 @@ func (s *h2Stream) abort(cause exchange.Cause) {
 	case exchange.CauseClientGone, exchange.CauseClientStalled:
 		code = h2.Cancel
 	}
-	s.h.mu.Lock()
-	defer s.h.mu.Unlock()
+	s.link.mu.Lock()
+	defer s.link.mu.Unlock()
 	s.codec().Reset(s.id, code)
 }
 
@@ -186,12 +186,12 @@ func (s *h2Stream) upgrade(res *h1.Response) (conn net.Conn, pending []byte, err
 	if err := s.socket.Agreed(res); err != nil {
 		return nil, nil, err
 	}
-	s.h.mu.Lock()
-	defer s.h.mu.Unlock()
+	s.link.mu.Lock()
+	defer s.link.mu.Unlock()
 	head := s.flight.SwitchHead(res)
 	if err = s.codec().WriteResponse(s.id, &head); err != nil {
 		return nil, nil, err
 	}
-	s.h.flush()
+	s.link.flush()
 	return &h2Tunnel{flow: &s.h2Flow}, nil, nil
 }

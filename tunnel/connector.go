@@ -3,6 +3,7 @@ package tunnel
 import (
 	"cmp"
 	"context"
+	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -15,11 +16,16 @@ import (
 
 // Handler serves what comes through a tunnel. Its methods are called by many goroutines.
 type Handler interface {
-	// ServeHTTP serves a request. RemoteAddr is the client's address as the edge tells it
+	// ServeHTTP2 serves a connection on which the edge is the client of HTTP/2, and sends
+	// requests and TCP streams as [edgewire] has it. It ends with the connection, or, after
+	// ctx has ended, when what is under way has; the edge is told then. It closes conn only
+	// if that is of no use any more. Streams of other kinds, which are meant for the
+	// connector, it gives to call.
+	ServeHTTP2(ctx context.Context, conn net.Conn, call func(kind string, stream io.ReadWriteCloser))
+	// ServeHTTP serves a request over QUIC. RemoteAddr is the client's address as the edge tells it
 	// (with port 0), and URL.Scheme what the client speaks to the edge. An Upgrade field
 	// asks for a WebSocket: WriteHeader(101) and then Hijack agree to it. 1xx responses
-	// but for 101 are dropped. Trailers are set under [http.TrailerPrefix]; they are lost
-	// over QUIC.
+	// but for 101 are dropped, and so are trailers, set under [http.TrailerPrefix].
 	http.Handler
 	// ServeStream serves a TCP stream to destination ("host:port") and closes conn, whose
 	// RemoteAddr is the client's if it is known. The first Read or Write accepts the

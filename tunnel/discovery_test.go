@@ -20,6 +20,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/lintel-dev/lintel/conformance/edge"
+	"github.com/lintel-dev/lintel/proxy"
 	"github.com/lintel-dev/lintel/tunnel"
 )
 
@@ -139,7 +140,7 @@ func run(t *testing.T, fake *edge.Edge, id uuid.UUID, settings tunnel.Settings, 
 		cancel()
 		running.Wait()
 	})
-	c.Apply(map[string]tunnel.Config{"home": {Credentials: credentials}})
+	c.Apply(map[string]tunnel.Config{"home": {Credentials: credentials, Handler: proxy.New(proxy.Settings{}).Entry()}})
 	waiting, stop := context.WithTimeout(context.Background(), 20*time.Second)
 	defer stop()
 	if err := fake.Wait(waiting, id, 4); err != nil {

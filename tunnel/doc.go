@@ -7,15 +7,16 @@
 //	edge.go           where the edge is: DNS, DNS over TLS, or fixed addresses
 //	addresses.go      which connection goes to which address
 //	register.go       registration, and the configuration that the edge sends
-//	http2.go quic.go  the two transports, http2*.go and quic*.go what passes through them
-//	request.go        what a request through a tunnel says of its client
+//	http2.go quic.go  the two transports, and quic*.go what passes through the second
+//	request.go        what a request over QUIC says of its client
 //
 // # Protocol
 //
 // The schema of the registration and the framing of QUIC's streams come from the
 // tunnelrpc packages of cloudflared; all else is ours. Over HTTP/2 the edge is the client
 // on a connection that we have dialled: one request is the control stream, by which we
-// register, and others are the requests of users, WebSockets and TCP streams. Over QUIC we
+// register, and others are the requests of users, WebSockets and TCP streams, which the
+// Handler serves on the connection itself. Over QUIC we
 // open the control stream, and the edge opens a stream for each request. There are no
 // trailers over QUIC, so gRPC needs HTTP/2, which is the default; it costs less, too.
 //

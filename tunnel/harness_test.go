@@ -58,8 +58,14 @@ type siteOptions struct {
 	before   func(*edge.Edge) // the tunnel is connected
 }
 
-// protocols runs a test over both transports.
+// protocols runs a test over both transports, beside others.
 func protocols(t *testing.T, test func(*testing.T, tunnel.Protocol)) {
+	t.Parallel() // they wait for much of the time
+	alone(t, test)
+}
+
+// alone runs a test over both transports while no other runs.
+func alone(t *testing.T, test func(*testing.T, tunnel.Protocol)) {
 	for _, p := range []tunnel.Protocol{tunnel.HTTP2, tunnel.QUIC} {
 		t.Run(string(p), func(t *testing.T) { test(t, p) })
 	}

@@ -21,12 +21,16 @@ const (
 )
 
 const (
+	// maxStreams is how many requests a connection may have under way: what memory allows
+	// is the handler's business.
+	maxStreams = 1 << 16
 	// The edge drops connections that are silent for 5 s.
 	quicSilence   = 5 * time.Second
 	quicKeepAlive = time.Second
 	// The edge may be behind a path with the MTU of WARP, which is 1280.
 	quicPacketSize = 1232
-	// Windows: as with HTTP/2, but they grow from what QUIC starts with.
+	// Windows: what the edge may send ahead of a handler that does not read. They grow
+	// from what QUIC starts with.
 	quicStreamWindow     = 1 << 20
 	quicConnectionWindow = 8 << 20
 	// quicLinger is how long the last bytes have to arrive: closing drops what was not

@@ -12,7 +12,11 @@ import (
 
 	"github.com/cloudflare/cloudflared/tunnelrpc/pogs"
 	rpcquic "github.com/cloudflare/cloudflared/tunnelrpc/quic"
+	"github.com/lintel-dev/lintel/internal/edgewire"
 )
+
+// streamBuffer bounds what goes out together with a head, in bytes.
+const streamBuffer = 32 << 10
 
 // quicResponse writes a response as the edge wants it over QUIC. One goroutine uses it,
 // until it is hijacked.
@@ -36,7 +40,7 @@ func (r *quicResponse) WriteHeader(status int) {
 	r.status = status
 	metadata := []pogs.Metadata{{Key: statusKey, Val: strconv.Itoa(status)}}
 	for name, values := range r.fields {
-		if controls(name) || strings.HasPrefix(name, http.TrailerPrefix) {
+		if edgewire.Controls(name) || strings.HasPrefix(name, http.TrailerPrefix) {
 			continue
 		}
 		for _, value := range values {

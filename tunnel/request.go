@@ -5,22 +5,17 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+
+	"github.com/lintel-dev/lintel/internal/edgewire"
 )
 
-// What the edge says of a request in its fields.
+// What the edge says of a request in its fields, as they stand in an [http.Header].
 const (
 	clientField    = "Cf-Connecting-Ip"
 	schemeField    = "X-Forwarded-Proto"
 	forwardedField = "X-Forwarded-For"
 	upgradeField   = "Cf-Cloudflared-Proxy-Connection-Upgrade"
 	streamField    = "Cf-Cloudflared-Proxy-Src"
-)
-
-// The kinds of streams that upgradeField names.
-const (
-	kindControl       = "control-stream"
-	kindWebSocket     = "websocket"
-	kindConfiguration = "update-configuration"
 )
 
 // identify makes a request what it would be if its client had come to us: RemoteAddr and
@@ -47,11 +42,10 @@ func identify(r *http.Request) {
 		r.URL.Scheme = "http"
 	}
 	r.RemoteAddr = ""
-	client, err := netip.ParseAddr(h.Get(clientField))
-	if err != nil {
+	client, ok := edgewire.ParseClient(h.Get(clientField))
+	if !ok {
 		return
 	}
-	client = client.Unmap().WithZone("")
 	r.RemoteAddr = netip.AddrPortFrom(client, 0).String()
 	takeOff(h, client)
 }
@@ -62,17 +56,14 @@ func takeOff(h http.Header, client netip.Addr) {
 	if len(values) == 0 {
 		return
 	}
-	last := values[len(values)-1]
-	i := strings.LastIndexByte(last, ',')
-	hop, err := netip.ParseAddr(strings.TrimSpace(last[i+1:]))
-	if err != nil || hop.Unmap() != client {
-		return
-	}
-	values = values[:len(values)-1]
-	if i > 0 {
-		values = append(values, last[:i])
-	}
-	if h[forwardedField] = values; len(values) == 0 {
+	last := len(values) - 1
+	rest, cut := edgewire.CutClient(values[last], client)
+	switch {
+	case cut && rest != "":
+		h[forwardedField] = append(values[:last:last], rest)
+	case cut && last > 0:
+		h[forwardedField] = values[:last]
+	case cut:
 		delete(h, forwardedField)
 	}
 }
@@ -94,15 +85,4 @@ func peer(text string) net.Addr {
 		return &net.TCPAddr{}
 	}
 	return net.TCPAddrFromAddrPort(address)
-}
-
-// controls reports whether a field of a response is for the edge alone, so that nobody
-// else may set it.
-func controls(name string) bool {
-	const cf = "cf-"
-	if len(name) < len(cf) || !strings.EqualFold(name[:len(cf)], cf) {
-		return false
-	}
-	name = strings.ToLower(name)
-	return strings.HasPrefix(name, "cf-int-") || strings.HasPrefix(name, "cf-cloudflared-") || strings.HasPrefix(name, "cf-proxy-")
 }

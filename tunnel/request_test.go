@@ -35,7 +35,7 @@ func TestIdentify(t *testing.T) {
 
 func TestIdentifyTakesOffWhatIsAboutTheConnection(t *testing.T) {
 	h := http.Header{"Connection": {"close, X-Hop"}, "X-Hop": {"1"}, "Upgrade": {"h2c"}, "Te": {"gzip"}, "Transfer-Encoding": {"chunked"}, "Keep-Alive": {"1"},
-		upgradeField: {kindWebSocket}, streamField: {"1"}, "Cf-Ray": {"x"}}
+		upgradeField: {"websocket"}, streamField: {"1"}, "Cf-Ray": {"x"}}
 	r := &http.Request{URL: &url.URL{}, Header: h}
 	identify(r)
 	if len(h) != 1 || h.Get("Cf-Ray") != "x" {

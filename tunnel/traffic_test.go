@@ -116,60 +116,68 @@ func TestTwentyMegabytesBothWaysAtOnce(t *testing.T) {
 }
 
 func TestEventsComeAsTheyAreSent(t *testing.T) {
-	const events = 10
-	protocols(t, func(t *testing.T, p tunnel.Protocol) {
+	alone(t, func(t *testing.T, p tunnel.Protocol) {
 		s := connected(t, siteOptions{protocol: p})
-		next := make(chan struct{})
-		s.serve("/", func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Type", "text/event-stream")
-			for range events {
-				select {
-				case <-next:
-				case <-r.Context().Done():
-					return
-				}
-				fmt.Fprintf(w, "data: %d\n\n", time.Now().UnixNano())
-				_ = http.NewResponseController(w).Flush()
+		// The machine may stand still for once; a buffer would delay events each time.
+		for attempt := range 3 {
+			late := s.lateEvents()
+			if len(late) == 0 {
+				return
 			}
-		})
-		req, _ := http.NewRequest(http.MethodGet, "https://app.example.com/", nil)
-		type answer struct {
-			res *http.Response
-			err error
+			t.Logf("attempt %d: late events %v", attempt, late)
 		}
-		answered := make(chan answer, 1)
-		go func() {
-			res, err := s.client.Do(req)
-			answered <- answer{res, err}
-		}()
-		next <- struct{}{}
-		first := <-answered
-		if first.err != nil {
-			t.Fatal(first.err)
-		}
-		defer first.res.Body.Close()
-		body, late := bufio.NewReader(first.res.Body), 0
-		for i := range events {
-			line, err := body.ReadString('\n')
-			if err != nil {
-				t.Fatalf("event %d: %v", i, err)
+		t.Error("events were late, each time")
+	})
+}
+
+// lateEvents lets an origin send ten events, one after the other has arrived, and returns how
+// long those took that were under way for more than 50 ms.
+func (s *site) lateEvents() (late []time.Duration) {
+	s.t.Helper()
+	const events = 10
+	next := make(chan struct{})
+	s.rules = nil
+	s.serve("/", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		for range events {
+			select {
+			case <-next:
+			case <-r.Context().Done():
+				return
 			}
-			var at int64
-			if _, err := fmt.Sscanf(line, "data: %d", &at); err != nil {
-				t.Fatalf("event %q: %v", line, err)
-			}
-			if delay := time.Since(time.Unix(0, at)); delay > 50*time.Millisecond {
-				late++
-				t.Logf("event %d took %v", i, delay)
-			}
-			_, _ = body.ReadString('\n')
-			if i < events-1 {
-				next <- struct{}{}
-			}
-		}
-		// The machine may stand still for once; a buffer would delay all of them.
-		if late > events/2 {
-			t.Errorf("%d of %d events were late", late, events)
+			fmt.Fprintf(w, "data: %d\n\n", time.Now().UnixNano())
+			_ = http.NewResponseController(w).Flush()
 		}
 	})
+	type answer struct {
+		res *http.Response
+		err error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		res, err := s.client.Get("https://app.example.com/")
+		answered <- answer{res, err}
+	}()
+	next <- struct{}{}
+	first := <-answered
+	if first.err != nil {
+		s.t.Fatal(first.err)
+	}
+	defer first.res.Body.Close()
+	body := bufio.NewReader(first.res.Body)
+	for i := range events {
+		line, err := body.ReadString('\n')
+		var at int64
+		if _, scanErr := fmt.Sscanf(line, "data: %d", &at); scanErr != nil {
+			s.t.Fatalf("event %d is %q: %v", i, line, err)
+		}
+		if delay := time.Since(time.Unix(0, at)); delay > 50*time.Millisecond {
+			late = append(late, delay)
+		}
+		_, _ = body.ReadString('\n')
+		if i < events-1 {
+			next <- struct{}{}
+		}
+	}
+	return late
 }
