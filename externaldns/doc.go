@@ -10,7 +10,7 @@
 //
 // A Provider has four methods, and does no planning, marking or waiting of its own; one with
 // an API that lists a zone's records, and makes and deletes them one by one, takes about a
-// hundred lines:
+// hundred lines, as the one in onebyone_test.go:
 //
 //   - Zones lists what the credential sees, with the provider's own IDs.
 //   - Records gathers what is listed by name and type, marks included, as they are: a mark

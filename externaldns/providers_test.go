@@ -29,6 +29,10 @@ type place struct {
 // everywhere runs a test at each provider, and each way to read it.
 func everywhere(t *testing.T, test func(*place)) {
 	t.Run("cloudflare", func(t *testing.T) { test(atCloudflare(t)) })
+	t.Run("one by one", func(t *testing.T) {
+		p, _ := atOneByOne(t)
+		test(p)
+	})
 	atNameServer(t, test)
 }
 
@@ -39,11 +43,20 @@ func atNameServer(t *testing.T, test func(*place)) {
 
 func atCloudflare(t *testing.T) *place {
 	cf := fake.ForTest(t, fake.Options{Zones: []string{testZone}})
+	return placeAt(t, cf, func() externaldns.Provider {
+		return cloudflare.New(cloudflare.Options{URL: cf.URL, Token: func() (string, error) { return fake.Token, nil }})
+	})
+}
+
+// atOneByOne uses what the same API has beside batches.
+func atOneByOne(t *testing.T) (*place, *fake.Server) {
+	cf := fake.ForTest(t, fake.Options{Zones: []string{testZone}})
+	return placeAt(t, cf, func() externaldns.Provider { return &oneByOne{url: cf.URL, token: fake.Token} }), cf
+}
+
+func placeAt(t *testing.T, cf *fake.Server, provider func() externaldns.Provider) *place {
 	return &place{
-		T: t,
-		provider: func() externaldns.Provider {
-			return cloudflare.New(cloudflare.Options{URL: cf.URL, Token: func() (string, error) { return fake.Token, nil }})
-		},
+		T: t, provider: provider,
 		put: func(name, kind, data string) {
 			if _, err := cf.Put(testZone, fake.Record{Name: name, Type: kind, Content: data}); err != nil {
 				t.Fatal(err)
