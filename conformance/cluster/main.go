@@ -2,6 +2,7 @@
 //
 //	go run ./conformance/cluster build       build its programs into the user's cache folder
 //	go run ./conformance/cluster up          start it, with the Gateway API's CRDs (experimental channel)
+//	go run ./conformance/cluster up --no-kube-proxy   the same without it, for Lintel's socket-lb=node
 //	go run ./conformance/cluster exec CMD…   run a command in it, with kubectl and ctr at hand
 //	go run ./conformance/cluster load FILE…  give its node the images of archives
 //	go run ./conformance/cluster down        end it and remove its data
@@ -50,18 +51,24 @@ func run() error {
 
 func command() *cobra.Command {
 	root := &cobra.Command{Use: "cluster", Short: "Run the local Kubernetes that Lintel is tested against", SilenceUsage: true}
-	var apiOnly bool
+	var apiOnly, noProxy bool
 	up := &cobra.Command{
 		Use: "up", Short: "Start it, with the Gateway API's CRDs; replaces one that runs", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if apiOnly {
 				return upAPIOnly(c.Context(), c.OutOrStdout())
 			}
-			return up(c.Context())
+			return up(c.Context(), noProxy)
 		},
 	}
 	up.Flags().BoolVar(&apiOnly, "api-only", false, "start an API server alone, and print its kubeconfig")
-	root.AddCommand(up,
+	up.Flags().BoolVar(&noProxy, noProxyFlag, false, "leave kube-proxy out, as with Lintel's socket-lb=node")
+	start := &cobra.Command{
+		Use: startNode, Hidden: true, Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return start(c.Context(), noProxy) },
+	}
+	start.Flags().AddFlag(up.Flags().Lookup(noProxyFlag))
+	root.AddCommand(up, start,
 		&cobra.Command{
 			Use: "build", Short: "Build its programs into the user's cache folder", Args: cobra.NoArgs,
 			RunE: func(c *cobra.Command, _ []string) error { return build(c.Context(), c.OutOrStdout()) },
@@ -78,16 +85,14 @@ func command() *cobra.Command {
 			Use: "down", Short: "End it and remove its data", Args: cobra.NoArgs,
 			RunE: func(*cobra.Command, []string) error { return down() },
 		},
-		&cobra.Command{
-			Use: startNode, Hidden: true, Args: cobra.NoArgs,
-			RunE: func(c *cobra.Command, _ []string) error { return start(c.Context()) },
-		},
 	)
 	return root
 }
 
 // startNode is the command that `up` runs in the machine.
 const startNode = "start-node"
+
+const noProxyFlag = "no-kube-proxy"
 
 func build(ctx context.Context, out io.Writer) error {
 	b, err := binary.NewBuilder(ctx, slog.Default())
@@ -105,7 +110,7 @@ func build(ctx context.Context, out io.Writer) error {
 }
 
 // up replaces a cluster that runs already.
-func up(ctx context.Context) error {
+func up(ctx context.Context, noProxy bool) error {
 	if err := node.CheckTools(); err != nil {
 		return err
 	}
@@ -131,7 +136,7 @@ func up(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find own program: %w", err)
 	}
-	cmd := m.Command(ctx, self, startNode)
+	cmd := m.Command(ctx, self, startNode, fmt.Sprintf("--%s=%t", noProxyFlag, noProxy))
 	cmd.Env = append(os.Environ(), n.Environment()...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
@@ -142,11 +147,12 @@ func up(ctx context.Context) error {
 }
 
 // start does in the machine what is to be done there.
-func start(ctx context.Context) error {
+func start(ctx context.Context, noProxy bool) error {
 	n, err := firstNode()
 	if err != nil {
 		return err
 	}
+	n.NoProxy = noProxy
 	return n.Start(ctx, slog.Default())
 }
 

@@ -33,6 +33,8 @@ type Node struct {
 	Name    string       // of the Node object and the host
 	Address netip.Prefix // its own, with the network that nodes share
 	Pods    netip.Prefix // where its Pods get theirs
+	// NoProxy leaves kube-proxy out: nobody serves the addresses of Services.
+	NoProxy bool
 }
 
 // First is the node that the control plane runs on.

@@ -91,6 +91,9 @@ func (n Node) startPrograms(c *controlplane.ControlPlane) error {
 	); err != nil {
 		return err
 	}
+	if n.NoProxy {
+		return nil
+	}
 	proxy, err := c.AddUser("kube-proxy", controlplane.User{Name: "system:kube-proxy"})
 	if err != nil {
 		return err

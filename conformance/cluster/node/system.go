@@ -35,6 +35,8 @@ func (n Node) mount() error {
 		{nil, []string{"--make-rshared", n.state()}},
 		{nil, []string{"-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run"}},
 		{nil, []string{"-t", "tmpfs", "-o", "mode=755", "tmpfs", "/var/log"}},
+		// As systemd has it. What is pinned there goes with the machine.
+		{nil, []string{"-t", "bpf", "-o", "mode=700", "bpf", "/sys/fs/bpf"}},
 		{[]string{"/var/log/pods"}, []string{"--bind", podLogs, "/var/log/pods"}},
 		{[]string{lib, work}, []string{"-t", "overlay", "-o", "lowerdir=/var/lib,upperdir=" + lib + ",workdir=" + work, "overlay", "/var/lib"}},
 	} {
