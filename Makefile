@@ -16,10 +16,10 @@ TEST_TIMEOUT ?= 30m
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build image run test lint bpf generate fuzz smoke h2spec bench conformance clean
+.PHONY: help build image run test lint bpf generate fuzz smoke h2spec bench bench-bpf conformance clean
 
 help: ## say what there is
-	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 build: ## bin/lintel, one static file
 	CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags='-s -w' -o bin/lintel ./cmd/lintel
@@ -71,6 +71,9 @@ bench: build ## beside nginx, HAProxy, Traefik, Caddy; CASE=h1-1k,… PEERS=ngin
 	@bench/install.sh
 	go build -o bin/bench ./bench
 	@exec bin/bench -case '$(CASE)' -peers '$(PEERS)' -rounds $(or $(ROUNDS),5) -seconds $(or $(SECONDS_EACH),2.5) -rate $(or $(RATE),0)
+
+bench-bpf: ## connect() to Services by socket LB, nftables and iptables; needs root, iproute2, nftables, iptables
+	EBPF_TESTS=require go test ./bpf/socketlb -count=1 -v -run '^TestConnectTable$$' -connect-table
 
 conformance: ## the Gateway API suite, every profile, against the chart on a real cluster; needs root, runc, nftables
 	go run ./conformance/run

@@ -28,6 +28,9 @@ type Sizes struct {
 	Sockets   int // whose peer is shown as the Service; likewise
 }
 
+// minSocketsEach is how many sockets a processor remembers at least.
+const minSocketsEach = 1 << 10
+
 // Needs are those of the programs.
 func Needs() bpf.Needs {
 	return bpf.Needs{
@@ -67,10 +70,17 @@ func load(pins bpf.Pins, sizes Sizes) (*programs, error) {
 	}
 	for name, size := range map[string]int{
 		lbMapLbServices: sizes.Addresses, lbMapLbEndpoints: sizes.Endpoints,
-		lbMapLbPlaces: sizes.Endpoints / 4, lbMapLbAffinity: sizes.Clients, lbMapLbOrigins: sizes.Sockets,
+		lbMapLbPlaces: sizes.Endpoints / 4, lbMapLbAffinity: sizes.Clients,
 	} {
 		spec.Maps[name].MaxEntries = uint32(size)
 	}
+	// The kernel rounds this up, as each processor has its share.
+	processors, err := ebpf.PossibleCPU()
+	if err != nil {
+		return nil, fmt.Errorf("count processors: %w", err)
+	}
+	share := max((sizes.Sockets+processors-1)/processors, minSocketsEach)
+	spec.Maps[lbMapLbOrigins].MaxEntries = uint32(share * processors)
 	if features.HaveProgramHelper(ebpf.CGroupSockAddr, asm.FnSetRetval) == nil {
 		if err := spec.Variables[lbVarHasSetRetval].Set(uint8(1)); err != nil {
 			return nil, err
