@@ -41,13 +41,13 @@ type Options struct {
 func (s Sizes) orSmall() Sizes {
 	return Sizes{
 		Addresses: cmp.Or(s.Addresses, 1<<15), Endpoints: cmp.Or(s.Endpoints, 1<<16),
-		Clients: cmp.Or(s.Clients, 1<<7), Sockets: cmp.Or(s.Sockets, 1<<13),
+		Clients: cmp.Or(s.Clients, 1<<7), Sockets: cmp.Or(s.Sockets, 1<<10),
 	}
 }
 
-// NodeSizes is room for a whole node, and 20 MiB.
+// NodeSizes is room for a whole node, and about 15 MiB.
 func NodeSizes() Sizes {
-	return Sizes{Addresses: 1 << 16, Endpoints: 1 << 17, Clients: 1 << 14, Sockets: 1 << 17}
+	return Sizes{Addresses: 1 << 16, Endpoints: 1 << 17, Clients: 1 << 14, Sockets: 1 << 16}
 }
 
 // Balancer keeps the kernel's tables equal to the Services that it is told of. Apply may be

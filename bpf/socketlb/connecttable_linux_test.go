@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -31,8 +30,9 @@ const (
 
 // TestConnectTable measures how long connect() takes to a Service of several, as make
 // bench-bpf prints it. Each case has two network namespaces of its own with a veth between
-// them, as a Pod and its node have; an endpoint listens in one. In each round every case has its turn, so that what else the machine does
-// hits all of them.
+// them, as a Pod and its node have: an endpoint listens in one, and the other one connects
+// to the Service that is in the middle of all. In each round every case has its turn, so
+// that what else the machine does hits all of them.
 func TestConnectTable(t *testing.T) {
 	if !*connectTable {
 		t.Skip("this is make bench-bpf")
@@ -238,10 +238,11 @@ func (c *connectCase) measure(listener int) error {
 	var connects, wholes []time.Duration
 	abort := unix.Linger{Onoff: 1} // or every connection would stay in TIME_WAIT
 	endpoint := tcp4().sockaddr(netip.MustParseAddrPort(tableEndpoint))
+	service := tcp4().sockaddr(netip.MustParseAddrPort(serviceAddress(c.services/2) + ":80"))
 	for range tableEach {
 		to := endpoint
 		if !c.way.direct {
-			to = tcp4().sockaddr(netip.MustParseAddrPort(serviceAddress(rand.IntN(c.services)) + ":80"))
+			to = service
 		}
 		before := time.Now()
 		s, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)

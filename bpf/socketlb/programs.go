@@ -25,19 +25,17 @@ type Sizes struct {
 	Addresses int // of Services: an IP address, a port, a protocol
 	Endpoints int // of all ports of Services; a quarter of them with session affinity
 	Clients   int // that stay with an endpoint; those that were idle longest are forgotten
-	Sockets   int // whose peer is shown as the Service; likewise
+	Sockets   int // that send without being connected, to one endpoint each; likewise
 }
-
-// minSocketsEach is how many sockets a processor remembers at least.
-const minSocketsEach = 1 << 10
 
 // Needs are those of the programs.
 func Needs() bpf.Needs {
 	return bpf.Needs{
 		Programs: []bpf.Program{{Type: ebpf.CGroupSockAddr, Since: "4.17"}},
-		Maps:     []ebpf.MapType{ebpf.Hash, ebpf.LRUHash},
+		Maps:     []ebpf.MapType{ebpf.Hash, ebpf.LRUHash, ebpf.SkStorage},
 		Helpers: []bpf.Helper{
 			{Program: ebpf.CGroupSockAddr, Function: asm.FnGetSocketCookie, Since: "4.17"},
+			{Program: ebpf.CGroupSockAddr, Function: asm.FnSkStorageGet, Since: "5.8"},
 			{Program: ebpf.CGroupSockAddr, Function: asm.FnGetNetnsCookie, Since: "5.7"},
 		},
 	}
@@ -70,17 +68,10 @@ func load(pins bpf.Pins, sizes Sizes) (*programs, error) {
 	}
 	for name, size := range map[string]int{
 		lbMapLbServices: sizes.Addresses, lbMapLbEndpoints: sizes.Endpoints,
-		lbMapLbPlaces: sizes.Endpoints / 4, lbMapLbAffinity: sizes.Clients,
+		lbMapLbPlaces: sizes.Endpoints / 4, lbMapLbAffinity: sizes.Clients, lbMapLbOrigins: sizes.Sockets,
 	} {
 		spec.Maps[name].MaxEntries = uint32(size)
 	}
-	// The kernel rounds this up, as each processor has its share.
-	processors, err := ebpf.PossibleCPU()
-	if err != nil {
-		return nil, fmt.Errorf("count processors: %w", err)
-	}
-	share := max((sizes.Sockets+processors-1)/processors, minSocketsEach)
-	spec.Maps[lbMapLbOrigins].MaxEntries = uint32(share * processors)
 	if features.HaveProgramHelper(ebpf.CGroupSockAddr, asm.FnSetRetval) == nil {
 		if err := spec.Variables[lbVarHasSetRetval].Set(uint8(1)); err != nil {
 			return nil, err
@@ -104,7 +95,7 @@ func load(pins bpf.Pins, sizes Sizes) (*programs, error) {
 // first three belong together: they are kept all or none.
 func (p *programs) keptMaps(spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, error) {
 	kept := make(map[string]*ebpf.Map)
-	names := []string{lbMapLbServices, lbMapLbEndpoints, lbMapLbPlaces, lbMapLbAffinity, lbMapLbOrigins}
+	names := []string{lbMapLbServices, lbMapLbEndpoints, lbMapLbPlaces, lbMapLbAffinity, lbMapLbOrigins, lbMapLbPeers}
 	if p.pins.Folder() == "" {
 		return kept, nil
 	}

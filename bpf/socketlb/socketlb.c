@@ -79,7 +79,13 @@ struct stay {
 	__u32 pad;
 };
 
-/* Which Service a socket meant by an endpoint. */
+/* Which Service a connected socket meant. */
+struct peer {
+	struct endpoint endpoint;
+	struct endpoint origin;
+};
+
+/* Which Service a socket that is not connected meant by an endpoint. */
 struct origin_key {
 	__u64 socket;
 	struct endpoint endpoint;
@@ -117,10 +123,15 @@ struct {
 	__type(value, struct stay);
 } lb_affinity SEC(".maps");
 
-/* Each processor has entries of its own to give away, which halves the cost of connect(). */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct peer);
+} lb_peers SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(map_flags, BPF_F_NO_COMMON_LRU);
 	__uint(max_entries, 1);
 	__type(key, struct origin_key);
 	__type(value, struct endpoint);
@@ -199,16 +210,26 @@ static __always_inline enum outcome resolve(void *ctx, const struct service_key 
 	return NO_ENDPOINT;
 }
 
-/* Notes which Service the socket means by the endpoint. A socket of UDP may send many times. */
-static __always_inline void remember(void *ctx, const struct service_key *key, const struct endpoint *endpoint)
+/* Notes which Service a socket means by an endpoint, as long as the socket lives. */
+static __always_inline void remember_peer(struct bpf_sock_addr *ctx, const struct endpoint *origin, const struct endpoint *endpoint)
+{
+	struct peer value = {.endpoint = *endpoint, .origin = *origin};
+	struct peer *peer;
+	if (!ctx->sk)
+		return;
+	peer = bpf_sk_storage_get(&lb_peers, ctx->sk, &value, BPF_SK_STORAGE_GET_F_CREATE);
+	if (peer)
+		*peer = value; /* it may have been connected before */
+}
+
+/* The same of one that is not connected, and may mean several, as long as it sends now and
+ * then. */
+static __always_inline void remember_origin(void *ctx, const struct endpoint *origin, const struct endpoint *endpoint)
 {
 	struct origin_key socket = {.socket = bpf_get_socket_cookie(ctx), .endpoint = *endpoint};
-	struct endpoint origin = {.ip = {key->ip[0], key->ip[1], key->ip[2], key->ip[3]}, .port = key->port};
-	struct endpoint *known = 0;
-	if (key->protocol == PROTOCOL_UDP)
-		known = bpf_map_lookup_elem(&lb_origins, &socket);
-	if (!known || !same(known, &origin))
-		bpf_map_update_elem(&lb_origins, &socket, &origin, BPF_ANY);
+	struct endpoint *known = bpf_map_lookup_elem(&lb_origins, &socket);
+	if (!known || !same(known, origin))
+		bpf_map_update_elem(&lb_origins, &socket, origin, BPF_ANY);
 }
 
 static __always_inline __u8 protocol_of(const struct bpf_sock_addr *ctx)
@@ -223,23 +244,30 @@ static __always_inline __u8 protocol_of(const struct bpf_sock_addr *ctx)
 	return 0;
 }
 
-static __always_inline int forward(struct bpf_sock_addr *ctx, struct service_key *key, struct endpoint *endpoint)
+enum call { CONNECT, SEND };
+
+static __always_inline int forward(struct bpf_sock_addr *ctx, enum call call, struct service_key *key, struct endpoint *endpoint)
 {
 	key->protocol = protocol_of(ctx);
 	if (!key->protocol)
 		return NO_SERVICE;
 	key->port = ctx->user_port;
 	enum outcome outcome = resolve(ctx, key, endpoint);
-	if (outcome == CHOSEN)
-		remember(ctx, key, endpoint);
+	if (outcome != CHOSEN)
+		return outcome;
+	struct endpoint origin = {.ip = {key->ip[0], key->ip[1], key->ip[2], key->ip[3]}, .port = key->port};
+	if (call == CONNECT)
+		remember_peer(ctx, &origin, endpoint);
+	else
+		remember_origin(ctx, &origin, endpoint);
 	return outcome;
 }
 
-static __always_inline int forward4(struct bpf_sock_addr *ctx)
+static __always_inline int forward4(struct bpf_sock_addr *ctx, enum call call)
 {
 	struct service_key key = {.ip = {0, 0, bpf_htonl(0xffff), ctx->user_ip4}};
 	struct endpoint endpoint = {};
-	switch (forward(ctx, &key, &endpoint)) {
+	switch (forward(ctx, call, &key, &endpoint)) {
 	case CHOSEN:
 		ctx->user_ip4 = endpoint.ip[3];
 		ctx->user_port = endpoint.port;
@@ -250,11 +278,11 @@ static __always_inline int forward4(struct bpf_sock_addr *ctx)
 	return GO_ON;
 }
 
-static __always_inline int forward6(struct bpf_sock_addr *ctx)
+static __always_inline int forward6(struct bpf_sock_addr *ctx, enum call call)
 {
 	struct service_key key = {.ip = {ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3]}};
 	struct endpoint endpoint = {};
-	switch (forward(ctx, &key, &endpoint)) {
+	switch (forward(ctx, call, &key, &endpoint)) {
 	case CHOSEN:
 		ctx->user_ip6[0] = endpoint.ip[0];
 		ctx->user_ip6[1] = endpoint.ip[1];
@@ -268,9 +296,16 @@ static __always_inline int forward6(struct bpf_sock_addr *ctx)
 	return GO_ON;
 }
 
-static __always_inline struct endpoint *origin(struct bpf_sock_addr *ctx, struct endpoint peer)
+static __always_inline struct endpoint *origin(struct bpf_sock_addr *ctx, struct endpoint sender)
 {
-	struct origin_key socket = {.socket = bpf_get_socket_cookie(ctx), .endpoint = peer};
+	struct peer *peer = 0;
+	if (ctx->sk)
+		peer = bpf_sk_storage_get(&lb_peers, ctx->sk, 0, 0);
+	if (peer && same(&peer->endpoint, &sender))
+		return &peer->origin;
+	if (ctx->protocol != PROTOCOL_UDP)
+		return 0;
+	struct origin_key socket = {.socket = bpf_get_socket_cookie(ctx), .endpoint = sender};
 	return bpf_map_lookup_elem(&lb_origins, &socket);
 }
 
@@ -300,16 +335,16 @@ static __always_inline int back6(struct bpf_sock_addr *ctx)
 }
 
 SEC("cgroup/connect4")
-int lb_connect4(struct bpf_sock_addr *ctx) { return forward4(ctx); }
+int lb_connect4(struct bpf_sock_addr *ctx) { return forward4(ctx, CONNECT); }
 
 SEC("cgroup/connect6")
-int lb_connect6(struct bpf_sock_addr *ctx) { return forward6(ctx); }
+int lb_connect6(struct bpf_sock_addr *ctx) { return forward6(ctx, CONNECT); }
 
 SEC("cgroup/sendmsg4")
-int lb_sendmsg4(struct bpf_sock_addr *ctx) { return forward4(ctx); }
+int lb_sendmsg4(struct bpf_sock_addr *ctx) { return forward4(ctx, SEND); }
 
 SEC("cgroup/sendmsg6")
-int lb_sendmsg6(struct bpf_sock_addr *ctx) { return forward6(ctx); }
+int lb_sendmsg6(struct bpf_sock_addr *ctx) { return forward6(ctx, SEND); }
 
 SEC("cgroup/recvmsg4")
 int lb_recvmsg4(struct bpf_sock_addr *ctx) { return back4(ctx); }

@@ -34,6 +34,12 @@ type lbOriginKey struct {
 	Pad      uint32
 }
 
+type lbPeer struct {
+	_        structs.HostLayout
+	Endpoint lbEndpoint
+	Origin   lbEndpoint
+}
+
 type lbPlaceKey struct {
 	_        structs.HostLayout
 	List     uint64
@@ -77,6 +83,7 @@ const (
 	lbMapLbAffinity      = "lb_affinity"
 	lbMapLbEndpoints     = "lb_endpoints"
 	lbMapLbOrigins       = "lb_origins"
+	lbMapLbPeers         = "lb_peers"
 	lbMapLbPlaces        = "lb_places"
 	lbMapLbServices      = "lb_services"
 	lbProgLbConnect4     = "lb_connect4"
@@ -149,6 +156,7 @@ type lbMapSpecs struct {
 	LbAffinity  *ebpf.MapSpec `ebpf:"lb_affinity"`
 	LbEndpoints *ebpf.MapSpec `ebpf:"lb_endpoints"`
 	LbOrigins   *ebpf.MapSpec `ebpf:"lb_origins"`
+	LbPeers     *ebpf.MapSpec `ebpf:"lb_peers"`
 	LbPlaces    *ebpf.MapSpec `ebpf:"lb_places"`
 	LbServices  *ebpf.MapSpec `ebpf:"lb_services"`
 }
@@ -183,6 +191,7 @@ type lbMaps struct {
 	LbAffinity  *ebpf.Map `ebpf:"lb_affinity"`
 	LbEndpoints *ebpf.Map `ebpf:"lb_endpoints"`
 	LbOrigins   *ebpf.Map `ebpf:"lb_origins"`
+	LbPeers     *ebpf.Map `ebpf:"lb_peers"`
 	LbPlaces    *ebpf.Map `ebpf:"lb_places"`
 	LbServices  *ebpf.Map `ebpf:"lb_services"`
 }
@@ -192,6 +201,7 @@ func (m *lbMaps) Close() error {
 		m.LbAffinity,
 		m.LbEndpoints,
 		m.LbOrigins,
+		m.LbPeers,
 		m.LbPlaces,
 		m.LbServices,
 	)
