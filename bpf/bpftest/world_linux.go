@@ -126,9 +126,11 @@ func Pins(t testing.TB, feature string) bpf.Pins {
 
 // NothingLeft fails the test if, at its end, the kernel has programs or maps whose names
 // begin with prefix that it did not have before. It has to be called before what makes
-// them.
+// them. Tests of other processes with the same prefix wait for each other, as all see the
+// same kernel.
 func NothingLeft(t testing.TB, prefix string) {
 	t.Helper()
+	takeTurns(t, prefix)
 	before := loaded(t, prefix)
 	t.Cleanup(func() {
 		// The kernel frees what nobody holds after a grace period.
@@ -146,6 +148,22 @@ func NothingLeft(t testing.TB, prefix string) {
 		}
 		t.Errorf("programs or maps are left behind: %v", left)
 	})
+}
+
+// takeTurns returns when no other process is between this and the end of its test.
+func takeTurns(t testing.TB, what string) {
+	t.Helper()
+	file, err := os.OpenFile(filepath.Join(os.TempDir(), "lintel-bpftest-"+what), os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
+		err = unix.Flock(int(file.Fd()), unix.LOCK_EX) //nolint:gosec // a descriptor
+	}
+	if err != nil {
+		t.Fatalf("lock %s: %v", file.Name(), err)
+	}
+	t.Cleanup(func() { _ = file.Close() }) // and so the lock
 }
 
 // loaded returns programs and maps by their kind and ID.

@@ -48,7 +48,7 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
 	__type(value, struct lt_connection);
-} lt_connections SEC(".maps");
+} lt_flow_sockets SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -78,7 +78,7 @@ static __always_inline struct lt_connection *connection(struct bpf_sock_ops *ctx
 
 	if (!sk)
 		return 0;
-	return bpf_sk_storage_get(&lt_connections, sk, 0, flags);
+	return bpf_sk_storage_get(&lt_flow_sockets, sk, 0, flags);
 }
 
 /* Keeps in mind that this connection, or an attempt at one, began. */

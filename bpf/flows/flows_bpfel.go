@@ -49,8 +49,8 @@ type programLtFlow struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	programMapLtConnections = "lt_connections"
 	programMapLtFlowRing    = "lt_flow_ring"
+	programMapLtFlowSockets = "lt_flow_sockets"
 	programMapLtFlowsLost   = "lt_flows_lost"
 	programProgLtFlows      = "lt_flows"
 	programVarLtLayout      = "lt_layout"
@@ -105,8 +105,8 @@ type programProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type programMapSpecs struct {
-	LtConnections *ebpf.MapSpec `ebpf:"lt_connections"`
 	LtFlowRing    *ebpf.MapSpec `ebpf:"lt_flow_ring"`
+	LtFlowSockets *ebpf.MapSpec `ebpf:"lt_flow_sockets"`
 	LtFlowsLost   *ebpf.MapSpec `ebpf:"lt_flows_lost"`
 }
 
@@ -137,15 +137,15 @@ func (o *programObjects) Close() error {
 //
 // It can be passed to loadProgramObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programMaps struct {
-	LtConnections *ebpf.Map `ebpf:"lt_connections"`
 	LtFlowRing    *ebpf.Map `ebpf:"lt_flow_ring"`
+	LtFlowSockets *ebpf.Map `ebpf:"lt_flow_sockets"`
 	LtFlowsLost   *ebpf.Map `ebpf:"lt_flows_lost"`
 }
 
 func (m *programMaps) Close() error {
 	return _ProgramClose(
-		m.LtConnections,
 		m.LtFlowRing,
+		m.LtFlowSockets,
 		m.LtFlowsLost,
 	)
 }

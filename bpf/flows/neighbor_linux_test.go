@@ -24,12 +24,12 @@ const (
 // of a round trip, counts them, and says how long to wait for an answer to a SYN.
 func neighbor(w *world) (calls func() uint64) {
 	w.Helper()
-	counts, err := ebpf.NewMap(&ebpf.MapSpec{Name: "lt_neighbor", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1})
+	counts, err := ebpf.NewMap(&ebpf.MapSpec{Name: "lt_flow_other", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1})
 	if err != nil {
 		w.Fatal(err)
 	}
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "lt_neighbor", Type: ebpf.SockOps, License: "Apache-2.0",
+		Name: "lt_flow_other", Type: ebpf.SockOps, License: "Apache-2.0",
 		Instructions: asm.Instructions{
 			asm.Mov.Reg(asm.R6, asm.R1),
 			asm.LoadMem(asm.R7, asm.R6, 0, asm.Word), // op

@@ -23,7 +23,7 @@ type world struct {
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	bpftest.Require(t, Needs().Probe())
-	bpftest.NothingLeft(t, "lt_")
+	bpftest.NothingLeft(t, "lt_flow")
 	w := &world{TB: t, cgroup: bpftest.Cgroup(t)}
 	bpftest.Namespace(t)
 	bpftest.Enter(t, w.cgroup)

@@ -29,7 +29,7 @@ func newFlowEdge(t *testing.T) (e *edge, cgroup string) {
 		return nil, ""
 	}
 	bpftest.Require(t, flows.Needs().Probe())
-	bpftest.NothingLeft(t, "lt_")
+	bpftest.NothingLeft(t, "lt_flow")
 	cgroup = bpftest.Cgroup(t)
 	e.must(os.Chmod(cgroup, 0o755)) //nolint:gosec // As cgroups are.
 	return e, cgroup

@@ -50,14 +50,18 @@ func startObserved(t *testing.T, args ...string) *observed {
 	}
 	o := &observed{T: t, url: "http://" + listen, admin: instance.FreeAddress(t)}
 	_, o.stop = testRun{log: t.Output()}.start(t, append(args, "--manifests="+folder, "--admin-address="+o.admin)...)
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	deadline, tick := time.After(20*time.Second), time.NewTicker(10*time.Millisecond)
+	defer tick.Stop()
+	for {
 		if response, err := http.Get("http://" + o.admin + "/readyz"); err == nil {
 			response.Body.Close()
 			if response.StatusCode == http.StatusOK {
 				return o
 			}
 		}
-		if time.Now().After(deadline) {
+		select {
+		case <-tick.C:
+		case <-deadline:
 			t.Fatal("lintel is not ready")
 		}
 	}

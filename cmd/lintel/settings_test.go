@@ -39,7 +39,7 @@ func TestSettingsDefaults(t *testing.T) {
 	want := Settings{
 		ControllerName: "lintel.dev/gateway-controller", IngressControllerName: "lintel.dev/ingress-controller",
 		GatewayServices: true, LeaderElection: true, LeaseName: "lintel",
-		HTTPPort: 80, HTTPSPort: 443, HTTP3: true, HostPorts: "bind", AdminAddress: "127.0.0.1:9180",
+		HTTPPort: 80, HTTPSPort: 443, HTTP3: true, HostPorts: "bind", SocketLB: "self", AdminAddress: "127.0.0.1:9180",
 		ACME: acmeIssuer{Directory: "letsencrypt"}, ACMEStorage: "/var/lib/lintel",
 		Responder: responderSettings{TTL: 30 * time.Second},
 		DNS:       dnsSettings{Owner: "default", Policy: "sync", LookUps: "transfer", MarkPrefix: "_%{record_type}-owner.", MarkWildcard: "_any", Interval: time.Minute},
