@@ -110,11 +110,13 @@ func (c *acmeCluster) eventReasons(kind, name string) []string {
 
 // TestCertificatesOnCluster goes the whole way: Gateways are applied with a real client,
 // and their certificates come from a real ACME server, by every challenge, into Secrets; are
-// renewed while clients come and go; and are served while there is no API server.
+// renewed while clients come and go; and are served while there is no API server. Ingresses
+// get theirs in the same way, and take over those that cert-manager made.
 func TestCertificatesOnCluster(t *testing.T) {
 	t.Parallel()
 	c := newACMECluster(t)
-	_, stop := c.startLintel("--kubeconfig="+c.cluster.kubeconfig(), "--lease-namespace=lintel", "--admin-address=", "--gateway-services=off")
+	_, stop := c.startLintel("--kubeconfig="+c.cluster.kubeconfig(), "--lease-namespace=lintel", "--admin-address=", "--gateway-services=off",
+		fmt.Sprint("--http-port=", c.plain), fmt.Sprint("--https-port=", c.secure), "--default-issuer=alpn", "--cert-manager-annotations=on")
 	begun := time.Now()
 	c.createGateway("dns", "cloudflare",
 		secureListener{"wildcard", c.any, "*.example.test"}, secureListener{"wildcard", c.any, "example.test"})
@@ -150,6 +152,8 @@ func TestCertificatesOnCluster(t *testing.T) {
 
 	c.renewUnderLoad()
 	c.mend()
+	c.serveIngresses()
+	c.takeOver()
 
 	c.stop() // the API server
 	if _, err := c.handshake(c.any, "www.example.test"); err != nil {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
-	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,18 +16,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// TestIngressCertificatesOnCluster has Ingresses get certificates by both challenges that
-// Lintel answers itself, and take those over that cert-manager made.
-func TestIngressCertificatesOnCluster(t *testing.T) {
-	t.Parallel()
-	c := newACMECluster(t)
+// serveIngresses has Ingresses get certificates by both challenges that Lintel answers
+// itself.
+func (c *acmeCluster) serveIngresses() {
 	class := &networkingv1.IngressClass{ObjectMeta: metav1.ObjectMeta{Name: "lintel"}}
 	class.Spec.Controller = "lintel.dev/ingress-controller"
-	_, err := c.cluster.core.NetworkingV1().IngressClasses().Create(t.Context(), class, metav1.CreateOptions{})
+	_, err := c.cluster.core.NetworkingV1().IngressClasses().Create(c.Context(), class, metav1.CreateOptions{})
 	c.must(err)
-	c.startLintel("--kubeconfig="+c.cluster.kubeconfig(), "--lease-namespace=lintel", "--admin-address=", "--gateway-services=off",
-		fmt.Sprint("--http-port=", c.plain), fmt.Sprint("--https-port=", c.secure), "--default-issuer=alpn", "--cert-manager-annotations=on")
-
 	c.createIngress("hand", map[string]string{"kubernetes.io/tls-acme": "true"}, "hand.example.test")
 	c.createIngress("path", map[string]string{"lintel.dev/issuer": "http"}, "path.example.test", "www.path.example.test")
 	c.createIngress("typo", map[string]string{"lintel.dev/issuer": "htpp"}, "typo.example.test")
@@ -40,7 +34,6 @@ func TestIngressCertificatesOnCluster(t *testing.T) {
 	c.awaitIngressEvents("typo", "InvalidIssuer")
 	c.ordered("hand.example.test", 1)
 	c.ordered("path.example.test", 1)
-	c.takeOver()
 }
 
 // takeOver goes the way of those who come from cert-manager.
