@@ -220,7 +220,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, want []Record) Round {
 	if plan.HeldID != "" && plan.HeldID != r.Held() {
 		r.options.Log.Warn("too many DNS records would be deleted at once; they wait to be released", "records", len(plan.Held), "owned", plan.Owned, "release", plan.HeldID)
 	}
-	r.publish(states(want, plan, unread, failed, round), plan.HeldID)
+	r.publish(read.states(want, plan, unread, failed, round), plan.HeldID)
 	return round
 }
 
@@ -267,7 +267,7 @@ func (r *Reconciler) write(ctx context.Context, zone ZoneChanges, failed map[Key
 func unreachable(want []Record, err error) map[StateKey]State {
 	result := map[StateKey]State{}
 	for _, record := range want {
-		result[keyOf(record.Canonical())] = State{Stage: Failed, Reason: err.Error()}
+		result[keyOf(record.Canonical())] = State{Stage: Failed, Cause: CauseOf(err), Reason: err.Error(), Unread: true}
 	}
 	return result
 }

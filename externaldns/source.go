@@ -23,6 +23,7 @@ type Source struct {
 
 // Parent is a Listener that a Route is attached to, with what its Gateway says.
 type Parent struct {
+	Resource    string // of the Gateway; empty where there is none
 	Hostname    string // of the Listener; empty is any
 	Annotations map[string]string
 	Targets     []string // addresses or names of the Gateway
@@ -92,7 +93,9 @@ func (s *Source) records() ([]Record, []Mistake) {
 			names = append(names, name)
 		}
 		targets[name] = append(targets[name], leadTo(own, theirs, parent.Targets)...)
-		defaults[name] = defaults[name].or(theirs.settings(func(string, string) {})) // it is the Gateway's to hear of
+		defaults[name] = defaults[name].or(theirs.settings(func(annotation, reason string) {
+			mistakes = append(mistakes, Mistake{parent.Resource, annotation, reason})
+		}))
 	}
 	var records []Record
 	for _, name := range names {

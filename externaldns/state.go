@@ -26,34 +26,45 @@ func (s Stage) String() string {
 type State struct {
 	Stage  Stage
 	Kind   FindingKind // of Refused
+	Cause  Cause       // of Failed
 	Reason string      // for people; empty when Ready
+	Zone   string      // that it is in; empty when that is not known
+	// Unread says that nothing is known of the record this time, because its zone could not be
+	// read.
+	Unread bool
 }
 
 func keyOf(r Record) StateKey { return StateKey{r.Name, r.Type, r.Resource} }
 
 // states are all wanted records' after a round.
-func states(want []Record, plan *Plan, unread map[string][]Record, failed map[Key]error, round Round) map[StateKey]State {
+func (r reading) states(want []Record, plan *Plan, unread map[string][]Record, failed map[Key]error, round Round) map[StateKey]State {
 	result := map[StateKey]State{}
-	for _, r := range want {
-		result[keyOf(r.Canonical())] = State{Stage: Ready}
+	for _, record := range want {
+		result[keyOf(record.Canonical())] = State{Stage: Ready}
 	}
 	if round.DryRun {
-		for _, r := range planned(plan) {
-			result[keyOf(r)] = State{Stage: Planned, Reason: "this is a dry run"}
+		for _, record := range planned(plan) {
+			result[keyOf(record)] = State{Stage: Planned, Reason: "this is a dry run"}
 		}
 	}
-	for _, records := range unread {
-		for _, r := range records {
-			result[keyOf(r)] = State{Stage: Failed, Reason: ErrUnreadable.Error() + ": " + round.Err.Error()}
+	for zone, records := range unread {
+		err := r.failed[zone]
+		for _, record := range records {
+			result[keyOf(record)] = State{Stage: Failed, Cause: CauseOf(err), Reason: ErrUnreadable.Error() + ": " + err.Error(), Unread: true}
 		}
 	}
 	for key := range result {
 		if err := failed[Key{key.Name, key.Type}]; err != nil {
-			result[key] = State{Stage: Failed, Reason: err.Error()}
+			result[key] = State{Stage: Failed, Cause: CauseOf(err), Reason: err.Error()}
 		}
 	}
 	for _, f := range plan.Findings {
 		result[keyOf(f.Record)] = State{Stage: Refused, Kind: f.Kind, Reason: f.Reason}
+	}
+	for key, state := range result {
+		zone, _ := zoneOf(r.all, key.Name)
+		state.Zone = zone.Name
+		result[key] = state
 	}
 	return result
 }

@@ -8,13 +8,15 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
 // NamedObject is a Route or an Ingress of ours that is served, with what the DNS records
 // for its names are made of.
 type NamedObject struct {
-	Object ObjectRef
+	Object     ObjectRef
+	Generation int64
 	// Hostnames are those of its spec, in lower case and sorted; none for a Route that takes
 	// its Listeners'.
 	Hostnames []string
@@ -63,7 +65,7 @@ func (b *build) collectNames(routes []*boundRoute, ingresses []*networkingv1.Ing
 			}
 		}
 		b.plan.Names = append(b.plan.Names, NamedObject{
-			Object: ingressRef(i), Hostnames: ingressHostnames(i), Labels: i.Labels, Annotations: i.Annotations, Entries: []NamedEntry{e},
+			Object: ingressRef(i), Generation: i.Generation, Hostnames: ingressHostnames(i), Labels: i.Labels, Annotations: i.Annotations, Entries: []NamedEntry{e},
 		})
 	}
 	slices.SortFunc(b.plan.Names, func(x, y NamedObject) int { return x.Object.compare(y.Object) })
@@ -71,14 +73,7 @@ func (b *build) collectNames(routes []*boundRoute, ingresses []*networkingv1.Ing
 
 // named is false for a Route that no Listener takes.
 func (r *boundRoute) named(nodes []string, local []netip.Addr) (NamedObject, bool) {
-	n := NamedObject{Object: r.ref, Labels: r.GetLabels(), Annotations: r.GetAnnotations()}
-	for _, h := range r.memo.parsed.hostnames {
-		if h != "" {
-			n.Hostnames = append(n.Hostnames, h)
-		}
-	}
-	slices.Sort(n.Hostnames)
-	n.Hostnames = slices.Compact(n.Hostnames)
+	n := NamedObject{Object: r.ref, Generation: r.GetGeneration(), Hostnames: r.hostnames(), Labels: r.GetLabels(), Annotations: r.GetAnnotations()}
 	for _, l := range r.listeners {
 		// A Listener whose certificate is still to come has its names already: a CA may
 		// look for them.
@@ -96,6 +91,35 @@ func (r *boundRoute) named(nodes []string, local []netip.Addr) (NamedObject, boo
 		n.Entries = append(n.Entries, e)
 	}
 	return n, len(n.Entries) > 0
+}
+
+// hostnames are those of the spec, sorted.
+func (r *boundRoute) hostnames() []string {
+	var names []string
+	for _, h := range r.memo.parsed.hostnames {
+		if h != "" {
+			names = append(names, h)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// recordsCondition says how the Route's DNS records fare; it is zero where there is nothing to
+// say, and keeps is true where that is not known yet.
+func (b *build) recordsCondition(r *boundRoute) (c metav1.Condition, keeps bool) {
+	if b.Observed.Records == nil || len(r.listeners) == 0 {
+		return c, false
+	}
+	state, known := b.Observed.Records[r.ref]
+	if state.Ready == "" {
+		return c, !known
+	}
+	generation := state.Generation
+	if slices.Equal(state.Hostnames, r.hostnames()) {
+		generation = r.GetGeneration()
+	}
+	return condition{ConditionRecords, state.Ready, state.Reason, state.Message}.at(generation), false
 }
 
 // localAddresses are the private ones among those that are published, or else those of the

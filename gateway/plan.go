@@ -145,7 +145,14 @@ func (s *Status) Conditions() iter.Seq[metav1.Condition] {
 // RouteStatus is our part of a Route's status.
 type RouteStatus struct {
 	Parents []gatewayv1.RouteParentStatus
+	// KeepsRecords says that a condition ConditionRecords stays as it is: what is to be said is
+	// not known yet.
+	KeepsRecords bool
 }
+
+// ConditionRecords is the type of the condition that says how the DNS records of a Route
+// fare, for each of its parents that takes it.
+const ConditionRecords = "lintel.dev/DNSRecordsReady"
 
 // PolicyStatus is our part of a policy's status: an entry for each of our Gateways that
 // the policy has to do with.

@@ -173,22 +173,26 @@ type routeOutcome struct {
 	resolved condition
 	partial  condition // zero when no rule is invalid
 	shadowed condition // zero when every match sees requests
+	records  metav1.Condition
+	// keepsRecords says that records is not known yet.
+	keepsRecords bool
 }
 
 func (o routeOutcome) equal(x routeOutcome) bool {
-	return o.resolved == x.resolved && o.partial == x.partial && o.shadowed == x.shadowed &&
+	return o.resolved == x.resolved && o.partial == x.partial && o.shadowed == x.shadowed && o.records == x.records && o.keepsRecords == x.keepsRecords &&
 		slices.EqualFunc(o.parents, x.parents, func(p, q boundParent) bool { return p.index == q.index && p.accepted == q.accepted })
 }
 
 func (b *build) routeStatus(r *boundRoute) {
 	outcome := routeOutcome{parents: b.shownParents(r), resolved: r.resolved, partial: r.partial(), shadowed: b.shadowedCondition(r.ref)}
+	outcome.records, outcome.keepsRecords = b.recordsCondition(r)
 	if was := b.was.statuses[r.ref]; was != nil && was.UID == r.GetUID() && was.Generation == r.GetGeneration() && outcome.equal(r.memo.outcome) {
 		b.memo.statuses[r.ref] = was
 		b.plan.Statuses = append(b.plan.Statuses, was)
 		return
 	}
 	r.memo.outcome = outcome
-	status := &RouteStatus{}
+	status := &RouteStatus{KeepsRecords: outcome.keepsRecords}
 	for _, p := range outcome.parents {
 		conditions := []condition{p.accepted, outcome.resolved}
 		for _, c := range []condition{outcome.partial, outcome.shadowed} {
@@ -196,10 +200,14 @@ func (b *build) routeStatus(r *boundRoute) {
 				conditions = append(conditions, c)
 			}
 		}
+		all := conditionsAt(r.GetGeneration(), conditions...)
+		if outcome.records.Type != "" && p.accepted.status == metav1.ConditionTrue {
+			all = append(all, outcome.records)
+		}
 		status.Parents = append(status.Parents, gatewayv1.RouteParentStatus{
 			ParentRef:      r.parentRefs[p.index],
 			ControllerName: gatewayv1.GatewayController(b.Settings.ControllerName),
-			Conditions:     conditionsAt(r.GetGeneration(), conditions...),
+			Conditions:     all,
 		})
 	}
 	b.addStatus(&Status{Object: r.ref, UID: r.GetUID(), Generation: r.GetGeneration(), Route: status})

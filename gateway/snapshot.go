@@ -6,6 +6,7 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	gatewayx "sigs.k8s.io/gateway-api/apisx/v1alpha1"
@@ -124,9 +125,25 @@ type Observed struct {
 	Challenges []HTTPChallenge
 	// Tunnels is what became of those that were wanted.
 	Tunnels map[types.NamespacedName]TunnelState
+	// Records is how the DNS records of Routes fare; nil when none are kept. A Route that is
+	// missing shows what its status says already.
+	Records map[ObjectRef]RecordsState
 	// Infrastructure holds the Gateways that do not get the Service which they want, and
 	// why: its name is somebody else's.
 	Infrastructure map[ObjectRef]string
+}
+
+// RecordsState is how the DNS records of one object fare. The zero value is for an object that
+// wants none.
+type RecordsState struct {
+	Ready  metav1.ConditionStatus
+	Reason string // one word, as in conditions
+	// Message is for people.
+	Message string
+	// Generation and Hostnames are those of the object when this was found out. It is true of
+	// other generations as long as the hostnames stay the same.
+	Generation int64
+	Hostnames  []string
 }
 
 // ServicePort names one port of a Service.

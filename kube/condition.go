@@ -1,6 +1,10 @@
 package kube
 
-import gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+import (
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/lintel-dev/lintel/gateway"
+)
 
 // The types of condition that we are responsible for: one that is not wanted is
 // removed. Every other type belongs to somebody else and stays as it is.
@@ -29,12 +33,17 @@ func listenerConditions() []string {
 	}
 }
 
-// routeConditions are those of a Route's entries under our controller name.
-func routeConditions() []string {
-	return []string{
+// routeConditions are those of a Route's entries under our controller name, but for those that
+// it keeps.
+func routeConditions(want *gateway.RouteStatus) []string {
+	own := []string{
 		string(gatewayv1.RouteConditionAccepted), string(gatewayv1.RouteConditionResolvedRefs), string(gatewayv1.RouteConditionPartiallyInvalid),
 		"lintel.dev/Shadowed",
 	}
+	if !want.KeepsRecords {
+		own = append(own, gateway.ConditionRecords)
+	}
+	return own
 }
 
 // policyConditions are those of a policy's entries under our controller name.

@@ -109,7 +109,7 @@ func (m merger) route(current routeObject, want *gateway.RouteStatus) statusFiel
 		part: func(p *gatewayv1.RouteParentStatus) entry {
 			return entry{&p.ParentRef, p.ControllerName, &p.Conditions}
 		},
-		own: routeConditions(), limit: maxParents,
+		own: routeConditions(want), limit: maxParents,
 		isSiblings: func(p *gatewayv1.RouteParentStatus) bool { return m.isSiblingsEntry(current, p) },
 	}))
 	return f

@@ -12,14 +12,15 @@ type dnsMetrics struct {
 	held    prometheus.Gauge
 	synced  prometheus.Gauge
 	rounds  *prometheus.CounterVec
+	errors  *prometheus.CounterVec
 }
 
 func newDNSMetrics(registry *prometheus.Registry) *dnsMetrics {
 	m := &dnsMetrics{
 		records: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "lintel_dns_records",
-			Help: "DNS records that are wanted, by how they fare: ready, refused, failed, pending or planned (by a dry run).",
-		}, []string{"state"}),
+			Help: "DNS records that are wanted, by their zone, empty where there is none, and by how they fare: ready, refused, failed, pending or planned (by a dry run).",
+		}, []string{"zone", "state"}),
 		held: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "lintel_dns_deletions_held",
 			Help: "DNS records whose deletion waits to be released, because they are too many.",
@@ -32,8 +33,12 @@ func newDNSMetrics(registry *prometheus.Registry) *dnsMetrics {
 			Name: "lintel_dns_syncs_total",
 			Help: "Comparisons of DNS records that are wanted with those that are there, by result: ok or error.",
 		}, []string{"result"}),
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "lintel_dns_errors_total",
+			Help: "Zones that could not be read or written, and changes of DNS records that a provider did not make, by cause: rate-limited, denied, credential, unreachable, server, refused or other.",
+		}, []string{"cause"}),
 	}
-	registry.MustRegister(m.records, m.held, m.synced, m.rounds)
+	registry.MustRegister(m.records, m.held, m.synced, m.rounds, m.errors)
 	return m
 }
 
@@ -41,15 +46,22 @@ func newDNSMetrics(registry *prometheus.Registry) *dnsMetrics {
 type DNSRound struct {
 	At      time.Time
 	Failed  bool
-	Records map[string]int // by how they fare
+	Records map[DNSRecords]int
 	Held    int            // deletions that wait
+	Errors  map[string]int // by cause
 }
+
+// DNSRecords are those of a zone that fare alike.
+type DNSRecords struct{ Zone, State string }
 
 // ObserveDNS takes over what a round has found. It is called by one goroutine.
 func (m *Metrics) ObserveDNS(r DNSRound) {
 	m.dns.records.Reset()
-	for state, n := range r.Records {
-		m.dns.records.WithLabelValues(state).Set(float64(n))
+	for is, n := range r.Records {
+		m.dns.records.WithLabelValues(is.Zone, is.State).Set(float64(n))
+	}
+	for cause, n := range r.Errors {
+		m.dns.errors.WithLabelValues(cause).Add(float64(n))
 	}
 	m.dns.held.Set(float64(r.Held))
 	if r.Failed {

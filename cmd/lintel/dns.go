@@ -1,14 +1,13 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -21,6 +20,7 @@ import (
 	"github.com/lintel-dev/lintel/externaldns/rfc2136"
 	"github.com/lintel-dev/lintel/gateway"
 	"github.com/lintel-dev/lintel/gateway/dnsapi"
+	"github.com/lintel-dev/lintel/kube"
 	"github.com/lintel-dev/lintel/observe"
 )
 
@@ -37,15 +37,19 @@ type dnsCare struct {
 	slices func(types.NamespacedName) []*discoveryv1.EndpointSlice
 
 	// These belong to the loop's goroutine. services and nodes are of the last Snapshot; what
-	// follows is of the last Plan: objects by what marks say of them.
+	// follows is of the last Plan.
 	services  []*corev1.Service
 	nodes     []*corev1.Node
 	endpoints []*dnsapi.DNSEndpoint
 	statuses  map[gateway.ObjectRef]*gateway.Status // of endpoints
 	plan      *gateway.Plan
-	objects   map[string]gateway.ObjectRef
 	mistakes  []externaldns.Mistake
 	nowhere   []string // names that get no record, for want of an address
+	shown     map[gateway.ObjectRef]gateway.RecordsState
+
+	want    atomic.Pointer[dnsWanted] // by the last Plan; read by other goroutines
+	changes chan struct{}             // holds a token while the loop has something to see
+	event   func(kube.Event)          // must not block
 
 	// told are the records that the log spoke of; they belong to the goroutine of Run.
 	told map[externaldns.StateKey]externaldns.State
@@ -62,11 +66,12 @@ func (p *process) keepDNS(read credentialReader) ([]func(context.Context) error,
 	}
 	care.slices = p.loop.source.EndpointSlices
 	p.loop.dns = care
+	p.loop.source = wakingSource{source: p.loop.source, wake: care.changes}
 	return []func(context.Context) error{care.Run}, nil
 }
 
 // keepDNSByCluster is keepDNS with credentials from Secrets, too.
-func (p *process) keepDNSByCluster(config *kuberest.Config) ([]func(context.Context) error, error) {
+func (p *process) keepDNSByCluster(config *kuberest.Config, events *kube.EventWriter) ([]func(context.Context) error, error) {
 	if p.settings.DNS.Provider == "" {
 		return nil, nil
 	}
@@ -74,7 +79,11 @@ func (p *process) keepDNSByCluster(config *kuberest.Config) ([]func(context.Cont
 	if err != nil {
 		return nil, err
 	}
-	return p.keepDNS(read)
+	parts, err := p.keepDNS(read)
+	if err == nil {
+		p.loop.dns.event = events.Write
+	}
+	return parts, err
 }
 
 // newDNSCare returns nil when the settings name no provider. client speaks to Cloudflare;
@@ -95,7 +104,7 @@ func newDNSCare(p *process, read credentialReader, client *http.Client) (*dnsCar
 	if err != nil {
 		return nil, err
 	}
-	c := &dnsCare{settings: s, metrics: p.metrics, log: p.log, told: make(map[externaldns.StateKey]externaldns.State), objects: make(map[string]gateway.ObjectRef)}
+	c := &dnsCare{settings: s, metrics: p.metrics, log: p.log, event: func(kube.Event) {}, changes: make(chan struct{}, 1)}
 	if c.labels, err = labels.Parse(s.LabelFilter); err != nil {
 		return nil, fmt.Errorf("dns-label-filter: %w", err)
 	}
@@ -104,7 +113,7 @@ func newDNSCare(p *process, read credentialReader, client *http.Client) (*dnsCar
 	}
 	c.reconciler = externaldns.New(externaldns.Options{
 		MarkKey:  markKey(s, read),
-		Provider: provider, Interval: s.Interval, DryRun: s.DryRun, Log: p.log, Observe: c.report,
+		Provider: provider, Interval: s.Interval, DryRun: s.DryRun, Log: p.log, Observe: c.report, Changed: c.wake,
 		Rules: externaldns.Rules{
 			Registry: registry, Policy: s.policy(), Brake: externaldns.DefaultBrake(),
 			Domains: externaldns.Domains{Include: s.Domains, Exclude: s.ExcludeDomains},
@@ -118,14 +127,14 @@ func newDNSCare(p *process, read credentialReader, client *http.Client) (*dnsCar
 
 func dnsProvider(s *dnsSettings, read credentialReader, client *http.Client) (externaldns.Provider, error) {
 	if s.Provider == solverCloudflare {
-		return cloudflare.New(cloudflare.Options{Token: read(s.Credential), Zones: s.Zones, Proxied: s.Proxied, Client: client}), nil
+		return cloudflare.New(cloudflare.Options{Token: namingCredential("dns-credential", read(s.Credential)), Zones: s.Zones, Proxied: s.Proxied, Client: client}), nil
 	}
 	algorithm, name, found := strings.Cut(s.Key, ":")
 	if !found {
 		algorithm, name = "", s.Key
 	}
 	provider, err := rfc2136.New(rfc2136.Options{
-		Server: s.Server, Zones: s.Zones, Key: rfc2136.Key{Name: name, Algorithm: algorithm, Secret: read(s.Credential)},
+		Server: s.Server, Zones: s.Zones, Key: rfc2136.Key{Name: name, Algorithm: algorithm, Secret: namingCredential("dns-credential", read(s.Credential))},
 		LookUp: s.LookUps == lookUpNames,
 	})
 	if err != nil {
@@ -144,37 +153,23 @@ func (c *dnsCare) apply(plan *gateway.Plan) {
 	}
 	c.plan = plan
 	want, mistakes := c.wanted(plan)
+	c.want.Store(want)
 	for _, m := range mistakes {
 		if !slices.Contains(c.mistakes, m) {
 			c.log.Warn("annotation has no effect", "object", m.Resource, "annotation", m.Annotation, "why", m.Reason)
+			c.tellObject(m.Resource, kube.Event{Warning: true, Reason: "DNSAnnotationIgnored", Message: m.Annotation + ": " + m.Reason})
 		}
 	}
 	c.mistakes = mistakes
-	c.reconciler.Apply(want)
+	c.reconciler.Apply(want.records)
 }
 
-// report is called after each round: it tells the log and metrics how records fare.
-func (c *dnsCare) report(round externaldns.Round) {
-	states := c.reconciler.States()
-	counts := make(map[string]int)
-	for _, key := range slices.SortedFunc(maps.Keys(states), func(a, b externaldns.StateKey) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Type, b.Type), cmp.Compare(a.Resource, b.Resource))
-	}) {
-		state := states[key]
-		counts[state.Stage.String()]++
-		if state != c.told[key] && state.Stage == externaldns.Refused {
-			c.log.Warn("DNS record is not made", "name", key.Name, "type", key.Type, "object", key.Resource, "kind", state.Kind.String(), "why", state.Reason)
-		}
+// wake lets the loop build again. It may be called from any goroutine.
+func (c *dnsCare) wake() {
+	select {
+	case c.changes <- struct{}{}:
+	default:
 	}
-	c.told = states
-	if round.DryRun && round.Plan != nil {
-		c.tellPlan(round.Plan)
-	}
-	held := 0
-	if round.Plan != nil {
-		held = len(round.Plan.Held)
-	}
-	c.metrics.ObserveDNS(observe.DNSRound{At: round.At, Failed: round.Err != nil, Records: counts, Held: held})
 }
 
 // tellPlan says what a dry run would do, if that changed.

@@ -171,7 +171,7 @@ func TestRecordsFollowTheRoutesAtCloudflare(t *testing.T) {
 	})
 	h.await("metrics", func() string {
 		text := h.metrics()
-		for _, want := range []string{`lintel_dns_records{state="ready"} 4`, `lintel_dns_records{state="refused"} 1`, `lintel_dns_syncs_total{result="ok"}`} {
+		for _, want := range []string{`lintel_dns_records{state="ready",zone="example.test"} 4`, `lintel_dns_records{state="refused",zone="example.test"} 1`, `lintel_dns_syncs_total{result="ok"}`} {
 			if !strings.Contains(text, want) {
 				return "no " + want
 			}
@@ -192,7 +192,7 @@ func TestRecordsFollowTheRoutesAtCloudflare(t *testing.T) {
 		return ""
 	})
 	h.await("metrics after the restart", func() string {
-		if !strings.Contains(h.metrics(), `lintel_dns_records{state="ready"} 2`) {
+		if !strings.Contains(h.metrics(), `lintel_dns_records{state="ready",zone="example.test"} 2`) {
 			return "not ready"
 		}
 		return ""

@@ -50,10 +50,10 @@ func (c *dnsCare) endpointStatuses() []*gateway.Status {
 }
 
 // dnsEndpointObjects converts DNSEndpoints.
-func (c *dnsCare) dnsEndpointObjects() []externaldns.DNSEndpoint {
+func (c *dnsCare) dnsEndpointObjects(objects map[string]gateway.ObjectRef) []externaldns.DNSEndpoint {
 	var all []externaldns.DNSEndpoint
 	for _, e := range c.endpoints {
-		resource := c.resource(dnsEndpointRef(e))
+		resource := note(objects, dnsEndpointRef(e))
 		for i := range e.Spec.Endpoints {
 			said := &e.Spec.Endpoints[i]
 			record := externaldns.DNSEndpoint{

@@ -76,7 +76,7 @@ func dnsPlan(ctx context.Context, s *Settings, o dnsPlanOptions) error {
 	care.slices = objects.EndpointSlices
 	care.observe(snapshot)
 	want, _ := care.wanted(gateway.Build(snapshot, &gateway.Memo{}))
-	plan, err := care.reconciler.Plan(ctx, want)
+	plan, err := care.reconciler.Plan(ctx, want.records)
 	if plan != nil && (err == nil || !plan.Empty()) {
 		if err := plan.Print(o.Out); err != nil {
 			return err

@@ -26,6 +26,7 @@ func (c *dnsCare) observe(s *gateway.Snapshot) {
 	}
 	c.nodes = s.Nodes
 	c.readDNSEndpoints(s.DNSEndpoints)
+	s.Observed.Records = c.recordsStates()
 	c.services = c.services[:0]
 	if !c.settings.reads(kindService) {
 		return
@@ -77,17 +78,17 @@ func isLocal(s *corev1.Service) bool {
 }
 
 // dnsServices converts the Services that ask for records.
-func (c *dnsCare) dnsServices() []externaldns.Service {
+func (c *dnsCare) dnsServices(objects map[string]gateway.ObjectRef) []externaldns.Service {
 	all := make([]externaldns.Service, len(c.services))
 	for i, s := range c.services {
 		all[i] = c.dnsService(s)
+		all[i].Resource = note(objects, gateway.ObjectRef{Kind: kindService, Namespace: s.Namespace, Name: s.Name})
 	}
 	return all
 }
 
 func (c *dnsCare) dnsService(s *corev1.Service) externaldns.Service {
 	service := externaldns.Service{
-		Resource:    c.resource(gateway.ObjectRef{Kind: kindService, Namespace: s.Namespace, Name: s.Name}),
 		Annotations: s.Annotations, PublishInternal: c.settings.InternalServices,
 		External: s.Spec.ExternalIPs,
 	}

@@ -154,7 +154,7 @@ func TestServicesThatAskForItGetRecords(t *testing.T) {
 	}
 	pods("10.2.0.3")
 	h.await("metrics", func() string {
-		if !strings.Contains(h.metrics(), `lintel_dns_records{state="ready"} 9`) {
+		if !strings.Contains(h.metrics(), `lintel_dns_records{state="ready",zone="example.test"} 9`) {
 			return "not all are ready"
 		}
 		return ""
@@ -192,7 +192,7 @@ spec: {endpoints: [{dnsName: other.example.test, recordType: A, targets: [192.0.
 	h.run(cf.HTTPClient(), args...)
 	h.await("metrics", func() string {
 		text := h.metrics()
-		for _, want := range []string{`lintel_dns_records{state="ready"} 6`, `lintel_dns_records{state="refused"} 1`} {
+		for _, want := range []string{`lintel_dns_records{state="ready",zone="example.test"} 6`, `lintel_dns_records{state="refused",zone="example.test"} 1`} {
 			if !strings.Contains(text, want) {
 				return "no " + want
 			}

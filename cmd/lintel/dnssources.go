@@ -15,12 +15,14 @@ import (
 )
 
 // wanted are the records that a Plan wants, and annotations that have no effect.
-func (c *dnsCare) wanted(plan *gateway.Plan) ([]externaldns.Record, []externaldns.Mistake) {
-	clear(c.objects)
-	sources := c.sources(plan)
-	want, mistakes := externaldns.Wanted(externaldns.Objects{Sources: sources, Services: c.dnsServices(), Endpoints: c.dnsEndpointObjects()})
-	c.tellNowhere(sources, want)
-	return want, mistakes
+func (c *dnsCare) wanted(plan *gateway.Plan) (*dnsWanted, []externaldns.Mistake) {
+	objects := make(map[string]gateway.ObjectRef)
+	sources := c.sources(plan, objects)
+	records, mistakes := externaldns.Wanted(externaldns.Objects{
+		Sources: sources, Services: c.dnsServices(objects), Endpoints: c.dnsEndpointObjects(objects),
+	})
+	c.tellNowhere(sources, records)
+	return newDNSWanted(records, objects), mistakes
 }
 
 // tellNowhere says in the log which names get no record because there is nothing that it
@@ -45,37 +47,46 @@ func (c *dnsCare) tellNowhere(sources []externaldns.Source, want []externaldns.R
 	c.nowhere = names
 }
 
-// sources converts what a Plan serves, as far as the settings want records for it.
-func (c *dnsCare) sources(plan *gateway.Plan) []externaldns.Source {
+// sources converts what a Plan serves, as far as the settings want records for it, and notes
+// the objects.
+func (c *dnsCare) sources(plan *gateway.Plan, objects map[string]gateway.ObjectRef) []externaldns.Source {
 	sources := make([]externaldns.Source, 0, len(plan.Names))
 	for i := range plan.Names {
 		n := &plan.Names[i]
 		if !c.settings.reads(n.Object.Kind) || !c.selects(n.Labels, n.Annotations) {
 			continue
 		}
-		source := externaldns.Source{Resource: c.resource(n.Object), Annotations: n.Annotations, Hostnames: n.Hostnames}
+		source := externaldns.Source{Resource: note(objects, n.Object), Annotations: n.Annotations, Hostnames: n.Hostnames}
 		for _, e := range n.Entries {
 			// A Tunnel says by itself which names lead to it from the internet; a name server of
 			// the local network gets the local addresses.
 			if e.Tunnel.Name != "" && c.settings.Provider == solverCloudflare {
 				continue
 			}
-			source.Parents = append(source.Parents, externaldns.Parent{Hostname: e.Hostname, Annotations: e.Annotations, Targets: e.Addresses})
+			source.Parents = append(source.Parents, externaldns.Parent{Resource: note(objects, e.Gateway), Hostname: e.Hostname, Annotations: e.Annotations, Targets: e.Addresses})
 		}
 		sources = append(sources, source)
 	}
 	return sources
 }
 
-// resource is what marks say of an object, which is noted.
-func (c *dnsCare) resource(o gateway.ObjectRef) string {
+// note notes an object by what marks say of it.
+func note(objects map[string]gateway.ObjectRef, o gateway.ObjectRef) string {
+	if o.Name == "" {
+		return ""
+	}
+	resource := dnsResource(o)
+	objects[resource] = o
+	return resource
+}
+
+// dnsResource is what marks say of an object.
+func dnsResource(o gateway.ObjectRef) string {
 	kind := strings.ToLower(o.Kind)
 	if o.Kind == dnsapi.KindDNSEndpoint {
 		kind = sourceCRD
 	}
-	resource := kind + "/" + o.Namespace + "/" + o.Name
-	c.objects[resource] = o
-	return resource
+	return kind + "/" + o.Namespace + "/" + o.Name
 }
 
 // reads tells whether objects of a kind get records.
@@ -143,12 +154,29 @@ func markKey(s *dnsSettings, read credentialReader) func() (string, error) {
 	if s.MarkKey == "" {
 		return nil
 	}
-	key := read(s.MarkKey)
+	return namingCredential("dns-mark-key", read(s.MarkKey))
+}
+
+// credentialError is why a credential can't be read.
+type credentialError struct {
+	setting string
+	err     error
+}
+
+func (e *credentialError) Error() string { return "setting " + e.setting + ": " + e.err.Error() }
+
+func (e *credentialError) Unwrap() error { return e.err }
+
+// Cause is for [externaldns.CauseOf].
+func (e *credentialError) Cause() externaldns.Cause { return externaldns.CauseCredential }
+
+// namingCredential lets errors name the setting.
+func namingCredential(setting string, read func() (string, error)) func() (string, error) {
 	return func() (string, error) {
-		text, err := key()
+		text, err := read()
 		if err != nil {
-			err = fmt.Errorf("setting dns-mark-key: %w", err)
+			return "", &credentialError{setting, err}
 		}
-		return text, err
+		return text, nil
 	}
 }

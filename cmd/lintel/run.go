@@ -237,7 +237,7 @@ func (p *process) useCluster() error {
 		}
 		parts = append(parts, care...)
 	}
-	dns, err := p.keepDNSByCluster(config)
+	dns, err := p.keepDNSByCluster(config, events)
 	if err != nil {
 		return err
 	}
