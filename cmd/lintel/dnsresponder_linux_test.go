@@ -13,15 +13,18 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 
+	fakeedge "github.com/lintel-dev/lintel/conformance/edge"
 	"github.com/lintel-dev/lintel/conformance/knot"
 )
 
 // TestClientsOfTheLocalNetworkGoStraightToTheGateway asks as a machine of a home does, in a
 // network namespace of its own: dig and curl know nothing but the responder, which
-// Knot DNS stands behind with what the internet would be told.
+// Knot DNS stands behind with what the internet would be told. The internet comes through a
+// tunnel.
 func TestClientsOfTheLocalNetworkGoStraightToTheGateway(t *testing.T) {
 	if testing.Short() || !needPrograms(t, "dig", "curl", "unshare") || !inNamespace(t) {
 		return
@@ -36,6 +39,9 @@ func TestClientsOfTheLocalNetworkGoStraightToTheGateway(t *testing.T) {
 	backend := serveHello(t)
 	h := newDNSHome(t)
 	h.write("gateway.yaml", fmt.Sprintf(lanManifests, backend.Addr().(*net.TCPAddr).Port))
+	tunnel := &tunnelHome{T: t, edge: fakeedge.ForTest(t, fakeedge.Options{}), tunnel: uuid.New(), folder: h.folder}
+	tunnel.declare("")
+	tunnel.secret(tunnel.edge.Allow(tunnel.tunnel))
 	h.run(nil, "--dns-responder-address=:53", "--dns-responder-forward="+internet.Address, "--dns-responder-ttl=7s")
 
 	h.await("the name is at the gateway", func() string {
@@ -76,6 +82,11 @@ func TestClientsOfTheLocalNetworkGoStraightToTheGateway(t *testing.T) {
 			t.Errorf("curl %s: %s", name, got)
 		}
 	}
+	tunnel.connected(4)
+	away := &http.Client{Transport: tunnel.edge.RoundTripper(tunnel.tunnel), Timeout: testTimeout}
+	if got, err := answerText(away, "https://www.example.test/"); got != "hello" {
+		t.Errorf("from the internet: %q, %v", got, err)
+	}
 	if text := h.metrics(); !strings.Contains(text, `lintel_dns_responder_queries_total{outcome="forwarded"}`) || !strings.Contains(text, "lintel_dns_responder_names 3") {
 		t.Errorf("metrics:\n%s", text)
 	}
@@ -97,6 +108,7 @@ kind: Gateway
 metadata: {name: web}
 spec:
   gatewayClassName: lintel
+  infrastructure: {parametersRef: {group: lintel.dev, kind: Tunnel, name: home}}
   listeners: [{name: http, port: 80, protocol: HTTP}]
 ---
 apiVersion: gateway.networking.k8s.io/v1
