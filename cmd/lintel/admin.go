@@ -30,6 +30,7 @@ const (
 type admin struct {
 	listener net.Listener
 	server   *http.Server
+	file     fs.FileInfo // of a Unix socket; nil has none
 	// endStreams ends requests that would go on for ever.
 	endStreams context.CancelFunc
 }
@@ -60,7 +61,7 @@ func newAdmin(o adminOptions) (*admin, error) {
 		return nil, fmt.Errorf("open admin address: %w", err)
 	}
 	requests, endStreams := context.WithCancel(context.Background())
-	return &admin{listener: listener, endStreams: endStreams, server: &http.Server{
+	return &admin{listener: listener, file: keepSocket(listener), endStreams: endStreams, server: &http.Server{
 		Handler:           adminHandler(o),
 		BaseContext:       func(net.Listener) context.Context { return requests },
 		ReadHeaderTimeout: adminHeaderTimeout,
@@ -81,6 +82,33 @@ func removeSocket(path string) error {
 		return fmt.Errorf("%s is there already, and no socket", path)
 	}
 	return os.Remove(path)
+}
+
+// keepSocket keeps the file of a Unix socket from being removed with its listener: by
+// then it may be another process's, which follows this one. It returns the file; nil is
+// none.
+func keepSocket(listener net.Listener) fs.FileInfo {
+	socket, ok := listener.(*net.UnixListener)
+	if !ok {
+		return nil
+	}
+	info, err := os.Lstat(socket.Addr().String())
+	if err != nil {
+		return nil // it is gone already
+	}
+	socket.SetUnlinkOnClose(false)
+	return info
+}
+
+// removeFile removes the Unix socket, if it is still ours.
+func (a *admin) removeFile() {
+	if a.file == nil {
+		return
+	}
+	path := a.listener.Addr().String()
+	if now, err := os.Lstat(path); err == nil && os.SameFile(now, a.file) {
+		_ = os.Remove(path) // the next one does it otherwise
+	}
 }
 
 // runInTurn serves the address from when no other process has it until ctx ends: the
@@ -126,6 +154,7 @@ func (a *admin) Run(ctx context.Context) error {
 		stopped <- err
 	})
 	defer a.endStreams()
+	defer a.removeFile()
 	err := a.server.Serve(a.listener)
 	if stop() { // Serve ended by itself
 		return fmt.Errorf("serve admin address: %w", err)

@@ -17,14 +17,29 @@ type readiness struct {
 	sockets  map[string]string
 	draining bool
 	remarks  string // lines that a person wants to know
+	tell     func() // as whenReady has it; nil once it was called
 }
 
 // set tells what the wanted sockets answered, by name: "" when open, or why not.
 // The first call marks the first sync. The map is read-only from then on.
 func (r *readiness) set(sockets map[string]string) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.synced, r.sockets = true, sockets
+	var tell func()
+	if ready, _ := r.read(); ready {
+		tell, r.tell = r.tell, nil
+	}
+	r.mu.Unlock()
+	if tell != nil {
+		tell()
+	}
+}
+
+// whenReady has tell called when traffic may come for the first time.
+func (r *readiness) whenReady(tell func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tell = tell
 }
 
 // remark adds a line to what a person wants to know.
@@ -46,6 +61,11 @@ func (r *readiness) drain() {
 func (r *readiness) state() (ready bool, text string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.read()
+}
+
+// read is state for who holds mu.
+func (r *readiness) read() (ready bool, text string) {
 	switch {
 	case r.draining:
 		return false, "draining\n"

@@ -32,7 +32,8 @@ func newRunCommand() *cobra.Command {
 		Short: "Serve what Gateway API and Ingress objects say",
 		Long: `Serve what the Gateway API and Ingress objects of a cluster, or of a folder of
 manifests (--manifests), say, and follow their changes. SIGTERM, SIGHUP and Ctrl-C drain:
-exchanges in flight are finished, then the exit code is 0.`,
+exchanges in flight are finished, then the exit code is 0. With --share-sockets=on SIGUSR2
+starts the program that is at the same path by then, and drains when that one serves.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			settings, err := reader.Read(os.Environ())
@@ -80,6 +81,7 @@ func (p *process) serve(ctx context.Context) error {
 	if err := p.recordFlows(); err != nil {
 		return err
 	}
+	p.tellReady()
 	return p.run(ctx)
 }
 
@@ -246,6 +248,8 @@ func (p *process) useCluster() error {
 
 // run starts every part and waits for all. A part that fails stops the others.
 func (p *process) run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
 	lateCtx, endLate := context.WithCancel(context.WithoutCancel(ctx))
 	defer endLate()
@@ -253,6 +257,7 @@ func (p *process) run(ctx context.Context) error {
 	for _, part := range p.late {
 		group.Go(func() error { return part(lateCtx) })
 	}
+	group.Go(func() error { return p.awaitUpgrade(ctx, stop) })
 	for _, part := range append(p.early, p.loop.Run) {
 		group.Go(func() error { return part(ctx) })
 	}
