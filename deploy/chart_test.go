@@ -100,6 +100,7 @@ func TestChartRefuses(t *testing.T) {
 		{"ports.web.port=8080", "missing property 'protocol'"},
 		{"exposure=NodePort", "/exposure"},
 		{"settings.addressPools={192.0.2.0/24}", "needs exposure: HostNetwork"},
+		{"settings.hostPorts=sk_lookup", "needs exposure: HostNetwork"},
 		{"settings.dnsResponderAddress={192.168.1.2:53}", `write ":53", or set exposure: HostNetwork`},
 		{"settings.dnsResponderAddress={:443}", "both have port 443"},
 		{"settings.acmeIssuers[0].name=a", "missing property 'solver'"},

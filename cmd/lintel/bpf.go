@@ -34,8 +34,8 @@ type bpfFeature struct {
 func bpfFeatures() []bpfFeature {
 	return []bpfFeature{
 		{name: socketlb.Feature, probe: func() error { return socketlb.Needs().Probe() }, active: socketlb.Active, unpinned: socketLBActive},
-		{name: "hostports", probe: hostports.Probe, unpinned: hostports.Active},
 		{name: "flow-records", probe: func() error { return flows.Needs().Probe() }, unpinned: flowsActive},
+		{name: "host-ports", probe: hostports.Probe, unpinned: hostports.Active},
 	}
 }
 

@@ -96,6 +96,9 @@ NET_BIND_SERVICE
 {{- if and (include "lintel.announces" .) (ne .Values.exposure "HostNetwork") -}}
 {{- fail "settings.addressPools needs exposure: HostNetwork, because addresses are put on the node's own interfaces" -}}
 {{- end -}}
+{{- if and (eq (toString .Values.settings.hostPorts) "sk_lookup") (ne .Values.exposure "HostNetwork") -}}
+{{- fail "settings.hostPorts: sk_lookup needs exposure: HostNetwork, because it is the node's ports that it receives for" -}}
+{{- end -}}
 {{- if and .Values.gatewayClass.create .Values.settings.gatewayClass (not (has .Values.gatewayClass.name .Values.settings.gatewayClass)) -}}
 {{- fail (printf "settings.gatewayClass does not have %q, which gatewayClass.create makes: add it, or set gatewayClass.create to false" .Values.gatewayClass.name) -}}
 {{- end -}}
