@@ -116,7 +116,7 @@ func (e *edge) launch(how func(*exec.Cmd), flags ...string) *program {
 	p := &program{edge: e, log: &lockedBuffer{}, socket: filepath.Join(e.folder, fmt.Sprint("admin-", e.started))}
 	p.process = exec.Command("/proc/self/exe")
 	p.process.Args = append([]string{"lintel", "run", "--manifests=" + e.manifests, "--admin-address=", "--admin-socket=" + p.socket,
-		"--access-log=off", "--http-port=0", "--https-port=0", "--log-format=text"}, flags...)
+		"--access-log=off", "--http-port=0", "--https-port=0", "--log-format=text", "--udp-idle-timeout=200ms"}, flags...)
 	p.process.Stderr, p.process.Dir = p.log, "/"
 	p.process.SysProcAttr = &syscall.SysProcAttr{}
 	if how != nil {
@@ -282,9 +282,9 @@ func (e *edge) expectIntroduced() {
 	}
 }
 
-// Ten times a new Lintel takes the place of the old one, under load of connections that are
+// New Lintels take the place of old ones, as in a rollout, under load of connections that are
 // kept and of new ones. Nothing fails.
-func TestUpgradesUnderLoad(t *testing.T) {
+func TestRolloutUnderLoad(t *testing.T) {
 	e := newEdge(t)
 	if e == nil || !needPrograms(t, "wrk") {
 		return
@@ -295,7 +295,7 @@ func TestUpgradesUnderLoad(t *testing.T) {
 		startWrk(t, "http://127.0.0.1/", "-H", "Host: app.test", "-H", "Connection: close"),
 		startWrk(t, "https://127.0.0.1/", "-H", "Host: app.test"),
 	}
-	for range 10 {
+	for range 3 {
 		next := e.start(skLookup, "--share-sockets=on")
 		serving.stop()
 		serving = next
@@ -318,7 +318,7 @@ func TestHostPortsMayChange(t *testing.T) {
 		return
 	}
 	serving := e.start("--share-sockets=on")
-	for _, way := range []string{skLookup, skLookup, "--host-ports=bind", skLookup, "--host-ports=bind"} {
+	for _, way := range []string{skLookup, skLookup, "--host-ports=bind", skLookup} {
 		next := e.start(way, "--share-sockets=on")
 		serving.stop()
 		serving = next
@@ -374,7 +374,9 @@ func TestPortsOfOthersAreLeftToThem(t *testing.T) {
 	e.must(err)
 	p := e.start(skLookup)
 	text, err := p.readyz()
-	want := fmt.Sprintf("socket :80: open socket: :80/tcp is in use by process %d (%s)", os.Getpid(), "lintel.test")
+	name, nameErr := os.ReadFile("/proc/self/comm")
+	e.must(nameErr)
+	want := fmt.Sprintf("socket :80: open socket: :80/tcp is in use by process %d (%s)", os.Getpid(), strings.TrimSpace(string(name)))
 	if err != nil || !strings.Contains(text, want) {
 		t.Errorf("ready says %q, %v; want %q", text, err, want)
 	}

@@ -92,6 +92,7 @@ func TestUpgradesItself(t *testing.T) {
 	loads := []*wrk{
 		startWrk(t, "http://127.0.0.1/", "-H", "Host: app.test"),
 		startWrk(t, "http://127.0.0.1/", "-H", "Host: app.test", "-H", "Connection: close"),
+		startWrk(t, "https://127.0.0.1/", "-H", "Host: app.test"),
 	}
 	pid := first.process.Process.Pid
 	t.Cleanup(func() {
