@@ -139,6 +139,12 @@ func TestRenderedFilesAreCurrent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	tunnels, err := render(t.Context(), h, "--show-only", "templates/rbac-tunnels.yaml", "--set", "rbac.createTunnels=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const tunnelsHead = renderedHead + `# What Lintel may do beside that in order to keep the tokens of tunnels that it creates, with rbac.yaml or with kustomize.
+`
 	const ordersHead = renderedHead + `# What Lintel may do beside that in order to get certificates, with rbac.yaml or with kustomize.
 `
 	const permissionsHead = renderedHead + `# What Lintel may do in a cluster, for one that runs outside of it. To limit it to some namespaces, set watchNamespaces and
@@ -147,6 +153,7 @@ func TestRenderedFilesAreCurrent(t *testing.T) {
 	for path, want := range map[string]string{
 		"kustomize/lintel.yaml":  renderedHead + plain(all, "ConfigMap"),
 		"rbac.yaml":              permissionsHead + string(namespace) + plain(permissions),
+		"rbac-tunnels.yaml":      tunnelsHead + strings.TrimPrefix(plain(tunnels), "---\n"),
 		"rbac-certificates.yaml": ordersHead + strings.TrimPrefix(plain(orders), "---\n"),
 	} {
 		if *update {

@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"github.com/lintel-dev/lintel/gateway/v1alpha1"
 	"github.com/lintel-dev/lintel/router"
 )
 
@@ -80,6 +81,12 @@ func renderTunnels(plan *Plan) string {
 	for i := range plan.Tunnels {
 		t := &plan.Tunnels[i]
 		fmt.Fprintf(&lines, "%s by %s token %q file %q for %v\n  http to %q, https to %q, TCP %v\n", t.Name, t.Protocol, t.Token, t.File, t.Objects, t.Plain, t.Secure, t.Streams)
+		if c := t.Create; c != nil {
+			fmt.Fprintf(&lines, "  created as %q in %s by %q, kept in %s\n", c.Name, c.AccountID, c.APIToken, c.Secret)
+		}
+		if d := &t.DNS; d.Mode != v1alpha1.TunnelDNSOff {
+			fmt.Fprintf(&lines, "  records %s %v by %q\n", d.Mode, d.Domains, d.APIToken)
+		}
 		if e := t.Edge; e.Region+e.CA != "" || e.Addresses != nil {
 			fmt.Fprintf(&lines, "  edge %+v\n", e)
 		}

@@ -24,6 +24,16 @@ type TunnelState struct {
 	// the edge that refused the credentials.
 	Failure string
 	Refused bool
+	// NotCreated is why a tunnel that is to be created is not; "" for nothing.
+	NotCreated string
+	// DNS is what became of its records; nil while nothing is known.
+	DNS *TunnelRecordsState
+}
+
+// TunnelRecordsState is what became of the DNS records of a Tunnel.
+type TunnelRecordsState struct {
+	Ready           bool
+	Reason, Message string
 }
 
 // connected reports whether anything comes through the tunnel.
@@ -74,9 +84,13 @@ func (b *build) tunnelStatus(t *boundTunnel) {
 	connected := int32(len(state.Connections))
 	status := &v1alpha1.TunnelStatus{
 		ID: state.ID, Hostname: state.Hostname, Connected: &connected, Connections: state.Connections,
-		LastError: cmp.Or(state.Invalid, state.Failure),
+		LastError: cmp.Or(state.Invalid, state.NotCreated, state.Failure),
 	}
-	status.Conditions = conditionsAt(t.Generation, b.tunnelAccepted(t), b.tunnelConnection(t))
+	conditions := []condition{b.tunnelAccepted(t), b.tunnelConnection(t)}
+	if c, ok := b.tunnelRecords(t); ok {
+		conditions = append(conditions, c)
+	}
+	status.Conditions = conditionsAt(t.Generation, conditions...)
 	b.addStatus(&Status{Object: t.ref, UID: t.UID, Generation: t.Generation, Tunnel: status})
 }
 
@@ -98,6 +112,26 @@ func (b *build) tunnelAccepted(t *boundTunnel) condition {
 	}
 }
 
+// tunnelRecords is the condition DNS of a Tunnel; there is none where DNS is left to others.
+func (b *build) tunnelRecords(t *boundTunnel) (condition, bool) {
+	const kind = "DNS"
+	state := b.Observed.Tunnels[t.plan.Name].DNS
+	switch {
+	case t.plan.DNS.Mode == v1alpha1.TunnelDNSOff:
+		return condition{}, false
+	case t.plan.DNS.Fault != nil:
+		return fault(kind, *t.plan.DNS.Fault), true
+	case state == nil:
+		return falsity(kind, "Pending", "records are about to be compared"), true
+	case state.Ready:
+		return truth(kind, state.Reason, state.Message), true
+	default:
+		p := Problem{t.ref, "spec.dns", state.Reason, state.Message}
+		b.report(p)
+		return fault(kind, p), true
+	}
+}
+
 // tunnelConnection is the condition Connected of a Tunnel.
 func (b *build) tunnelConnection(t *boundTunnel) condition {
 	const kind = "Connected"
@@ -111,6 +145,10 @@ func (b *build) tunnelConnection(t *boundTunnel) condition {
 		return falsity(kind, t.accepted.Reason, t.accepted.text())
 	case state.Invalid != "":
 		return falsity(kind, reasonBadCredentials, state.Invalid)
+	case state.NotCreated != "":
+		return falsity(kind, "NotCreated", state.NotCreated)
+	case state.ID == "" && t.plan.Create != nil:
+		return falsity(kind, "Pending", fmt.Sprintf("looking for the tunnel %q at Cloudflare, to create it if there is none", t.plan.Create.Name))
 	case state.Refused:
 		return falsity(kind, "Refused", state.Failure+"; is the token revoked, or the tunnel deleted? It is tried again")
 	case state.Failure != "":

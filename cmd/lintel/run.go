@@ -63,12 +63,12 @@ func run(ctx context.Context, s Settings, log *slog.Logger) error {
 
 // serve chooses the parts, and runs them.
 func (p *process) serve(ctx context.Context) error {
+	p.loop.tunnels.useClient(p.dnsClient)
 	if err := p.chooseSource(); err != nil {
 		return err
 	}
 	p.loop.source = wakingSource{source: p.loop.source, wake: p.loop.care.changes}
 	p.loop.source = wakingSource{source: p.loop.source, wake: p.loop.tunnels.changes}
-	p.loop.tunnels.client = p.dnsClient
 	p.loop.names = newNames(p.loop.source)
 	if err := p.announceAddresses(); err != nil {
 		return err
@@ -188,7 +188,7 @@ func (p *process) chooseSource() error {
 			return err
 		}
 		parts, err := p.keepDNS(localCredentials(noSecrets))
-		p.early = append(p.early, parts...)
+		p.early = append(append(p.early, parts...), p.loop.tunnels.writers()...)
 		return err
 	}
 	return p.useCluster()
@@ -231,7 +231,10 @@ func (p *process) useCluster() error {
 		return err
 	}
 	p.loop.tunnels.event = events.Write
-	parts := []func(context.Context) error{writer.Run, infrastructure.Run, events.Run}
+	if err := p.keepTunnelTokens(config); err != nil {
+		return err
+	}
+	parts := append([]func(context.Context) error{writer.Run, infrastructure.Run, events.Run}, p.loop.tunnels.writers()...)
 	if len(p.settings.ACMEIssuers) > 0 {
 		care, err := p.useSecrets(config, events)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"reflect"
 	"sync"
@@ -39,9 +40,20 @@ type tunnelCare struct {
 	entries map[types.NamespacedName]*proxy.Entry
 	guards  map[types.NamespacedName]*tunnelGuard
 
+	creator *tunnelCreator
+	records *tunnelRecords
+
 	mu     sync.Mutex // guards what follows
+	plan   *gateway.Plan
 	wanted map[types.NamespacedName]*wantedTunnel
-	states map[types.NamespacedName]gateway.TunnelState // as the loop has them, or is about to
+	// handlers are the entries of its Tunnels, and configs what the connector was told last.
+	handlers map[types.NamespacedName]*proxy.Entry
+	configs  map[string]tunnel.Config
+	states   map[types.NamespacedName]gateway.TunnelState // as the loop has them, or is about to
+
+	// What the creator and the records were told last.
+	wantedCreations map[types.NamespacedName]creationWant
+	wantedRecords   map[types.NamespacedName]recordsWant
 }
 
 // wantedTunnel is a Tunnel of the last Plan.
@@ -49,6 +61,8 @@ type wantedTunnel struct {
 	config  tunnel.Config      // without credentials while there are none
 	edge    gateway.TunnelEdge // that config.Edge was made from
 	invalid string             // why they can't be read
+	// notCreated is why there is no tunnel of this name.
+	notCreated string
 }
 
 // tunnelGuard checks requests of a tunnel.
@@ -63,9 +77,13 @@ func newTunnelCare(p *process) *tunnelCare {
 		changed: make(chan struct{}, 1), changes: make(chan struct{}, 1),
 		entries: make(map[types.NamespacedName]*proxy.Entry), guards: make(map[types.NamespacedName]*tunnelGuard),
 	}
+	changed := func() { wake(c.changed) }
+	c.creator = newTunnelCreator(p.log, changed)
+	c.records = newTunnelRecords(&p.settings.DNS, p.log, changed)
+	c.plan = &gateway.Plan{}
 	p.metrics.ObserveTunnels(c.measure)
 	c.connector = tunnel.New(tunnel.Settings{
-		Log: p.log, Version: thisVersion().Version, GracePeriod: p.settings.DrainTimeout, Changed: func() { wake(c.changed) },
+		Log: p.log, Version: thisVersion().Version, GracePeriod: p.settings.DrainTimeout, Changed: changed,
 	})
 	return c
 }
@@ -99,7 +117,7 @@ func (c *tunnelCare) watch(ctx context.Context) {
 			return
 		case <-c.changed:
 			c.mu.Lock()
-			c.refresh()
+			c.connect()
 			c.mu.Unlock()
 		}
 	}
@@ -111,8 +129,12 @@ func (c *tunnelCare) refresh() {
 	states := make(map[types.NamespacedName]gateway.TunnelState, len(c.wanted))
 	for name, w := range c.wanted {
 		s := status[name.String()]
-		states[name] = w.state(&s)
+		state := w.state(&s)
+		state.DNS = c.records.state(name)
+		states[name] = state
 	}
+	defer c.applyRecords()
+	defer c.applyCreations()
 	if reflect.DeepEqual(states, c.states) {
 		return
 	}
@@ -124,7 +146,7 @@ func (c *tunnelCare) refresh() {
 // state is what the loop gets to see of a tunnel. What changes with every attempt is no part
 // of it.
 func (w *wantedTunnel) state(s *tunnel.Status) gateway.TunnelState {
-	state := gateway.TunnelState{Invalid: w.invalid}
+	state := gateway.TunnelState{Invalid: w.invalid, NotCreated: w.notCreated}
 	if w.config.Credentials != (tunnel.Credentials{}) {
 		state.ID, state.Hostname = w.config.Credentials.Tunnel.String(), w.config.Credentials.Hostname()
 	}
@@ -216,32 +238,51 @@ func (c *tunnelCare) guard(t *gateway.Tunnel) func(*http.Request) error {
 func (c *tunnelCare) apply(plan *gateway.Plan) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	wanted := make(map[types.NamespacedName]*wantedTunnel, len(plan.Tunnels))
-	want := make(map[string]tunnel.Config, len(plan.Tunnels))
+	c.plan = plan
+	c.handlers = make(map[types.NamespacedName]*proxy.Entry, len(plan.Tunnels))
 	for i := range plan.Tunnels {
-		t := &plan.Tunnels[i]
-		w := newWantedTunnel(t, c.wanted[t.Name])
-		w.config.Handler = c.entries[t.Name]
+		c.handlers[plan.Tunnels[i].Name] = c.entries[plan.Tunnels[i].Name]
+	}
+	c.connect()
+}
+
+// connect makes the tunnels of the Plan wanted, with the credentials that there are. The
+// caller holds c.mu.
+func (c *tunnelCare) connect() {
+	wanted := make(map[types.NamespacedName]*wantedTunnel, len(c.plan.Tunnels))
+	want := make(map[string]tunnel.Config, len(c.plan.Tunnels))
+	for i := range c.plan.Tunnels {
+		t := &c.plan.Tunnels[i]
+		w := c.newWantedTunnel(t, c.wanted[t.Name])
+		w.config.Handler = c.handlers[t.Name]
 		wanted[t.Name] = w
 		if w.config.Credentials != (tunnel.Credentials{}) {
 			want[t.Name.String()] = w.config
 		}
 	}
 	c.wanted = wanted
-	c.connector.Apply(want)
+	if !maps.Equal(want, c.configs) {
+		c.configs = want
+		c.connector.Apply(maps.Clone(want))
+	}
 	c.refresh()
 }
 
 // newWantedTunnel converts a Tunnel. While its Secret is not there, what was before goes on.
-func newWantedTunnel(t *gateway.Tunnel, before *wantedTunnel) *wantedTunnel {
+func (c *tunnelCare) newWantedTunnel(t *gateway.Tunnel, before *wantedTunnel) *wantedTunnel {
 	if before != nil && t.Missing {
 		return &wantedTunnel{config: before.config, edge: before.edge}
 	}
 	w := &wantedTunnel{edge: t.Edge}
 	w.config.Protocol = protocolOf(t.Protocol)
-	credentials, err := readCredentials(t)
-	if err != nil {
+	credentials, notCreated, err := c.credentialsOf(t)
+	w.notCreated = notCreated
+	switch {
+	case err != nil:
 		w.invalid = err.Error()
+		return w
+	case before != nil && t.Create != nil && credentials == (tunnel.Credentials{}): // its Secret is gone
+		w.config, w.edge = before.config, before.edge
 		return w
 	}
 	if w.config.Edge, err = edgeOf(t, before); err != nil {

@@ -17,8 +17,10 @@ import (
 	"k8s.io/client-go/dynamic"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"github.com/lintel-dev/lintel/conformance/cloudflare"
 	fakeedge "github.com/lintel-dev/lintel/conformance/edge"
 	"github.com/lintel-dev/lintel/gateway/v1alpha1"
+	"github.com/lintel-dev/lintel/tunnel/account"
 )
 
 const tunnelCRD = "../../deploy/chart/files/tunnels.lintel.dev.yaml"
@@ -71,6 +73,54 @@ func TestTunnelOnCluster(t *testing.T) {
 	w.connections(0)
 }
 
+// TestTunnelIsKeptInASecret: a tunnel that the leader has created is connected by the other
+// replica too, which has its token from the Secret; one that is deleted is written anew.
+func TestTunnelIsKeptInASecret(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs an API server")
+	}
+	if !inNamespace(t) {
+		return
+	}
+	w := newTunnelWorld(t)
+	w.createPermissions("../../deploy/rbac-tunnels.yaml")
+	w.cf = cloudflare.ForTest(t, cloudflare.Options{})
+	api := account.Options{Token: func() (string, error) { return cloudflare.Token, nil }, ID: cloudflare.AccountID, Client: w.cf.HTTPClient()}
+	c, err := account.New(api).Ensure(t.Context(), "home")
+	w.must(err)
+	w.tunnel = c.Tunnel
+	w.edge.AllowSecret(c.Tunnel, c.Secret)
+	secrets := w.core.CoreV1().Secrets("default")
+	_, err = secrets.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "cloudflare"}, StringData: map[string]string{"token": cloudflare.Token}}, metav1.CreateOptions{})
+	w.must(err)
+	w.declare(v1alpha1.TunnelSpec{
+		Credentials:  v1alpha1.TunnelCredentials{Create: &v1alpha1.TunnelCreate{AccountID: cloudflare.AccountID, Name: "home", APIToken: v1alpha1.SecretKey{Name: "cloudflare"}}},
+		LocalSockets: v1alpha1.LocalSocketsClosed,
+	})
+	w.gatewayAndRoute()
+	w.start()
+	w.connections(4)
+	w.start()
+	w.connections(8)
+	w.awaitAnswerThrough()
+	w.awaitTunnel("True", "True")
+
+	load := loadOf(t, w.ask)
+	w.must(secrets.Delete(t.Context(), "home-tunnel", metav1.DeleteOptions{}))
+	w.await("the Secret is back", func(ctx context.Context) string {
+		s, err := secrets.Get(ctx, "home-tunnel", metav1.GetOptions{})
+		switch {
+		case err != nil:
+			return err.Error()
+		case string(s.Data["token"]) != c.Token():
+			return "with another token"
+		}
+		return ""
+	})
+	w.connections(8)
+	load.end(t)
+}
+
 // tunnelWorld is an API server and an edge.
 type tunnelWorld struct {
 	*cluster
@@ -78,6 +128,7 @@ type tunnelWorld struct {
 	tunnel     uuid.UUID
 	tunnels    dynamic.ResourceInterface
 	kubeconfig string
+	cf         *cloudflare.Server // nil unless it is needed
 }
 
 func newTunnelWorld(t *testing.T) *tunnelWorld {
@@ -150,7 +201,11 @@ func (w *tunnelWorld) gatewayAndRoute() {
 
 // start runs a replica.
 func (w *tunnelWorld) start(args ...string) (stop func()) {
-	_, stop = testRun{log: w.Output()}.start(w.T, append(args, "--kubeconfig="+w.kubeconfig, "--admin-address=", "--lease-namespace=lintel", "--drain-timeout=10s")...)
+	run := testRun{log: w.Output()}
+	if w.cf != nil {
+		run.dns = w.cf.HTTPClient()
+	}
+	_, stop = run.start(w.T, append(args, "--kubeconfig="+w.kubeconfig, "--admin-address=", "--lease-namespace=lintel", "--drain-timeout=10s")...)
 	return stop
 }
 

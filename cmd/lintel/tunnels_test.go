@@ -208,9 +208,12 @@ func TestTunnelLeadsToTheGateway(t *testing.T) {
 	_, stop := h.run("--admin-address=" + admin)
 	h.connected(4)
 	h.answers()
-	if text := h.status(admin); !strings.Contains(text, "default/home") || strings.Count(text, "HTTP2") != 4 {
-		t.Errorf("lintel tunnel status:\n%s", text)
-	}
+	h.await("lintel tunnel status", func() error {
+		if text := h.status(admin); !strings.Contains(text, "default/home") || strings.Count(text, "HTTP2") != 4 {
+			return errors.New(text)
+		}
+		return nil
+	})
 	for _, want := range []string{`lintel_tunnel_connections{tunnel="default/home"} 4`, `lintel_tunnel_registrations_total{tunnel="default/home"} 4`} {
 		if metrics, err := answerText(http.DefaultClient, "http://"+admin+"/metrics"); err != nil || !strings.Contains(metrics, want) {
 			t.Errorf("no %s: %v", want, err)
@@ -357,4 +360,14 @@ func (h *tunnelHome) said(text string) func() error {
 		}
 		return nil
 	}
+}
+
+// replace changes a file.
+func (h *tunnelHome) replace(name, from, to string) {
+	h.Helper()
+	text, err := os.ReadFile(filepath.Join(h.folder, name))
+	if err != nil || !strings.Contains(string(text), from) {
+		h.Fatalf("%q in\n%s: %v", from, text, err)
+	}
+	h.write(name, strings.ReplaceAll(string(text), from, to))
 }
