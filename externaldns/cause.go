@@ -21,6 +21,18 @@ const (
 	CauseOther       Cause = "other"
 )
 
+// Of returns an error that says its cause.
+func (c Cause) Of(err error) error { return &causedError{err, c} }
+
+type causedError struct {
+	error
+	cause Cause
+}
+
+func (e *causedError) Unwrap() error { return e.error }
+
+func (e *causedError) Cause() Cause { return e.cause }
+
 // CauseOf says why something failed. An error may say it itself, by a method Cause.
 func CauseOf(err error) Cause {
 	var own interface{ Cause() Cause }

@@ -17,6 +17,7 @@ import (
 	experimentalclient "sigs.k8s.io/gateway-api/pkg/client/clientset/versioned/typed/apisx/v1alpha1"
 
 	"github.com/lintel-dev/lintel/gateway/dnsapi"
+	"github.com/lintel-dev/lintel/gateway/v1alpha1"
 )
 
 // The client's own request limits: room for thousands of status writes within seconds
@@ -75,8 +76,8 @@ type clients struct {
 	kubernetes kubernetes.Interface
 	gateway    gatewayclient.GatewayV1Interface
 	metadata   metadata.Interface
-	dns        dnsClient
-	lintel     lintelClient
+	dns        groupClient // ExternalDNS's
+	lintel     groupClient // our own
 	// experimental is of the group that is in the experimental channel alone.
 	experimental experimentalclient.ExperimentalV1alpha1Interface
 }
@@ -99,11 +100,11 @@ func newClients(config *rest.Config) (clients, error) {
 	if c.experimental, err = experimentalclient.NewForConfigAndClient(config, http); err != nil {
 		return clients{}, fmt.Errorf("make client of the experimental channel: %w", err)
 	}
-	if c.dns, err = newDNSClient(config, http); err != nil {
-		return clients{}, fmt.Errorf("make client of %s: %w", dnsapi.Group, err)
+	if c.dns, err = newGroupClient(config, http, apiGroup{dnsapi.GroupVersion(), dnsapi.AddToScheme}); err != nil {
+		return clients{}, err
 	}
-	if c.lintel, err = newLintelClient(config, http); err != nil {
-		return clients{}, fmt.Errorf("make client of lintel.dev: %w", err)
+	if c.lintel, err = newGroupClient(config, http, apiGroup{v1alpha1.GroupVersion(), v1alpha1.AddToScheme}); err != nil {
+		return clients{}, err
 	}
 	if c.metadata, err = metadata.NewForConfigAndClient(metadata.ConfigFor(config), http); err != nil {
 		return clients{}, fmt.Errorf("make metadata client: %w", err)

@@ -1,36 +1,12 @@
 package kube
 
 import (
-	"net/http"
-
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/gentype"
-	"k8s.io/client-go/rest"
 
 	"github.com/lintel-dev/lintel/gateway"
 	"github.com/lintel-dev/lintel/gateway/dnsapi"
 )
-
-// dnsClient is the client of ExternalDNS's API group.
-type dnsClient struct {
-	rest.Interface
-	parameters runtime.ParameterCodec
-}
-
-func newDNSClient(config *rest.Config, http *http.Client) (dnsClient, error) {
-	scheme := runtime.NewScheme()
-	if err := dnsapi.AddToScheme(scheme); err != nil {
-		return dnsClient{}, err
-	}
-	c := rest.CopyConfig(config)
-	version := dnsapi.GroupVersion()
-	c.GroupVersion, c.APIPath = &version, "/apis"
-	c.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
-	client, err := rest.RESTClientForConfigAndClient(c, http)
-	return dnsClient{client, runtime.NewParameterCodec(scheme)}, err
-}
 
 func dnsEndpointResource() schema.GroupResource {
 	return schema.GroupResource{Group: dnsapi.Group, Resource: "dnsendpoints"}

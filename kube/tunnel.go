@@ -1,37 +1,13 @@
 package kube
 
 import (
-	"net/http"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/gentype"
-	"k8s.io/client-go/rest"
 
 	"github.com/lintel-dev/lintel/gateway"
 	"github.com/lintel-dev/lintel/gateway/v1alpha1"
 )
-
-// lintelClient is the client of our own API group.
-type lintelClient struct {
-	rest.Interface
-	parameters runtime.ParameterCodec
-}
-
-func newLintelClient(config *rest.Config, http *http.Client) (lintelClient, error) {
-	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
-		return lintelClient{}, err
-	}
-	c := rest.CopyConfig(config)
-	version := v1alpha1.GroupVersion()
-	c.GroupVersion, c.APIPath = &version, "/apis"
-	c.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
-	client, err := rest.RESTClientForConfigAndClient(c, http)
-	return lintelClient{client, runtime.NewParameterCodec(scheme)}, err
-}
 
 // tunnelResource is that of Tunnels.
 func tunnelResource() schema.GroupResource {

@@ -10,7 +10,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/miekg/dns"
+
 	"github.com/lintel-dev/lintel/conformance/cloudflare"
+	"github.com/lintel-dev/lintel/conformance/knot"
 )
 
 const homeServices = `apiVersion: v1
@@ -166,11 +169,8 @@ func TestServicesThatAskForItGetRecords(t *testing.T) {
 	}
 }
 
-func TestDNSEndpointsGetTheirRecords(t *testing.T) {
-	cf := cloudflare.ForTest(t, cloudflare.Options{Zones: []string{"example.test"}})
-	t.Setenv("LINTEL_TEST_DNS_TOKEN", cloudflare.Token)
-	h := newDNSHome(t)
-	h.write("endpoints.yaml", `apiVersion: externaldns.k8s.io/v1alpha1
+// homeDNSEndpoints say a record of each type, and some that get none.
+const homeDNSEndpoints = `apiVersion: externaldns.k8s.io/v1alpha1
 kind: DNSEndpoint
 metadata: {name: all}
 spec:
@@ -187,7 +187,13 @@ apiVersion: externaldns.k8s.io/v1alpha1
 kind: DNSEndpoint
 metadata: {name: other, annotations: {external-dns.alpha.kubernetes.io/controller: other}}
 spec: {endpoints: [{dnsName: other.example.test, recordType: A, targets: [192.0.2.1]}]}
-`)
+`
+
+func TestDNSEndpointsGetTheirRecords(t *testing.T) {
+	cf := cloudflare.ForTest(t, cloudflare.Options{Zones: []string{"example.test"}})
+	t.Setenv("LINTEL_TEST_DNS_TOKEN", cloudflare.Token)
+	h := newDNSHome(t)
+	h.write("endpoints.yaml", homeDNSEndpoints)
 	args := []string{"--dns-provider=cloudflare", "--dns-credential=env:LINTEL_TEST_DNS_TOKEN"}
 	h.run(cf.HTTPClient(), args...)
 	h.await("metrics", func() string {
@@ -215,4 +221,45 @@ spec: {endpoints: [{dnsName: other.example.test, recordType: A, targets: [192.0.
 	if got := h.planned(cf); len(got) > 0 {
 		t.Errorf("and again: %q", got)
 	}
+}
+
+func TestDNSEndpointsGetTheirRecordsAtANameServer(t *testing.T) {
+	server := knot.ForTest(t, knot.Options{Zones: []string{"example.test"}})
+	t.Setenv("LINTEL_TEST_DNS_KEY", server.Key.Secret)
+	h := newDNSHome(t)
+	h.write("endpoints.yaml", strings.ReplaceAll(homeDNSEndpoints, `cloudflare-proxied, value: "true"`, `cloudflare-proxied, value: "false"`))
+	h.run(nil, "--dns-provider=rfc2136", "--dns-server="+server.Address, "--dns-zones=example.test", "--dns-key="+server.Key.Name, "--dns-credential=env:LINTEL_TEST_DNS_KEY", "--dns-interval=1s")
+	for _, c := range []struct {
+		name string
+		kind uint16
+		want []string
+	}{
+		{"a.example.test", dns.TypeA, []string{"300 A 192.0.2.1", "300 A 192.0.2.2"}},
+		{"a.example.test", dns.TypeAAAA, []string{"300 AAAA 2001:db8::1"}},
+		{"a.example.test", dns.TypeTXT, []string{`300 TXT "v=spf1 -all"`}},
+		{"a.example.test", dns.TypeHTTPS, []string{`300 HTTPS 1 . alpn="h3,h2" port="8443"`}},
+		{"_sip._tcp.example.test", dns.TypeSRV, []string{"300 SRV 10 20 5060 a.example.test."}},
+	} {
+		h.await(c.name+" "+dns.TypeToString[c.kind], func() string {
+			found, err := server.LookUp(t.Context(), c.name, c.kind)
+			if slices.Sort(found); err != nil || !slices.Equal(found, c.want) {
+				return fmt.Sprintf("%q, %v", found, err)
+			}
+			return ""
+		})
+	}
+	before, err := server.Work()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.await("a steady state", func() string {
+		work, err := server.Work()
+		if err != nil || work.Since(before).Transfers < 3 {
+			return fmt.Sprint(work, err)
+		}
+		if n := work.Since(before).Updates; n > 0 {
+			t.Fatalf("%d updates of what is as wanted", n)
+		}
+		return ""
+	})
 }

@@ -130,7 +130,7 @@ func (p *Provider) ask(ctx context.Context, zone externaldns.Zone, keys []extern
 func (a *answers) read(zone externaldns.Zone, key externaldns.Key, answer *dns.Msg) error {
 	switch {
 	case answer.Rcode != dns.RcodeSuccess && answer.Rcode != dns.RcodeNameError:
-		return fmt.Errorf("the server refuses to look up %s (%s): the zone must be its own, and the key be allowed to query it", key.Name, dns.RcodeToString[answer.Rcode])
+		return causeOf(answer.Rcode).Of(fmt.Errorf("the server refuses to look up %s (%s): the zone must be its own, and the key be allowed to query it", key.Name, dns.RcodeToString[answer.Rcode]))
 	case !answer.Authoritative && !delegates(answer, zone):
 		return fmt.Errorf("the server has no authority over %s: it must be the primary of zone %s, and not a resolver", key.Name, zone.Name)
 	}

@@ -196,10 +196,21 @@ func (p *Provider) sign(message *dns.Msg) (map[string]string, error) {
 		return nil, fmt.Errorf("read TSIG key %s: %w", key.Name, err)
 	}
 	if _, err := base64.StdEncoding.DecodeString(secret); err != nil {
-		return nil, fmt.Errorf("read TSIG key %s: its secret must be in base64: %w", key.Name, err)
+		return nil, externaldns.CauseCredential.Of(fmt.Errorf("read TSIG key %s: its secret must be in base64: %w", key.Name, err))
 	}
 	message.SetTsig(key.Name, key.Algorithm, fudge, time.Now().Unix())
 	return map[string]string{key.Name: secret}, nil
+}
+
+// causeOf says why a server answers otherwise than with success.
+func causeOf(rcode int) externaldns.Cause {
+	switch rcode {
+	case dns.RcodeRefused, dns.RcodeNotAuth, dns.RcodeNotZone:
+		return externaldns.CauseDenied
+	case dns.RcodeServerFailure, dns.RcodeNotImplemented:
+		return externaldns.CauseServer
+	}
+	return externaldns.CauseRefused
 }
 
 // explain says what may be wrong when a server did not do what the key must be allowed to.
@@ -207,9 +218,9 @@ func (p *Provider) explain(err error, allowed string) error {
 	var refused *dns.Error
 	switch {
 	case errors.Is(err, dns.ErrAuth) || errors.Is(err, dns.ErrSig):
-		return fmt.Errorf("the server does not accept the TSIG key %s (%w): its name, algorithm and secret must be those that the server has, and the key must be allowed to %s", p.options.Key.Name, err, allowed)
+		return externaldns.CauseDenied.Of(fmt.Errorf("the server does not accept the TSIG key %s (%w): its name, algorithm and secret must be those that the server has, and the key must be allowed to %s", p.options.Key.Name, err, allowed))
 	case errors.As(err, &refused):
-		return fmt.Errorf("the server refuses it (%w): it must be the primary of the zone, and the key must be allowed to %s", err, allowed)
+		return externaldns.CauseDenied.Of(fmt.Errorf("the server refuses it (%w): it must be the primary of the zone, and the key must be allowed to %s", err, allowed))
 	}
 	return err
 }

@@ -117,6 +117,9 @@ func (e *changedError) Error() string {
 	return fmt.Sprintf("what is there is not what was read (%s): somebody else has changed it, or a record of another type is in the way", dns.RcodeToString[e.rcode])
 }
 
+// Cause is for [externaldns.CauseOf].
+func (e *changedError) Cause() externaldns.Cause { return externaldns.CauseRefused }
+
 func (p *Provider) exchange(ctx context.Context, message *dns.Msg) error {
 	secrets, err := p.sign(message)
 	if err != nil {
@@ -133,5 +136,5 @@ func (p *Provider) exchange(ctx context.Context, message *dns.Msg) error {
 	case dns.RcodeYXDomain, dns.RcodeYXRrset, dns.RcodeNXRrset, dns.RcodeNameError:
 		return &changedError{answer.Rcode}
 	}
-	return fmt.Errorf("the server refuses updates (%s): the zone must be its own, and the key be allowed to update it", dns.RcodeToString[answer.Rcode])
+	return causeOf(answer.Rcode).Of(fmt.Errorf("the server refuses updates (%s): the zone must be its own, and the key be allowed to update it", dns.RcodeToString[answer.Rcode]))
 }
