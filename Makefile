@@ -16,7 +16,7 @@ TEST_TIMEOUT ?= 30m
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build image run test lint bpf generate fuzz smoke h2spec bench bench-bpf conformance clean
+.PHONY: help build image run test lint bpf generate fuzz smoke h2spec bench bench-tunnel bench-bpf conformance clean
 
 help: ## say what there is
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -71,6 +71,10 @@ bench: build ## beside nginx, HAProxy, Traefik, Caddy; CASE=h1-1k,… PEERS=ngin
 	@bench/install.sh
 	go build -o bin/bench ./bench
 	@exec bin/bench -case '$(CASE)' -peers '$(PEERS)' -rounds $(or $(ROUNDS),5) -seconds $(or $(SECONDS_EACH),2.5) -rate $(or $(RATE),0)
+
+bench-tunnel: build ## Lintel's own tunnel beside cloudflared in front of Lintel, on a fake edge; ROUNDS=5 SECONDS_EACH=2.5
+	go build -o bin/bench ./bench
+	@exec taskset -c 1 bin/bench tunnel -rounds $(or $(ROUNDS),5) -seconds $(or $(SECONDS_EACH),2.5)
 
 bench-bpf: ## connect() to Services by socket LB, nftables and iptables; needs root, iproute2, nftables, iptables
 	EBPF_TESTS=require go test ./bpf/socketlb -count=1 -v -run '^TestConnectTable$$' -connect-table

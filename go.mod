@@ -46,6 +46,7 @@ require (
 	k8s.io/klog/v2 v2.140.0
 	sigs.k8s.io/gateway-api v1.7.0
 	sigs.k8s.io/yaml v1.6.0
+	zombiezen.com/go/capnproto2 v2.18.0+incompatible
 )
 
 require (
@@ -108,7 +109,6 @@ require (
 	sigs.k8s.io/json v0.0.0-20250730193827-2d320260d730 // indirect
 	sigs.k8s.io/randfill v1.0.0 // indirect
 	sigs.k8s.io/structured-merge-diff/v6 v6.4.2 // indirect
-	zombiezen.com/go/capnproto2 v2.18.0+incompatible // indirect
 )
 
 tool github.com/cilium/ebpf/cmd/bpf2go

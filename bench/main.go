@@ -31,7 +31,11 @@ var errWrong = errors.New("answers were wrong or missing; see the lines that beg
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
+	measure, args := run, os.Args[1:]
+	if len(args) > 0 && args[0] == "tunnel" {
+		measure, args = runTunnel, args[1:]
+	}
+	if err := measure(ctx, args); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}

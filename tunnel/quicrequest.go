@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/cloudflare/cloudflared/tunnelrpc/pogs"
-	rpcquic "github.com/cloudflare/cloudflared/tunnelrpc/quic"
 )
 
 // The keys of what the edge tells of a request over QUIC, and is told of its response.
@@ -26,7 +25,7 @@ var errNotComplete = errors.New("response is not complete")
 // serveRequest serves a request, a WebSocket or a TCP stream. With an error the stream has
 // to be reset.
 func (c *quicConnection) serveRequest(s *quicStream) (err error) {
-	head, err := (&rpcquic.RequestServerStream{ReadWriteCloser: s}).ReadConnectRequestData()
+	head, err := readHead(s)
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/cloudflare/cloudflared/tunnelrpc/pogs"
-	rpcquic "github.com/cloudflare/cloudflared/tunnelrpc/quic"
 	"github.com/lintel-dev/lintel/internal/edgewire"
 )
 
@@ -52,16 +51,9 @@ func (r *quicResponse) WriteHeader(status int) {
 
 // answer puts the response's head together.
 func (r *quicResponse) answer(fault error, metadata ...pogs.Metadata) error {
-	writer := rpcquic.RequestServerStream{ReadWriteCloser: headBuffer{&r.head}}
 	r.sent = true
-	return writer.WriteConnectResponseData(fault, metadata...)
+	return writeHead(&r.head, fault, metadata)
 }
-
-// headBuffer is what the head is written to.
-type headBuffer struct{ *bytes.Buffer }
-
-// Close implements io.Closer.
-func (headBuffer) Close() error { return nil }
 
 // send sends the head of the answer to a TCP stream.
 func (r *quicResponse) send() error {
