@@ -41,7 +41,11 @@ func TestConnectTable(t *testing.T) {
 	bpftest.NothingLeft(t, "lb_")
 	served, plain := bpftest.Cgroup(t), bpftest.Cgroup(t)
 	bpftest.Enter(t, plain)
-	p, err := load(bpf.Pins{}, NodeSizes())
+	var p *programs
+	err := bpftest.WithCapabilities(func() (err error) { // as in a Pod
+		p, err = load(bpf.Pins{}, NodeSizes())
+		return err
+	}, bpf.CapBPF, bpf.CapNetAdmin)
 	if err != nil {
 		t.Fatal(err)
 	}

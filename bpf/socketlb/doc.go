@@ -18,4 +18,4 @@
 // their endpoint when it goes away.
 package socketlb
 
-//go:generate go tool bpf2go -output-stem socketlb -target bpfel -cflags "-O2 -g -Wall -Werror -mcpu=v3 -nostdinc -I../headers" lb socketlb.c
+//go:generate go tool bpf2go -output-stem socketlb -target bpfel -cflags "-O2 -g -mllvm -no-stack-slot-sharing -Wall -Werror -mcpu=v3 -nostdinc -I../headers" lb socketlb.c

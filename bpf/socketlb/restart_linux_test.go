@@ -223,6 +223,22 @@ func TestWithoutPinsNothingOutlivesTheProcess(t *testing.T) {
 	}
 }
 
+// Two capabilities are all that is needed to load and attach the programs.
+func TestTwoCapabilitiesSuffice(t *testing.T) {
+	w := newWorld(t)
+	err := bpftest.WithCapabilities(func() error {
+		p, err := load(bpf.Pins{}, Sizes{}.orSmall())
+		if err != nil {
+			return err
+		}
+		defer p.close()
+		return p.attach(w.cgroup)
+	}, bpf.CapBPF, bpf.CapNetAdmin)
+	if err != nil {
+		t.Errorf("%+v", err)
+	}
+}
+
 func TestWithoutACgroupItIsUnavailable(t *testing.T) {
 	bpftest.Require(t, Needs().Probe())
 	bpftest.NothingLeft(t, "lb_")

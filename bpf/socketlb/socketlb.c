@@ -149,15 +149,29 @@ static __always_inline int refuse(void)
 	return REFUSE;
 }
 
-/* Where the endpoint is in the list that the client stays with, or else count. */
-static __always_inline __u32 kept(const struct service *service, const struct client_key *client, __u64 now)
+static __always_inline struct client_key client_of(void *ctx, const struct service_key *key)
 {
-	struct stay *stay = bpf_map_lookup_elem(&lb_affinity, client);
-	if (!stay || now - stay->used > (__u64)service->affinity * 1000000000ULL)
+	struct client_key client = {.netns = bpf_get_netns_cookie(ctx), .service = *key};
+	return client;
+}
+
+/* Where the endpoint is in the list that the client stays with, or else count. */
+static __always_inline __u32 kept(void *ctx, const struct service_key *key, const struct service *service)
+{
+	struct client_key client = client_of(ctx, key);
+	struct stay *stay = bpf_map_lookup_elem(&lb_affinity, &client);
+	if (!stay || bpf_ktime_get_ns() - stay->used > (__u64)service->affinity * 1000000000ULL)
 		return service->count;
-	struct place_key key = {.list = service->list, .endpoint = stay->endpoint};
-	__u32 *slot = bpf_map_lookup_elem(&lb_places, &key);
+	struct place_key place = {.list = service->list, .endpoint = stay->endpoint};
+	__u32 *slot = bpf_map_lookup_elem(&lb_places, &place);
 	return slot ? *slot : service->count;
+}
+
+static __always_inline void keep(void *ctx, const struct service_key *key, const struct endpoint *endpoint)
+{
+	struct client_key client = client_of(ctx, key);
+	struct stay stay = {.used = bpf_ktime_get_ns(), .endpoint = *endpoint};
+	bpf_map_update_elem(&lb_affinity, &client, &stay, BPF_ANY);
 }
 
 static __always_inline __u32 choose(void *ctx, const struct service *service, __u8 protocol)
@@ -181,13 +195,8 @@ static __always_inline enum outcome resolve(void *ctx, const struct service_key 
 			return NO_SERVICE;
 		struct service service = *found;
 		__u32 slot = service.count;
-		struct client_key client = {.service = *key};
-		__u64 now = 0;
-		if (service.count && service.affinity) {
-			client.netns = bpf_get_netns_cookie(ctx);
-			now = bpf_ktime_get_ns();
-			slot = kept(&service, &client, now);
-		}
+		if (service.count && service.affinity)
+			slot = kept(ctx, key, &service);
 		if (service.count && slot >= service.count)
 			slot = choose(ctx, &service, key->protocol);
 		struct slot_key at = {.list = service.list, .slot = slot};
@@ -201,35 +210,38 @@ static __always_inline enum outcome resolve(void *ctx, const struct service_key 
 			continue;
 		if (!service.count)
 			return NO_ENDPOINT;
-		if (service.affinity) {
-			struct stay stay = {.used = now, .endpoint = *endpoint};
-			bpf_map_update_elem(&lb_affinity, &client, &stay, BPF_ANY);
-		}
+		if (service.affinity)
+			keep(ctx, key, endpoint);
 		return CHOSEN;
 	}
 	return NO_ENDPOINT;
 }
 
 /* Notes which Service a socket means by an endpoint, as long as the socket lives. */
-static __always_inline void remember_peer(struct bpf_sock_addr *ctx, const struct endpoint *origin, const struct endpoint *endpoint)
+static __always_inline void remember_peer(struct bpf_sock_addr *ctx, const struct service_key *key, const struct endpoint *endpoint)
 {
-	struct peer value = {.endpoint = *endpoint, .origin = *origin};
-	struct peer *peer;
-	if (!ctx->sk)
+	struct peer *peer = 0;
+	if (ctx->sk)
+		peer = bpf_sk_storage_get(&lb_peers, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!peer)
 		return;
-	peer = bpf_sk_storage_get(&lb_peers, ctx->sk, &value, BPF_SK_STORAGE_GET_F_CREATE);
-	if (peer)
-		*peer = value; /* it may have been connected before */
+	peer->endpoint = *endpoint;
+	peer->origin.ip[0] = key->ip[0];
+	peer->origin.ip[1] = key->ip[1];
+	peer->origin.ip[2] = key->ip[2];
+	peer->origin.ip[3] = key->ip[3];
+	peer->origin.port = key->port;
 }
 
 /* The same of one that is not connected, and may mean several, as long as it sends now and
  * then. */
-static __always_inline void remember_origin(void *ctx, const struct endpoint *origin, const struct endpoint *endpoint)
+static __always_inline void remember_origin(void *ctx, const struct service_key *key, const struct endpoint *endpoint)
 {
+	struct endpoint origin = {.ip = {key->ip[0], key->ip[1], key->ip[2], key->ip[3]}, .port = key->port};
 	struct origin_key socket = {.socket = bpf_get_socket_cookie(ctx), .endpoint = *endpoint};
 	struct endpoint *known = bpf_map_lookup_elem(&lb_origins, &socket);
-	if (!known || !same(known, origin))
-		bpf_map_update_elem(&lb_origins, &socket, origin, BPF_ANY);
+	if (!known || !same(known, &origin))
+		bpf_map_update_elem(&lb_origins, &socket, &origin, BPF_ANY);
 }
 
 static __always_inline __u8 protocol_of(const struct bpf_sock_addr *ctx)
@@ -255,11 +267,10 @@ static __always_inline int forward(struct bpf_sock_addr *ctx, enum call call, st
 	enum outcome outcome = resolve(ctx, key, endpoint);
 	if (outcome != CHOSEN)
 		return outcome;
-	struct endpoint origin = {.ip = {key->ip[0], key->ip[1], key->ip[2], key->ip[3]}, .port = key->port};
 	if (call == CONNECT)
-		remember_peer(ctx, &origin, endpoint);
+		remember_peer(ctx, key, endpoint);
 	else
-		remember_origin(ctx, &origin, endpoint);
+		remember_origin(ctx, key, endpoint);
 	return outcome;
 }
 
