@@ -24,6 +24,7 @@ type localDNS struct {
 	// always are the addresses of every name, and else those of names that have none by
 	// the Plan.
 	always, otherwise []netip.Addr
+	exclude           []string // domains
 	// inTurn says that replicas of this machine have an address one after the other.
 	inTurn bool
 
@@ -36,7 +37,7 @@ func (p *process) answerLocalDNS() {
 	if !s.enabled() {
 		return
 	}
-	d := &localDNS{metrics: p.metrics, log: p.log, always: s.Addresses, inTurn: p.settings.ShareSockets}
+	d := &localDNS{metrics: p.metrics, log: p.log, always: s.Addresses, exclude: s.Exclude, inTurn: p.settings.ShareSockets}
 	if p.settings.Manifests != "" {
 		d.otherwise = s.own()
 	}
@@ -63,7 +64,11 @@ func (d *localDNS) apply(plan *gateway.Plan) {
 	}
 	var list []responder.Host
 	var nowhere []string
+	ours := externaldns.Domains{Exclude: d.exclude}
 	for _, name := range slices.Sorted(maps.Keys(hosts)) {
+		if !ours.Match(name) {
+			continue
+		}
 		addresses := hosts[name]
 		if len(addresses) == 0 {
 			nowhere = append(nowhere, name)
@@ -76,8 +81,11 @@ func (d *localDNS) apply(plan *gateway.Plan) {
 		d.log.Warn("names have no private address, and are not answered on the local network; dns-responder-answer would say where they are", "names", len(nowhere), "first", nowhere[0])
 	}
 	d.nowhere = nowhere
-	d.responder.Apply(list)
 	d.metrics.SetLocalNames(len(list))
+	for _, domain := range d.exclude {
+		list = append(list, responder.Host{Name: domain}, responder.Host{Name: "*." + domain})
+	}
+	d.responder.Apply(list)
 }
 
 // add adds the names of an object, with where they are.

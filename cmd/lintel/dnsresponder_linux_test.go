@@ -33,7 +33,7 @@ func TestClientsOfTheLocalNetworkGoStraightToTheGateway(t *testing.T) {
 	internet := knot.ForTest(t, knot.Options{Zones: []string{"example.test", "elsewhere.test"}})
 	client.must(internet.Update(t.Context(), "example.test",
 		`www.example.test. 60 IN A 203.0.113.80`, `www.example.test. 60 IN AAAA 2001:db8::80`,
-		`www.example.test. 60 IN HTTPS 1 . alpn=h2 ech=AEX+DQ==`, `www.example.test. 60 IN TXT "public"`))
+		`www.example.test. 60 IN HTTPS 1 . alpn=h2 ech=AEX+DQ==`, `www.example.test. 60 IN TXT "public"`, `mail.apps.example.test. 60 IN A 203.0.113.25`))
 	client.must(internet.Update(t.Context(), "elsewhere.test", `host.elsewhere.test. 60 IN A 203.0.113.9`))
 
 	backend := serveHello(t)
@@ -42,7 +42,7 @@ func TestClientsOfTheLocalNetworkGoStraightToTheGateway(t *testing.T) {
 	tunnel := &tunnelHome{T: t, edge: fakeedge.ForTest(t, fakeedge.Options{}), tunnel: uuid.New(), folder: h.folder}
 	tunnel.declare("")
 	tunnel.secret(tunnel.edge.Allow(tunnel.tunnel))
-	h.run(nil, "--dns-responder-address=:53", "--dns-responder-forward="+internet.Address, "--dns-responder-ttl=7s")
+	h.run(nil, "--dns-responder-address=:53", "--dns-responder-forward="+internet.Address, "--dns-responder-ttl=7s", "--dns-responder-exclude=mail.apps.example.test")
 
 	h.await("the name is at the gateway", func() string {
 		return client.dig("192.168.1.2", "www.example.test. 7 IN A 192.168.1.2", "www.example.test A")
@@ -57,6 +57,8 @@ func TestClientsOfTheLocalNetworkGoStraightToTheGateway(t *testing.T) {
 		{"www.example.test TXT", `www.example.test. 60 IN TXT "public"`},
 		{"a.b.apps.example.test A", "a.b.apps.example.test. 7 IN A 192.168.1.2"},
 		{"apps.example.test A", ""},
+		{"mail.apps.example.test A", "mail.apps.example.test. 60 IN A 203.0.113.25"},
+		{"x.mail.apps.example.test A", ""},
 		{"blog.example.test A", "blog.example.test. 7 IN A 192.168.1.2"},
 		{"host.elsewhere.test A", "host.elsewhere.test. 60 IN A 203.0.113.9"},
 	} {
@@ -68,7 +70,7 @@ func TestClientsOfTheLocalNetworkGoStraightToTheGateway(t *testing.T) {
 	}
 	for question, status := range map[string]string{
 		"www.example.test HTTPS":                     "status: NOERROR",
-		"apps.example.test A":                        "status: NXDOMAIN",
+		"none.example.test A":                        "status: NXDOMAIN",
 		"-b 203.0.113.10 www.example.test A":         "status: REFUSED",
 		"+noednsnegotiation +edns=1 example.test A":  "status: BADVERS",
 		"+bufsize=4096 +dnssec www.example.test TXT": "status: NOERROR",

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/lintel-dev/lintel/externaldns/responder"
@@ -19,6 +20,7 @@ const maxAnswerTTL = 24 * time.Hour
 type responderSettings struct {
 	Listen    []string // host:port, of which the host may be empty; none is off
 	Addresses []netip.Addr
+	Exclude   []string // domains
 	Forward   []string // address:port
 	Allow     []netip.Prefix
 	TTL       time.Duration
@@ -34,6 +36,8 @@ func localDNSSettings(s *Settings) []setting {
 			usage: "`addresses` (:port or address:port) where DNS queries of the local network are answered, by UDP and TCP: the names that are served with their addresses there, and HTTPS records of them with none; empty is off"},
 		{name: "dns-responder-answer", value: list(&r.Addresses, localAddress),
 			usage: "`addresses` at which names are said to be; without them the private addresses of the Gateway or of the nodes, and without these, where objects come from manifests, the ones in dns-responder-address"},
+		{name: "dns-responder-exclude", value: list(&r.Exclude, wholeDomain),
+			usage: "`domains` that are not answered, though a wildcard of ours covers them: each stands for itself and all below it"},
 		{name: "dns-responder-forward", value: list(&r.Forward, forwarder),
 			usage: "`servers` (address or address:port) that are asked, in this order, for everything else; with none it is refused"},
 		{name: "dns-responder-allow", value: list(&r.Allow, network),
@@ -52,6 +56,15 @@ func listenAddress(s string) (string, error) {
 		return "", errors.New("must be :port or address:port, such as :53 or 192.168.1.2:53")
 	}
 	return s, nil
+}
+
+// wholeDomain is a domain with its own name.
+func wholeDomain(s string) (string, error) {
+	s, err := domainName(s)
+	if err == nil && strings.HasPrefix(s, ".") {
+		err = errors.New("must be a domain without a dot before it, such as mail.example.com")
+	}
+	return s, err
 }
 
 func localAddress(s string) (netip.Addr, error) {
@@ -77,7 +90,7 @@ func forwarder(s string) (string, error) {
 // validate finds what does not fit together.
 func (r *responderSettings) validate() error {
 	switch {
-	case !r.enabled() && (len(r.Addresses)+len(r.Forward)+len(r.Allow) > 0 || r.TTL != responder.DefaultTTL):
+	case !r.enabled() && (len(r.Addresses)+len(r.Exclude)+len(r.Forward)+len(r.Allow) > 0 || r.TTL != responder.DefaultTTL):
 		return errors.New("dns-responder-address is not set, though other settings dns-responder-* are: it says where queries are answered, such as :53")
 	case r.TTL < time.Second || r.TTL%time.Second != 0 || r.TTL > maxAnswerTTL:
 		return fmt.Errorf("dns-responder-ttl: %s must be whole seconds, from 1s to %s", r.TTL, maxAnswerTTL)

@@ -7,7 +7,8 @@ import (
 
 // Host is a name and where it is on the local network.
 type Host struct {
-	Name      string // "www.example.com", or "*.example.com" for one or more labels
+	Name string // "www.example.com", or "*.example.com" for one or more labels
+	// Addresses of a name that is not ours, though a wildcard covers it, are none.
 	Addresses []netip.Addr
 }
 
@@ -19,12 +20,11 @@ func newHosts(list []Host) hosts {
 	h := make(hosts, len(list))
 	for _, host := range list {
 		name := canonical(host.Name)
+		addresses := h[name]
 		for _, address := range host.Addresses {
-			h[name] = append(h[name], address.Unmap())
+			addresses = append(addresses, address.Unmap())
 		}
-		if len(host.Addresses) == 0 {
-			delete(h, name) // it is nowhere here
-		}
+		h[name] = addresses
 	}
 	return h
 }
@@ -34,7 +34,7 @@ func newHosts(list []Host) hosts {
 func (h hosts) find(name string) ([]netip.Addr, bool) {
 	name = canonical(name)
 	if addresses, found := h[name]; found {
-		return addresses, true
+		return addresses, len(addresses) > 0
 	}
 	for {
 		_, parent, more := strings.Cut(name, ".")
@@ -42,7 +42,7 @@ func (h hosts) find(name string) ([]netip.Addr, bool) {
 			return nil, false
 		}
 		if addresses, found := h["*."+parent]; found {
-			return addresses, true
+			return addresses, len(addresses) > 0
 		}
 		name = parent
 	}

@@ -101,6 +101,8 @@ func home() []Host {
 		{"www.example.test", addresses("192.168.1.2", "192.168.1.3", "fd00::2")},
 		{"*.example.test", addresses("192.168.1.4")},
 		{"*.deep.example.test", addresses("192.168.1.5")},
+		{Name: "mail.example.test"},
+		{Name: "*.away.example.test"},
 	}
 }
 
@@ -112,6 +114,7 @@ func internet(t *testing.T) *cloudflare.Server {
 		{Type: "A", Name: "www.example.test", Content: "203.0.113.1", Proxied: true},
 		{Type: "HTTPS", Name: "www.example.test", Data: map[string]any{"priority": 1, "target": ".", "value": `alpn="h2"`}},
 		{Type: "TXT", Name: "www.example.test", Content: `"public"`},
+		{Type: "A", Name: "mail.example.test", Content: "203.0.113.25"},
 	} {
 		if _, err := public.Put("example.test", r); err != nil {
 			t.Fatal(err)
@@ -142,6 +145,8 @@ func TestOurHostsAreOnTheLocalNetworkAndTheRestIsElsewhere(t *testing.T) {
 		{"a.b.example.test", dns.TypeA, []string{"192.168.1.4"}, dns.RcodeSuccess},
 		{"a.deep.example.test", dns.TypeA, []string{"192.168.1.5"}, dns.RcodeSuccess},
 		{"app.example.test", dns.TypeAAAA, nil, dns.RcodeSuccess},
+		{"mail.example.test", dns.TypeA, []string{"203.0.113.25"}, dns.RcodeSuccess},
+		{"x.away.example.test", dns.TypeA, nil, dns.RcodeNameError},
 		{"a.elsewhere.test", dns.TypeA, []string{"203.0.113.9"}, dns.RcodeSuccess},
 		{"b.elsewhere.test", dns.TypeA, nil, dns.RcodeNameError},
 	} {
