@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,11 +48,38 @@ func (s *listening) takes(at place) bool {
 	if isInner(s.at) {
 		return at.innerOverlaps(s.at)
 	}
-	bound := place{network: at.network, at: s.at}
+	return s.place(at.network).overlaps(at)
+}
+
+// place is what a socket that is bound listens to.
+func (s *listening) place(network string) place {
 	if s.at.Addr() == netip.IPv6Unspecified() {
-		bound.at = netip.AddrPortFrom(netip.Addr{}, s.at.Port())
+		return place{network: network, at: netip.AddrPortFrom(netip.Addr{}, s.at.Port())}
 	}
-	return bound.overlaps(at)
+	return place{network: network, at: s.at}
+}
+
+// Starved returns who has bound what is received for in the calling thread's network
+// namespace, after that began: it gets no clients, and nobody has told it.
+func (p *Ports) Starved() ([]Conflict, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var starved []Conflict
+	for _, network := range []string{"tcp", "udp"} {
+		sockets, err := listeningSockets(network)
+		if err != nil {
+			return nil, fmt.Errorf("see who listens: %w", err)
+		}
+		for i := range sockets {
+			s := &sockets[i]
+			at := s.place(network)
+			if isInner(s.at) || !slices.ContainsFunc(sockets, func(o listening) bool { return isInner(o.at) && at.innerOverlaps(o.at) }) {
+				continue
+			}
+			starved = append(starved, Conflict{Place: at.String(), Holder: p.holder(s)})
+		}
+	}
+	return starved, nil
 }
 
 // holder says in words who has a socket.

@@ -3,6 +3,7 @@ package hostports
 import (
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -245,6 +246,41 @@ func TestAnotherLintelKeepsItsPorts(t *testing.T) {
 	listener.Close()
 	if said, err := Active(); err != nil || !strings.HasPrefix(said, "8 sockets") {
 		t.Errorf("active: %q, %v", said, err)
+	}
+}
+
+// Nobody keeps others from binding what is received for; but they are known.
+func TestWhoBindsLaterIsNamed(t *testing.T) {
+	p := inWorld(t)
+	for _, address := range []string{":80", "127.20.0.1:81", "[2001:db8::1]:82"} {
+		listener, err := p.ListenTCP(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+	}
+	bound(t, "127.20.0.2:81")
+	if starved, err := p.Starved(); err != nil || len(starved) != 0 {
+		t.Errorf("starved: %v, %v", starved, err)
+	}
+	var want []string
+	for _, address := range []string{"127.0.0.1:80", "[2001:db8::1]:82"} {
+		bound(t, address)
+		want = append(want, address+"/tcp")
+	}
+	starved, err := p.Starved()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, c := range starved {
+		got = append(got, c.Place)
+		if !strings.HasPrefix(c.Holder, "process ") {
+			t.Errorf("%s is of %q", c.Place, c.Holder)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("starved: %q, want %q", got, want)
 	}
 }
 

@@ -30,5 +30,8 @@ func (p *Ports) ListenTCP(string) (*net.TCPListener, error) { return nil, Probe(
 // ListenUDP is not called.
 func (p *Ports) ListenUDP(string) (*net.UDPConn, error) { return nil, Probe() }
 
+// Starved is not called.
+func (p *Ports) Starved() ([]Conflict, error) { return nil, Probe() }
+
 // Adopt is not called.
 func (p *Ports) Adopt(string, string, syscall.RawConn) error { return Probe() }

@@ -45,8 +45,8 @@ type adminOptions struct {
 	Certificates *atomic.Pointer[[]certificateOfReport]
 	// Tunnels answers /tunnels; nil is nobody.
 	Tunnels http.HandlerFunc
-	Records      http.Handler // nil for none
-	Log          *slog.Logger
+	Records http.Handler // nil for none
+	Log     *slog.Logger
 }
 
 // newAdmin opens the address; Run serves it.

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"log/slog"
+	"time"
 
 	"github.com/lintel-dev/lintel/bpf/hostports"
 	"github.com/lintel-dev/lintel/proxy/exchange"
@@ -27,8 +29,39 @@ func (p *process) openHostPorts(ready *readiness) exchange.HostPorts {
 		return nil
 	}
 	p.late = append(p.late, func(ctx context.Context) error {
-		<-ctx.Done()
+		tellStarved(ctx, ports, p.log)
 		return ports.Close()
 	})
 	return ports
+}
+
+// starvedInterval is how often is looked for others who have bound a port of ours. Who is
+// seen once may be a replica of ours that is about to end.
+const starvedInterval = 30 * time.Second
+
+// tellStarved says, once, of each program that binds a port which we receive for that it gets
+// no clients, until ctx ends.
+func tellStarved(ctx context.Context, ports *hostports.Ports, log *slog.Logger) {
+	ticker := time.NewTicker(starvedInterval)
+	defer ticker.Stop()
+	seen := map[hostports.Conflict]int{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		starved, err := ports.Starved()
+		if err != nil {
+			log.Warn("cannot look for ports that others have bound too", "error", err)
+			return
+		}
+		again := make(map[hostports.Conflict]int, len(starved))
+		for _, c := range starved {
+			if again[c] = seen[c] + 1; again[c] == 2 {
+				log.Warn("another program has bound a port that Lintel receives for, and gets no clients", "port", c.Place, "program", c.Holder)
+			}
+		}
+		seen = again
+	}
 }

@@ -24,6 +24,8 @@ func TestReplicasOfANode(t *testing.T) {
 		t.Run(way, func(t *testing.T) {
 			if way == hostPortsSkLookup {
 				bpftest.Require(t, hostports.Probe())
+				bpftest.NothingLeft(t, "lt_host_ports")
+				bpftest.NothingLeft(t, "lt_sockets")
 			}
 			(&nodeOfReplicas{T: t, manifests: manifests, processors: processors, hostPorts: way}).replace()
 		})
