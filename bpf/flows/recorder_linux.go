@@ -59,6 +59,7 @@ func Attach(o Options) (*Recorder, error) {
 	if o.Ring > 0 {
 		spec.Maps[programMapLtFlowRing].MaxEntries = uint32(o.Ring) //nolint:gosec // The kernel refuses what is too large.
 	}
+	bpf.LiftLockedMemory()
 	r := &Recorder{}
 	if err := spec.LoadAndAssign(&r.objects, nil); err != nil {
 		return nil, fmt.Errorf("load flow program: %w", refused(err))

@@ -228,6 +228,41 @@ func TestRecordsAreForThisMachineAlone(t *testing.T) {
 	}
 }
 
+// Whoever reads slowly gets some records, and the number of all others.
+func TestSlowReadersAreToldWhatTheyLost(t *testing.T) {
+	const requests = 30_000
+	stream := observe.NewStream(64)
+	server := httptest.NewServer(&recordStream{stream: stream, names: newNames(emptySource{})})
+	t.Cleanup(server.Close)
+	response, err := http.Get(server.URL + "?follow=true") // the head is read, and nothing else yet
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	for range requests {
+		stream.ObserveExchange(&observe.Exchange{Path: "/" + strings.Repeat("x", 900), Status: 200})
+	}
+	stream.ObserveExchange(&observe.Exchange{Path: "/last", Status: 200})
+	seen, lost := 0, uint64(0)
+	decoder := json.NewDecoder(response.Body)
+	for last := false; !last; {
+		var r observe.Record
+		if err := decoder.Decode(&r); err != nil {
+			t.Fatal(err)
+		}
+		if r.Kind == observe.KindLost {
+			lost += r.Lost
+			continue
+		}
+		seen++
+		last = r.Path == "/last"
+	}
+	if seen+int(lost) != requests+1 || lost == 0 { //nolint:gosec // As many as were told.
+		t.Errorf("%d seen and %d lost of %d", seen, lost, requests+1)
+	}
+	t.Logf("%d seen, %d lost", seen, lost)
+}
+
 // emptySource has no objects.
 type emptySource struct{ source }
 
