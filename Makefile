@@ -54,7 +54,7 @@ bpf: ## build the eBPF programs anew; fails if what is committed was not that; n
 generate: ## files that are made from others; eBPF programs where clang-14 is installed
 	@if command -v $(BPF2GO_CC) >/dev/null; then echo 'go generate ./bpf/...'; go generate ./bpf/...; else echo 'no $(BPF2GO_CC): eBPF programs stay as they are'; fi
 	go test ./cmd/lintel -count=1 -run '^Test(ConfigurationPage|ChartSchema)IsCurrent$$' -write-page
-	go test ./deploy -count=1 -run '^TestRenderedFilesAreCurrent$$' -update
+	go test ./deploy -count=1 -run '^Test(RenderedFiles|ReferencePage)(Is|Are)Current$$' -update
 	go test ./conformance -count=1 -run '^TestGatewayAPIPageIsCurrent$$' -write-page
 
 fuzz: ## each fuzz target for $(FUZZ_TIME), as many at once as there are processors

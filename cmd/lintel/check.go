@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lintel-dev/lintel/gateway"
+	"github.com/lintel-dev/lintel/gateway/v1alpha1"
 	"github.com/lintel-dev/lintel/manifest"
 )
 
@@ -52,7 +53,8 @@ func check(path string, settings gateway.Settings, out io.Writer) error {
 	problems := source.Problems()
 	snapshot := source.Snapshot()
 	snapshot.Settings = settings
-	for _, p := range gateway.Build(snapshot, &gateway.Memo{}).Problems {
+	plan := gateway.Build(snapshot, &gateway.Memo{})
+	for _, p := range append(plan.Problems, checkCredentials(plan)...) {
 		file, line := source.Locate(p.Object, p.Field)
 		problems = append(problems, manifest.Problem{File: file, Line: line, Object: p.Object, Field: p.Field, Message: p.Message})
 	}
@@ -66,4 +68,17 @@ func check(path string, settings gateway.Settings, out io.Writer) error {
 		return errReported
 	}
 	return nil
+}
+
+// checkCredentials returns what is wrong with the credentials of tunnels that are given.
+func checkCredentials(plan *gateway.Plan) []gateway.Problem {
+	var problems []gateway.Problem
+	for i := range plan.Tunnels {
+		t := &plan.Tunnels[i]
+		if _, err := readCredentials(t); err != nil {
+			object := gateway.ObjectRef{Kind: v1alpha1.KindTunnel, Namespace: t.Name.Namespace, Name: t.Name.Name}
+			problems = append(problems, gateway.Problem{Object: object, Field: "spec.credentials", Message: err.Error()})
+		}
+	}
+	return problems
 }
