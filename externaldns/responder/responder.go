@@ -197,8 +197,11 @@ func (r *Responder) answer(w dns.ResponseWriter, query *dns.Msg, addresses []net
 	return response
 }
 
-// errBusy is why a query is not forwarded.
-var errBusy = errors.New("too many queries wait for other servers")
+// Why a query has no answer of another server.
+var (
+	errBusy  = errors.New("too many queries wait for other servers")
+	errOther = errors.New("the answer is one to another question")
+)
 
 // forward asks the servers in turn, as the client asked us: by UDP an answer may be cut,
 // and the client comes again by TCP.
@@ -221,6 +224,9 @@ func (r *Responder) ask(network string, query *dns.Msg) (*dns.Msg, error) {
 	var errs []error
 	for _, server := range r.options.Forward {
 		response, _, err := client.Exchange(query, server)
+		if err == nil && !slices.Equal(response.Question, query.Question) {
+			err = errOther
+		}
 		if err == nil {
 			return response, nil
 		}
