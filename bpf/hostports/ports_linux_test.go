@@ -3,6 +3,7 @@ package hostports
 import (
 	"errors"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -300,17 +301,31 @@ func TestInnerPortsMayBeTaken(t *testing.T) {
 	accepts(t, listener, "127.0.0.1:80")
 }
 
-// A kernel without IPv6 has sockets of IPv4 alone.
+// A kernel without IPv6 has sockets of IPv4 alone; one where it is turned off has both.
 func TestWithoutIPv6(t *testing.T) {
-	p := inWorld(t)
-	p.family = unix.AF_INET
-	listener, err := p.ListenTCP(":80")
-	if err != nil {
-		t.Fatal(err)
+	for name, without := range map[string]func(*testing.T, *Ports){
+		"not in the kernel": func(_ *testing.T, p *Ports) { p.family = unix.AF_INET },
+		"turned off": func(t *testing.T, _ *Ports) {
+			if err := os.WriteFile("/proc/sys/net/ipv6/conf/all/disable_ipv6", []byte("1"), 0); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := dial(unix.SOCK_STREAM, "[::1]:80"); errors.Is(err, syscall.ECONNREFUSED) {
+				t.Fatal("it is not turned off")
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := inWorld(t)
+			without(t, p)
+			listener, err := p.ListenTCP(":80")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer listener.Close()
+			accepts(t, listener, "127.0.0.1:80")
+			accepts(t, listener, "127.9.9.9:80")
+		})
 	}
-	defer listener.Close()
-	accepts(t, listener, "127.0.0.1:80")
-	accepts(t, listener, "127.9.9.9:80")
 }
 
 // A map that is full is told, and the others are received for.

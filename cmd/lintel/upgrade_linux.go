@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lintel-dev/lintel/manifest"
 )
 
 // A Lintel that gets SIGUSR2 starts what is at its own path by then, with its own arguments
@@ -44,20 +46,33 @@ func (p *process) awaitUpgrade(ctx context.Context, drain func()) error {
 			return nil
 		case <-asked:
 		}
-		if !p.settings.ShareSockets {
-			p.log.Error("no upgrade: it needs share-sockets=on, so that the new program gets the sockets of this one")
+		if err := p.mayUpgrade(); err != nil {
+			p.log.Error("no upgrade", "error", err)
 			continue
 		}
 		p.log.Info("upgrade: starting the new program", "path", path)
 		pid, err := startSuccessor(ctx, path)
 		if err != nil {
-			p.log.Error("no upgrade: this program goes on", "error", err)
+			p.log.Error("no upgrade", "error", err)
 			continue
 		}
 		p.log.Info("upgrade: the new program serves", "pid", pid)
 		p.notify("MAINPID=" + strconv.Itoa(pid))
 		drain()
 	}
+}
+
+// mayUpgrade says why another program can't take our place.
+func (p *process) mayUpgrade() error {
+	switch {
+	case !p.settings.ShareSockets:
+		return errors.New("it needs share-sockets=on, so that the new program gets the sockets of this one")
+	case p.settings.Manifests == manifest.Stdin:
+		return errors.New("the manifests came by standard input, which the new program does not have")
+	case os.Getpid() == 1:
+		return errors.New("this program is the first of its container, which would end with it: replace the container")
+	}
+	return nil
 }
 
 // ownPath is where this program was started from: another one may be there by now.
@@ -94,9 +109,9 @@ func startSuccessor(ctx context.Context, path string) (pid int, err error) {
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
-		err = fmt.Errorf("it was not ready within %v", upgradePatience)
+		err = fmt.Errorf("the new program was not ready within %v", upgradePatience)
 	} else {
-		err = errors.New("it has ended; its log says why")
+		err = errors.New("the new program has ended; its log says why")
 	}
 	_ = cmd.Wait() // how it ended is not the point
 	return 0, err

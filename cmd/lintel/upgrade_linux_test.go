@@ -130,7 +130,7 @@ func TestUpgradesThatFail(t *testing.T) {
 	}
 	alone := e.start()
 	e.must(alone.process.Process.Signal(syscall.SIGUSR2))
-	untilNil(t, "it says what is missing", alone.says("no upgrade: it needs share-sockets=on"))
+	untilNil(t, "it says what is missing", alone.says("it needs share-sockets=on"))
 	alone.stop()
 
 	settings := filepath.Join(e.folder, "lintel.yaml")
@@ -138,7 +138,7 @@ func TestUpgradesThatFail(t *testing.T) {
 	p := e.start("--config=" + settings)
 	e.must(os.WriteFile(settings, []byte("shareSokets: on\n"), 0o600))
 	e.must(p.process.Process.Signal(syscall.SIGUSR2))
-	untilNil(t, "it says that the new one has ended", p.says("no upgrade: this program goes on"))
+	untilNil(t, "it says that the new one has ended", p.says("the new program has ended"))
 	untilNil(t, "the new one has said why", p.says("shareSokets"))
 	e.expect("127.0.0.1:80", "http://app.test/", "http for 127.0.0.1 to port 80")
 }
