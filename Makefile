@@ -16,7 +16,7 @@ TEST_TIMEOUT ?= 30m
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build image run test lint bpf generate fuzz smoke h2spec bench bench-tunnel bench-bpf conformance clean
+.PHONY: help build image run test lint bpf generate fuzz smoke h2spec bench bench-tunnel bench-bpf conformance services clean
 
 help: ## say what there is
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -81,6 +81,9 @@ bench-bpf: ## connect() to Services by socket LB, nftables and iptables; needs r
 
 conformance: ## the Gateway API suite, every profile, against the chart on a real cluster; needs root, runc, nftables
 	go run ./conformance/run
+
+services: ## Pods reach Services on a real node without kube-proxy, by socket-lb; needs what conformance needs
+	go run ./conformance/services
 
 clean:
 	rm -rf bin
