@@ -25,7 +25,7 @@ const tunnelsPath = "/tunnels"
 
 func newTunnelCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "tunnel", Short: "Look at Cloudflare Tunnels", Args: cobra.NoArgs}
-	cmd.AddCommand(newTunnelStatusCommand())
+	cmd.AddCommand(newTunnelStatusCommand(), newTunnelDiagnoseCommand())
 	return cmd
 }
 
