@@ -26,13 +26,18 @@ func TestManifestsAreRefusedInTheSameWords(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs an API server")
 	}
-	client, err := kubernetes.NewForConfig(controlplane.ForTest(t).Config)
+	plane := controlplane.ForTest(t)
+	client, err := kubernetes.NewForConfig(plane.Config)
+	if err == nil {
+		err = plane.InstallCRDFiles(t.Context(), "../deploy/chart/files/tunnels.lintel.dev.yaml")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	const (
 		gateway   = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: a, namespace: default}\n"
 		httpRoute = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: a, namespace: default}\n"
+		tunnel    = "apiVersion: lintel.dev/v1alpha1\nkind: Tunnel\nmetadata: {name: a, namespace: default}\n"
 		class     = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: a}\n"
 		grant     = "apiVersion: gateway.networking.k8s.io/v1\nkind: ReferenceGrant\nmetadata: {name: a, namespace: default}\n"
 		ingress   = "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: a, namespace: default}\n"
@@ -79,6 +84,15 @@ func TestManifestsAreRefusedInTheSameWords(t *testing.T) {
 		{"TLS Secret without a key", secret + "type: kubernetes.io/tls\ndata: {tls.crt: eA==}"},
 		{"Secret key", secret + "data: {'a b': eA==}"},
 		{"EndpointSlice address", slice + "addressType: IPv4\nendpoints: [{addresses: ['2001:db8::1']}]"},
+		{"Tunnel without credentials", tunnel + "spec: {}"},
+		{"Tunnel with none", tunnel + "spec: {credentials: {}}"},
+		{"Tunnel with two", tunnel + "spec: {credentials: {token: {name: a}, file: {name: a}}}"},
+		{"Tunnel protocol", tunnel + "spec: {credentials: {token: {name: a}}, protocol: http2}"},
+		{"wildcard of no domain", tunnel + "spec: {credentials: {token: {name: a}}, dns: {mode: Wildcard}}"},
+		{"domain", tunnel + "spec: {credentials: {token: {name: a}}, dns: {domains: ['*.example.com']}}"},
+		{"account", tunnel + "spec: {credentials: {create: {accountID: home, name: home, apiToken: {name: a}}}}"},
+		{"edge without a port", tunnel + "spec: {credentials: {token: {name: a}}, edge: {addresses: [192.0.2.1]}}"},
+		{"team domain", tunnel + "spec: {credentials: {token: {name: a}}, access: {teamDomain: home.example.com, audiences: []}}"},
 		{"object name", strings.Replace(httpRoute, "name: a,", "name: A_B,", 1) + "spec: {}"},
 		{"label", strings.Replace(service, "name: a,", "name: a, labels: {a: 'b c'},", 1) + "spec: {ports: [{port: 80}]}"},
 	} {

@@ -15,6 +15,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	gatewayx "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
+	"github.com/lintel-dev/lintel/gateway/v1alpha1"
 	"github.com/lintel-dev/lintel/router"
 )
 
@@ -89,6 +90,7 @@ func summary(b *build) map[string]string {
 		"status":       renderStatuses(b.plan.Statuses),
 		"problems":     renderProblems(b.plan.Problems),
 		"certificates": renderCertificates(b.plan.Certificates),
+		"tunnels":      renderTunnels(b.plan),
 		"backends":     strings.Join(backendNames(b.plan), "\n"),
 	}
 }
@@ -105,7 +107,8 @@ type world struct {
 	crd      CRD
 	services map[int]*corev1.Service
 	gateway  *gatewayv1.Gateway
-	secret   *corev1.Secret // nil for none
+	secret   *corev1.Secret   // nil for none
+	tunnel   *v1alpha1.Tunnel // nil for none
 	observed Observed
 	open     bool
 	gone     bool   // the Gateway
@@ -133,7 +136,27 @@ func newWorld(seed uint64) *world {
 // edit makes one change, by new objects as informers do.
 func (w *world) edit() {
 	n := w.random.IntN(6)
-	switch w.random.IntN(16) {
+	switch w.random.IntN(18) {
+	case 16:
+		w.last = "Tunnel written, or gone"
+		w.tunnel = nil
+		if w.random.IntN(3) > 0 {
+			w.tunnel = &v1alpha1.Tunnel{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "home", Generation: int64(w.random.IntN(1 << 20))}}
+			w.tunnel.Spec.Credentials.Token = &v1alpha1.SecretKey{Name: "certificate", Key: "tls.crt"}
+			w.tunnel.Spec.LocalSockets = v1alpha1.LocalSockets(w.pick("Open", "Closed"))
+		}
+		w.observed.Tunnels = map[types.NamespacedName]TunnelState{}
+		if w.random.IntN(2) == 0 {
+			w.observed.Tunnels[types.NamespacedName{Namespace: "default", Name: "home"}] = TunnelState{ID: "5f2c", Hostname: "5f2c.cfargotunnel.com", Connections: []v1alpha1.TunnelConnection{{}}}
+		}
+	case 17:
+		w.last = "gateway names the Tunnel, or not"
+		w.gateway = w.gateway.DeepCopy()
+		w.gateway.Generation++
+		w.gateway.Spec.Infrastructure = nil
+		if w.random.IntN(2) == 0 {
+			w.gateway.Spec.Infrastructure = &gatewayv1.GatewayInfrastructure{ParametersRef: &gatewayv1.LocalParametersReference{Group: v1alpha1.Group, Kind: kindTunnel, Name: "home"}}
+		}
 	case 13:
 		w.last = fmt.Sprintf("policy %d written", n)
 		w.policies[n] = w.tlsPolicy(n)
@@ -419,6 +442,9 @@ func (w *world) snapshot() *Snapshot {
 		case *gatewayv1.UDPRoute:
 			s.UDPRoutes = append(s.UDPRoutes, r)
 		}
+	}
+	if w.tunnel != nil {
+		s.Tunnels = []*v1alpha1.Tunnel{w.tunnel}
 	}
 	if w.set != nil {
 		s.ListenerSets = []*gatewayv1.ListenerSet{w.set}
