@@ -78,7 +78,7 @@ func (e *DNSEndpoint) DeepCopyObject() runtime.Object { return e.DeepCopy() }
 // DeepCopy returns a copy that shares nothing with e.
 func (e *DNSEndpoint) DeepCopy() *DNSEndpoint {
 	c := &DNSEndpoint{TypeMeta: e.TypeMeta, Status: e.Status}
-	e.ObjectMeta.DeepCopyInto(&c.ObjectMeta)
+	c.ObjectMeta = *e.ObjectMeta.DeepCopy()
 	for i := range e.Spec.Endpoints {
 		endpoint := e.Spec.Endpoints[i]
 		endpoint.Targets = slices.Clone(endpoint.Targets)
@@ -92,7 +92,7 @@ func (e *DNSEndpoint) DeepCopy() *DNSEndpoint {
 // DeepCopyObject implements [runtime.Object].
 func (l *DNSEndpointList) DeepCopyObject() runtime.Object {
 	c := &DNSEndpointList{TypeMeta: l.TypeMeta}
-	l.ListMeta.DeepCopyInto(&c.ListMeta)
+	c.ListMeta = *l.ListMeta.DeepCopy()
 	for i := range l.Items {
 		c.Items = append(c.Items, *l.Items[i].DeepCopy())
 	}
