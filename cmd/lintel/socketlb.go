@@ -42,6 +42,9 @@ type serviceSockets struct {
 // balanceSockets adds the balancer to the parts, as far as the machine allows it: without
 // it everything is reached as before.
 func (p *process) balanceSockets() {
+	if p.settings.SocketLB != socketLBNode && abandonedSocketLB() {
+		p.log.Warn("connections of this node still go where Services' endpoints were when Lintel last ran with socket-lb=node: run lintel bpf detach " + socketlb.Feature)
+	}
 	options, err := socketLBOptions(p.settings.SocketLB, p.log)
 	switch {
 	case p.settings.SocketLB == socketLBOff:
@@ -69,6 +72,21 @@ func (p *process) balanceSockets() {
 		}
 		return nil
 	})
+}
+
+// abandonedSocketLB tells whether programs are attached that no process keeps up.
+func abandonedSocketLB() bool {
+	pins, found, err := bpf.ExistingPins(socketlb.Feature)
+	if err != nil || !found {
+		return false // or out of our sight
+	}
+	owned, err := pins.Own()
+	if err != nil || owned == nil {
+		return false
+	}
+	_ = owned.Close() // whoever attaches may have it
+	attached, err := socketlb.Active(pins)
+	return err == nil && attached != ""
 }
 
 // socketLBOptions finds what the balancer needs. Errors wrap bpf.ErrUnavailable.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -9,6 +10,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/lintel-dev/lintel/bpf/socketlb"
+	"github.com/lintel-dev/lintel/gateway"
 )
 
 // TestPortsOfServices says what of a Service sockets are balanced for: each line is
@@ -100,5 +105,54 @@ func TestServicesThatAreNotBalanced(t *testing.T) {
 		if isBalanced(&o) {
 			t.Errorf("%s: is balanced", name)
 		}
+	}
+}
+
+// slicesOf is a source that has EndpointSlices alone.
+type slicesOf map[types.NamespacedName][]*discoveryv1.EndpointSlice
+
+func (slicesOf) Wait(context.Context) (gateway.Change, error) { return gateway.Change{}, nil }
+func (slicesOf) Snapshot() *gateway.Snapshot                  { return &gateway.Snapshot{} }
+func (s slicesOf) EndpointSlices(service types.NamespacedName) []*discoveryv1.EndpointSlice {
+	return s[service]
+}
+
+// What did not change stays the very same, by which the balancer knows that it need not
+// look at it.
+func TestOnlyServicesThatChangedAreConverted(t *testing.T) {
+	named := func(name, ip string) *corev1.Service {
+		return &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: name},
+			Spec:       corev1.ServiceSpec{ClusterIP: ip, Ports: []corev1.ServicePort{{Port: 80, NodePort: 30080}}},
+		}
+	}
+	a, b := named("a", "10.96.0.1"), named("b", "10.96.0.2")
+	node := &corev1.Node{Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "172.16.0.1"}}}}
+	s := &serviceSockets{balancer: socketlb.New(socketlb.Options{}), dirty: make(map[types.NamespacedName]bool)}
+	step := func(services []*corev1.Service, nodes []*corev1.Node, changed ...types.NamespacedName) socketlb.Services {
+		s.observe(&gateway.Snapshot{Services: services, Nodes: nodes})
+		s.apply(slicesOf{}, changed)
+		return s.want
+	}
+	same := func(was, is socketlb.Services, name string) bool { return &was[name][0] == &is[name][0] }
+
+	first := step([]*corev1.Service{a, b}, nil)
+	if len(first) != 2 {
+		t.Fatalf("Services: %v", first)
+	}
+	second := step([]*corev1.Service{a, b}, nil, types.NamespacedName{Namespace: "n", Name: "b"})
+	if !same(first, second, "n/a") || same(first, second, "n/b") {
+		t.Error("endpoints of b changed: that is not what was converted anew")
+	}
+	third := step([]*corev1.Service{named("a", "10.96.0.9"), b}, nil)
+	if same(second, third, "n/a") || !same(second, third, "n/b") {
+		t.Error("a changed: that is not what was converted anew")
+	}
+	fourth := step([]*corev1.Service{b}, []*corev1.Node{node})
+	if len(fourth) != 1 || len(fourth["n/b"][0].Addresses) != 2 {
+		t.Errorf("a went and a node came: %v", fourth)
+	}
+	if len(third) != 2 || len(first) != 2 {
+		t.Error("what had been applied was changed")
 	}
 }
