@@ -211,7 +211,7 @@ func (c *calculation) collect(want []Record) {
 			continue
 		}
 		if !slices.Contains(c.types, r.Type) {
-			c.find(r, Filtered, r.Type+" records are not among the types that are looked after")
+			c.find(r, Filtered, r.Type+" records are not among the types that are looked after (setting dns-record-types)")
 			continue
 		}
 		if !c.rules.Domains.Match(r.Name) {

@@ -115,7 +115,7 @@ func newDNSCare(p *process, read credentialReader, client *http.Client) (*dnsCar
 		MarkKey:  markKey(s, read),
 		Provider: provider, Interval: s.Interval, DryRun: s.DryRun, Log: p.log, Observe: c.report, Changed: c.wake,
 		Rules: externaldns.Rules{
-			Registry: registry, Policy: s.policy(), Brake: externaldns.DefaultBrake(),
+			Registry: registry, Policy: s.policy(), Types: s.Types, Brake: externaldns.DefaultBrake(),
 			Domains: externaldns.Domains{Include: s.Domains, Exclude: s.ExcludeDomains},
 		},
 	})

@@ -324,6 +324,7 @@ func TestDNSSettingsThatDoNotFitTogether(t *testing.T) {
 		{"--dns-zone-ids=example.com", "must be the ID of a zone"},
 		{"--dns-provider=rfc2136 --dns-server=ns --dns-zones=example.com --dns-zone-ids=0123456789abcdef0123456789abcdef", "name those of rfc2136 by dns-zones"},
 		{"--dns-label-filter=a==b=c", "must be a selector"},
+		{"--dns-record-types=A,MX", "must be one of A, AAAA, CNAME, TXT, SRV, HTTPS"},
 		{"--dns-mark-key=0123456789abcdef0123456789abcdef", "must say where it stands"},
 		{"--dns-owner=a,b", "must be a name"},
 		{"--dns-zones=a_b..c", "must be a domain"},

@@ -136,6 +136,9 @@ func TestServicesThatAskForItGetRecords(t *testing.T) {
 	if got := h.planned(cf, "--dns-publish-internal-services=on"); !slices.Contains(got, "inside.example.test A 10.0.0.4") {
 		t.Errorf("with internal ones: %q", got)
 	}
+	if got := h.planned(cf, "--dns-record-types=a,cname"); !slices.Equal(got, want[2:]) {
+		t.Errorf("without services: %q", got)
+	}
 	if got := h.planned(cf, "--dns-sources=ingress"); len(got) > 0 {
 		t.Errorf("without the source: %q", got)
 	}

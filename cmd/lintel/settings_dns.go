@@ -36,6 +36,7 @@ type dnsSettings struct {
 	InternalServices bool
 	LabelFilter      string // selector
 	AnnotationFilter string
+	Types            []string // none is externaldns.DefaultTypes
 	Zones            []string
 	ZoneIDs          []string
 	Domains          []string
@@ -75,6 +76,8 @@ func recordSettings(s *Settings) []setting {
 			usage: "`domains` whose names alone get records: a domain stands for itself and all below it, and with a dot before it for what is below it"},
 		{name: "dns-exclude-domains", value: list(&d.ExcludeDomains, domainName),
 			usage: "`domains` whose names get none"},
+		{name: "dns-record-types", value: list(&d.Types, recordType),
+			usage: "`types` of records that are kept, of " + strings.Join(externaldns.DefaultTypes(), ", ") + "; none means all; as ExternalDNS's --managed-record-types, which are A, AAAA and CNAME if it was not set"},
 		{name: "dns-label-filter", value: parsed(&d.LabelFilter, "", selector),
 			usage: "`selector` of labels, such as team=web,public!=no: only objects that have them so get records; as ExternalDNS's --label-filter"},
 		{name: "dns-annotation-filter", value: parsed(&d.AnnotationFilter, "", selector),
@@ -117,6 +120,13 @@ func dnsSource(s string) (string, error) {
 		return "", errors.New("must be one of " + strings.Join(all, ", "))
 	}
 	return s, nil
+}
+
+func recordType(s string) (string, error) {
+	if all := externaldns.DefaultTypes(); !slices.Contains(all, strings.ToUpper(s)) {
+		return "", errors.New("must be one of " + strings.Join(all, ", "))
+	}
+	return strings.ToUpper(s), nil
 }
 
 func zoneID(s string) (string, error) {
