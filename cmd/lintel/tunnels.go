@@ -183,6 +183,15 @@ func (c *tunnelCare) tell(states map[types.NamespacedName]gateway.TunnelState) {
 		}
 		c.event(e)
 	}
+	for name, state := range states {
+		is, was := state.DNS, c.states[name].DNS
+		if is != nil && !is.Ready && (was == nil || was.Reason != is.Reason) {
+			c.event(kube.Event{
+				Object:  gateway.ObjectRef{Kind: v1alpha1.KindTunnel, Namespace: name.Namespace, Name: name.Name},
+				Warning: true, Reason: "DNS" + is.Reason, Message: is.Message,
+			})
+		}
+	}
 }
 
 // observe adds to a Snapshot what is known of the tunnels.

@@ -348,8 +348,8 @@ func TestMistakesOfATunnelAreTold(t *testing.T) {
 	h.await("the bad token", h.said("it is not base64"))
 	h.secret(h.edge.Allow(uuid.New()))
 	h.await("a tunnel that is somebody else's is connected", h.said("tunnel connected"))
-	h.declare("  protocl: QUIC\n")
-	h.await("the misspelt field", h.said(`did you mean \"protocol\"?`))
+	h.declare("  protocols: QUIC\n")
+	h.await("the field that is none", h.said(`did you mean \"protocol\"?`))
 	stop()
 }
 
@@ -370,4 +370,34 @@ func (h *tunnelHome) replace(name, from, to string) {
 		h.Fatalf("%q in\n%s: %v", from, text, err)
 	}
 	h.write(name, strings.ReplaceAll(string(text), from, to))
+}
+
+// TestTunnelAsksForAccess: with spec.access a request without an assertion of Access is refused, and
+// without it again it is not.
+func TestTunnelAsksForAccess(t *testing.T) {
+	h := newTunnelHome(t)
+	ports, err := programs.FreePorts(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin := fmt.Sprintf("127.0.0.1:%d", ports[0])
+	h.run("--admin-address=" + admin)
+	h.connected(4)
+	h.answers()
+	h.declare("  access: {teamDomain: home.cloudflareaccess.com, audiences: [app]}\n")
+	h.await("requests are refused", func() error {
+		if _, err := h.ask("/"); err == nil || err.Error() != "403 Forbidden" {
+			return fmt.Errorf("the answer is %w", err)
+		}
+		return nil
+	})
+	if _, err := answerText(h.localClient(), "http://app.example.com/"); err != nil {
+		t.Errorf("on the local network: %v", err)
+	}
+	metrics, err := answerText(http.DefaultClient, "http://"+admin+"/metrics")
+	if err != nil || !strings.Contains(metrics, `lintel_tunnel_request_errors_total{cause="no access",tunnel="default/home"}`) {
+		t.Errorf("no errors are counted: %v", err)
+	}
+	h.declare("")
+	h.answers()
 }

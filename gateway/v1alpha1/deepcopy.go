@@ -13,7 +13,7 @@ func (t *Tunnel) DeepCopyObject() runtime.Object { return t.DeepCopy() }
 // DeepCopy returns a copy that shares nothing with t.
 func (t *Tunnel) DeepCopy() *Tunnel {
 	c := &Tunnel{TypeMeta: t.TypeMeta}
-	t.ObjectMeta.DeepCopyInto(&c.ObjectMeta)
+	t.DeepCopyInto(&c.ObjectMeta)
 	c.Spec = *t.Spec.deepCopy()
 	c.Status = *t.Status.DeepCopy()
 	return c
@@ -22,7 +22,7 @@ func (t *Tunnel) DeepCopy() *Tunnel {
 // DeepCopyObject implements [runtime.Object].
 func (l *TunnelList) DeepCopyObject() runtime.Object {
 	c := &TunnelList{TypeMeta: l.TypeMeta}
-	l.ListMeta.DeepCopyInto(&c.ListMeta)
+	l.DeepCopyInto(&c.ListMeta)
 	for i := range l.Items {
 		c.Items = append(c.Items, *l.Items[i].DeepCopy())
 	}
