@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -125,9 +126,9 @@ func Pins(t testing.TB, feature string) bpf.Pins {
 }
 
 // NothingLeft fails the test if, at its end, the kernel has programs or maps whose names
-// begin with prefix that it did not have before. It has to be called before what makes
-// them. Tests of other processes with the same prefix wait for each other, as all see the
-// same kernel.
+// begin with prefix that it did not have before, and that no other process has. It has to
+// be called before what makes them. Tests of other processes with the same prefix wait for
+// each other, as all see the same kernel.
 func NothingLeft(t testing.TB, prefix string) {
 	t.Helper()
 	takeTurns(t, prefix)
@@ -137,10 +138,14 @@ func NothingLeft(t testing.TB, prefix string) {
 		var left []string
 		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 			left = left[:0]
-			for id, name := range loaded(t, prefix) {
-				if before[id] == "" {
-					left = append(left, name)
-				}
+			now := loaded(t, prefix)
+			maps.DeleteFunc(now, func(id, _ string) bool { return before[id] != "" })
+			if len(now) > 0 {
+				others := heldByOthers()
+				maps.DeleteFunc(now, func(id, _ string) bool { return others[id] })
+			}
+			for id, name := range now {
+				left = append(left, name+", "+id)
 			}
 			if len(left) == 0 {
 				return
@@ -164,6 +169,32 @@ func takeTurns(t testing.TB, what string) {
 		t.Fatalf("lock %s: %v", file.Name(), err)
 	}
 	t.Cleanup(func() { _ = file.Close() }) // and so the lock
+}
+
+// heldByOthers returns the programs and maps that other processes have descriptors of, or
+// of what they are attached by: in other tests, that do not look, Lintel may attach some.
+func heldByOthers() map[string]bool {
+	held := make(map[string]bool)
+	files, _ := filepath.Glob("/proc/[0-9]*/fdinfo/*") // processes come and go
+	own := fmt.Sprintf("/proc/%d/", os.Getpid())
+	for _, file := range files {
+		if strings.HasPrefix(file, own) {
+			continue
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			switch key, id, _ := strings.Cut(strings.TrimSpace(line), ":"); key {
+			case "prog_id":
+				held["program "+strings.TrimSpace(id)] = true
+			case "map_id":
+				held["map "+strings.TrimSpace(id)] = true
+			}
+		}
+	}
+	return held
 }
 
 // loaded returns programs and maps by their kind and ID.
