@@ -69,6 +69,12 @@ func TestRecordsOnCluster(t *testing.T) {
 	w.awaitRecords("250 deleted", 250, 50)
 	rounds = 2 + int(time.Since(began)/time.Second)
 	w.mustCost(rounds, 3, 3)
+	for _, i := range w.installations {
+		here, gone := w.ask(t.Context(), i.responder, routeName(0)+".example.test."), w.ask(t.Context(), i.responder, routeName(499)+".example.test.")
+		if here != "192.168.1.2" || gone != "" {
+			t.Errorf("%s: on the local network a Route is at %q, and one that is gone at %q", i.name, here, gone)
+		}
+	}
 
 	began = time.Now()
 	w.count()
@@ -92,10 +98,11 @@ type recordsOnCluster struct {
 
 // installation is a Lintel with GatewayClasses of its own.
 type installation struct {
-	name   string
-	args   []string
-	client *http.Client
-	stop   func()
+	name      string
+	args      []string
+	client    *http.Client
+	responder string // address
+	stop      func()
 }
 
 // cost is what a provider was asked.
@@ -122,8 +129,9 @@ func newRecordsOnCluster(t *testing.T) *recordsOnCluster {
 func (w *recordsOnCluster) install(provider string, client *http.Client, args ...string) {
 	w.Helper()
 	ctx, create := w.Context(), metav1.CreateOptions{}
-	ports, err := programs.FreePorts(ctx, 1)
+	ports, err := programs.FreePorts(ctx, 2)
 	w.must(err)
+	responder := fmt.Sprintf("127.0.0.1:%d", ports[1])
 	class := &gatewayv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: provider}}
 	class.Spec.ControllerName = gatewayv1.GatewayController("lintel.dev/" + provider)
 	_, err = w.gateway.GatewayV1().GatewayClasses().Create(ctx, class, create)
@@ -133,9 +141,10 @@ func (w *recordsOnCluster) install(provider string, client *http.Client, args ..
 	g.Spec.Listeners = []gatewayv1.Listener{{Name: "http", Port: gatewayv1.PortNumber(ports[0]), Protocol: gatewayv1.HTTPProtocolType}}
 	_, err = w.gateway.GatewayV1().Gateways("default").Create(ctx, g, create)
 	w.must(err)
-	w.installations = append(w.installations, &installation{name: provider, client: client, args: append(args,
+	w.installations = append(w.installations, &installation{name: provider, client: client, responder: responder, args: append(args,
 		"--kubeconfig="+w.kubeconfig(), "--lease-namespace=lintel", "--lease-name="+provider, "--controller-name=lintel.dev/"+provider,
 		"--admin-address=", "--gateway-services=off", "--dns-provider="+provider, "--publish-address=192.0.2.7",
+		"--dns-responder-address="+responder, "--dns-responder-answer=192.168.1.2",
 	)})
 }
 
