@@ -48,7 +48,7 @@ func (p *process) told(want Services) {
 	p.t.Helper()
 	was := p.Applied()
 	p.Apply(want)
-	for deadline := time.Now().Add(10 * time.Second); p.Applied() == was; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); p.Applied() == was; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			p.t.Fatal("what is wanted does not come into effect")
 		}

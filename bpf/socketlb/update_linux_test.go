@@ -59,7 +59,8 @@ func updatesUnderLoad(t *testing.T, affinity time.Duration) {
 		ended <- err
 	}()
 	connections := 0
-	for start := time.Now(); time.Since(start) < 2*time.Second; connections++ {
+	enough := func() bool { return connections >= 3000 && done.Load() >= 300 }
+	for start := time.Now(); !enough() && time.Since(start) < 30*time.Second; connections++ {
 		first := done.Load()
 		name, _, err := w.connect(tcp4(), "10.96.0.1:80")
 		last := begun.Load()
@@ -79,10 +80,9 @@ func updatesUnderLoad(t *testing.T, affinity time.Duration) {
 	if err := <-ended; err != nil {
 		t.Errorf("update: %v", err)
 	}
-	if connections < 2000 || done.Load() < 100 {
-		t.Errorf("%d connections and %d updates are no load", connections, done.Load())
+	if !t.Failed() && !enough() {
+		t.Errorf("%d connections and %d updates in 30 s are no load", connections, done.Load())
 	}
-	t.Logf("%d connections, %d updates", connections, done.Load())
 }
 
 func TestManyServicesComeAndGo(t *testing.T) {
