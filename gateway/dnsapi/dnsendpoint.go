@@ -92,7 +92,7 @@ func (e *DNSEndpoint) DeepCopy() *DNSEndpoint {
 // DeepCopyObject implements [runtime.Object].
 func (l *DNSEndpointList) DeepCopyObject() runtime.Object {
 	c := &DNSEndpointList{TypeMeta: l.TypeMeta}
-	c.ListMeta = *l.ListMeta.DeepCopy()
+	l.DeepCopyInto(&c.ListMeta)
 	for i := range l.Items {
 		c.Items = append(c.Items, *l.Items[i].DeepCopy())
 	}
