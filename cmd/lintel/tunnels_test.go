@@ -401,3 +401,18 @@ func TestTunnelAsksForAccess(t *testing.T) {
 	h.declare("")
 	h.answers()
 }
+
+// TestExampleOfATunnelLacksItsTokenAlone keeps examples/tunnel in order.
+func TestExampleOfATunnelLacksItsTokenAlone(t *testing.T) {
+	settings, err := newSettingsReader().Read(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	if err := check("../../examples/tunnel", gatewaySettings(&settings), &out); !errors.Is(err, errReported) {
+		t.Error(err)
+	}
+	if said := out.String(); strings.Count(said, "\n") != 1 || !strings.Contains(said, "Tunnel default/home: spec.credentials: read tunnel token") {
+		t.Errorf("lintel check says:\n%s", said)
+	}
+}
