@@ -38,8 +38,13 @@ func newNames(source source) *names {
 	return n
 }
 
-// change says that objects are not as they were. It never blocks.
-func (n *names) change() { n.changed.Store(true) }
+// change says that objects are not as they were. It never blocks. A nil names has nobody to
+// tell.
+func (n *names) change() {
+	if n != nil {
+		n.changed.Store(true)
+	}
+}
 
 // index returns the names of now, or of a second ago.
 func (n *names) index() *nameIndex {
