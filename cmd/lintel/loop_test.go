@@ -70,7 +70,7 @@ func startLoop(t *testing.T, o *objects) <-chan string {
 	}
 	p := newProcess(settings, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	states := make(chan string, 100)
-	p.loop.source = o
+	p.loop.source, p.loop.names = o, newNames(o)
 	p.loop.writeStatus = func(statuses []*gateway.Status) {
 		for _, s := range statuses {
 			if s.Gateway != nil {
