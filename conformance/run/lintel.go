@@ -64,6 +64,9 @@ func (c *cluster) startLintel(ctx context.Context, o options) (*installation, er
 // permissions are the chart's, as a file.
 const permissions = "deploy/rbac.yaml"
 
+// tunnelCRD is the chart's, too.
+const tunnelCRD = "deploy/chart/files/tunnels.lintel.dev.yaml"
+
 // startProgram starts a program beside the Pods, with its permissions.
 func (c *cluster) startProgram(ctx context.Context, o options) (*installation, error) {
 	program, err := filepath.Abs(o.lintel)
@@ -75,6 +78,9 @@ func (c *cluster) startProgram(ctx context.Context, o options) (*installation, e
 		return nil, err
 	}
 	if _, err := c.kubectl(ctx, gatewayClass, "apply", "--filename=-"); err != nil {
+		return nil, err
+	}
+	if _, err := c.kubectl(ctx, "", "apply", "--filename="+tunnelCRD); err != nil {
 		return nil, err
 	}
 	log, err := os.Create(c.logFile())

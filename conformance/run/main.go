@@ -5,6 +5,7 @@
 //	go run ./conformance/run                                    everything, on a fresh cluster: `make conformance`
 //	go run ./conformance/run -keep -lintel bin/lintel -test HTTPRouteCORS
 //	go run ./conformance/run -keep -lintel bin/lintel -profiles GATEWAY-TCP,GATEWAY-UDP
+//	go run ./conformance/run -lintel bin/lintel -through-edge   the core of HTTPRoutes, through Cloudflare Tunnels
 //	go run ./conformance/run -replicas 2                        a Deployment of two Pods on the one node
 //	go run ./conformance/run -replicas 2 -rollout -profiles GATEWAY-HTTP
 //
@@ -12,6 +13,9 @@
 // program runs beside the Pods instead, with the same permissions, which is faster.
 // With -keep the cluster of an earlier run is used if there is one, and stays; only
 // Lintel and the suite's own objects are new. Runs at the same time take turns.
+//
+// With -through-edge each Gateway of the suite has a Tunnel, and no sockets of its own: its
+// requests go to a fake of Cloudflare's edge, and come by the connections that Lintel has there.
 //
 // With -rollout Lintel's Pods are replaced again and again (`kubectl rollout restart`) while
 // the suite runs, and a prober requests every few milliseconds, over new connections
@@ -40,8 +44,8 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if len(os.Args) == 3 && os.Args[1] == probeCommand {
-		if err := probe(ctx, os.Args[2], os.Stdin, os.Stdout); err != nil {
+	if helpers := map[string]func(context.Context, string, io.Reader, io.Writer) error{probeCommand: probe, edgeCommand: runEdge}; len(os.Args) == 3 && helpers[os.Args[1]] != nil {
+		if err := helpers[os.Args[1]](ctx, os.Args[2], os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, "conformance:", err)
 			os.Exit(1)
 		}
@@ -64,6 +68,7 @@ type options struct {
 	report   string // path of the report to compare with
 	replicas int    // 0 installs a DaemonSet
 	rollout  bool   // replace the Pods meanwhile
+	edge     bool   // let requests go through tunnels
 	output   string // folder
 }
 
@@ -92,8 +97,12 @@ func parseOptions(args []string) (options, error) {
 	set.StringVar(&o.report, "report", "conformance/reports/gateway-api-v1.7.0.yaml", "`file` to compare a full run with, and to replace by it unless it is worse")
 	set.IntVar(&o.replicas, "replicas", 0, "`number` of Pods of a Deployment; 0 installs a DaemonSet")
 	set.BoolVar(&o.rollout, "rollout", false, "replace the Pods while the suite runs, with a prober attached")
+	set.BoolVar(&o.edge, "through-edge", false, "let requests go through tunnels, by a fake of Cloudflare's edge; tests the core of HTTPRoutes; needs -lintel")
 	if err := set.Parse(args); err != nil {
 		return options{}, err
+	}
+	if o.edge && o.lintel == "" {
+		return options{}, errors.New("-through-edge needs -lintel: the edge runs beside it")
 	}
 	if o.lintel != "" && (o.replicas > 0 || o.rollout) {
 		return options{}, errors.New("-replicas and -rollout are for the chart, not for -lintel")
@@ -106,7 +115,7 @@ func parseOptions(args []string) (options, error) {
 
 // full says whether the run makes a report that can be compared.
 func (o options) full() bool {
-	return o.test == "" && o.profiles == allProfiles && !o.rollout && o.features == featuresClaimed
+	return o.test == "" && o.profiles == allProfiles && !o.rollout && !o.edge && o.features == featuresClaimed
 }
 
 // workload is what the chart makes, as kind/name.

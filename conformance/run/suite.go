@@ -36,13 +36,17 @@ func (c *cluster) runSuite(ctx context.Context, o options, version string) (resu
 		"-usable-address=" + usableAddress, "-unusable-address=" + unusableAddress,
 		"-cleanup-base-resources=false", // the cluster goes, or is cleaned before the next run
 	}
-	if o.test != "" {
-		args = append(args, "-run-test="+o.test)
-	} else {
+	switch {
+	case o.edge:
+		args = append(args, "-supported-features="+strings.Join(edgeFeatures(), ","), "-skip-tests="+strings.Join(pastEdge(), ","))
+	case o.test == "":
 		args = append(args, "-report-output="+filepath.Join(c.output, "report.yaml"), "-organization=lintel-dev", "-project=lintel",
 			"-url=https://github.com/lintel-dev/lintel", "-contact=https://github.com/lintel-dev/lintel/issues", "-version="+version)
 	}
-	if o.test != "" || o.features == featuresAll { // a single test is not looked up in the status
+	if o.test != "" {
+		args = append(args, "-run-test="+o.test)
+	}
+	if !o.edge && (o.test != "" || o.features == featuresAll) { // a single test is not looked up in the status
 		args = append(args, "-supported-features="+strings.Join(gatewayFeatures(), ","))
 	}
 	log, err := os.Create(filepath.Join(c.output, "suite.log"))
@@ -50,12 +54,21 @@ func (c *cluster) runSuite(ctx context.Context, o options, version string) (resu
 		return results{}, fmt.Errorf("create log: %w", err)
 	}
 	defer log.Close()
-	return c.follow(ctx, log, args)
+	if !o.edge {
+		return c.follow(ctx, log, args, nil)
+	}
+	dir, stop, err := c.startEdge(ctx)
+	if err != nil {
+		return results{}, err
+	}
+	r, err := c.follow(ctx, log, args, []string{"LINTEL_CONFORMANCE_EDGE=" + dir})
+	return r, errors.Join(err, stop())
 }
 
 // follow runs the suite and reads its output, which goes to log too.
-func (c *cluster) follow(ctx context.Context, log io.Writer, args []string) (results, error) {
+func (c *cluster) follow(ctx context.Context, log io.Writer, args, environment []string) (results, error) {
 	suite := c.command(ctx, args...)
+	suite.Env = append(suite.Env, environment...)
 	read, write := io.Pipe()
 	suite.Stdout = io.MultiWriter(log, write)
 	suite.Stderr = suite.Stdout

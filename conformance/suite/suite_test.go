@@ -4,9 +4,16 @@
 package suite
 
 import (
+	"os"
 	"testing"
 
 	"sigs.k8s.io/gateway-api/conformance"
 )
 
-func TestConformance(t *testing.T) { conformance.RunConformance(t) }
+func TestConformance(t *testing.T) {
+	options := conformance.DefaultOptions(t)
+	if dir := os.Getenv(edgeFolder); dir != "" {
+		throughEdge(t, &options, dir)
+	}
+	conformance.RunConformanceWithOptions(t, options)
+}
