@@ -45,7 +45,7 @@ type Socket interface {
 // Incoming is a connection that was accepted. The Group owns the descriptor from
 // the call of Serve on.
 type Incoming struct {
-	FD     int // of a connected TCP socket
+	FD     int // of a connected TCP socket; with TCP_NODELAY, as package net makes them
 	Peer   netip.AddrPort
 	Local  netip.AddrPort
 	Socket Socket

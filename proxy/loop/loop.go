@@ -38,8 +38,6 @@ type loop struct {
 	dirty  []*mux  // those that may have something to write
 	spared []*mux  // the other array for dirty
 
-	behind bool // the last batch was full: there may be events that we do not know of
-
 	begin time.Time // when now was 0
 	clock time.Time // of this turn
 	now   int64     // clock in nanoseconds since begin
@@ -192,7 +190,6 @@ func (l *loop) dispatch(events []unix.EpollEvent) {
 			c.act()
 		}
 	}
-	l.behind = len(events) == batch
 }
 
 // about returns the connection of an event, unless that was closed earlier in the
@@ -276,7 +273,6 @@ func (l *loop) forget(c *conn) { l.conns[c.fd] = nil }
 
 // accept begins to serve a connection.
 func (l *loop) accept(in *Incoming) {
-	noDelay(in.FD)
 	d := newDownstream(l, in)
 	if !d.open(l, d, in.FD) {
 		in.Socket.Closed(in.Peer)

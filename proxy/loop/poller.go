@@ -22,6 +22,7 @@ type poller struct {
 	epoll  int
 	event  int    // eventfd(2), to wake the loop
 	asked  uint64 // how often the kernel has told what is ready
+	full   bool   // it told as much as fits: there may be events that we do not know of
 	events [batch]unix.EpollEvent
 }
 
@@ -84,8 +85,7 @@ func (p *poller) pause(milliseconds int) []unix.EpollEvent {
 	if errno != 0 {
 		return nil // EINTR
 	}
-	p.asked++
-	return p.events[:n]
+	return p.told(int(n))
 }
 
 // wait waits for events, at most as many milliseconds; without end if negative. The
@@ -95,6 +95,12 @@ func (p *poller) wait(milliseconds int) []unix.EpollEvent {
 	if errno != 0 {
 		return nil // EINTR
 	}
+	return p.told(int(n))
+}
+
+// told takes note of n events.
+func (p *poller) told(n int) []unix.EpollEvent {
 	p.asked++
+	p.full = n == batch
 	return p.events[:n]
 }

@@ -60,7 +60,7 @@ func (l *loop) get(endpoint *router.Endpoint) *upstream {
 		u = list.head.next
 	}
 	for list.count > 0 {
-		known := u.asked != l.poller.asked && !l.behind
+		known := u.asked != l.poller.asked && !l.poller.full
 		if !u.readable && (known || quiet(u.fd)) {
 			list.remove(u)
 			l.gauges.idle--
