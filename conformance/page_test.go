@@ -78,6 +78,9 @@ and XBackendTrafficPolicy, with budgets of retries (GEP-3388) and sessions (GEP-
 What follows is what the official conformance suite says of it. ` + "`make conformance`" + ` starts a Kubernetes node, installs
 Lintel's chart there and runs the suite unmodified; it writes the report that this page is made from.
 
+The core of HTTPRoutes passes through [Cloudflare Tunnels](tunnel.md) as well: with ` + "`go run ./conformance/run -lintel bin/lintel\n-through-edge -profiles GATEWAY-HTTP`" + ` each Gateway of the suite has a Tunnel and no socket of its own, and requests come by a
+fake of Cloudflare's edge. Left out is what is about TLS between client and Gateway, which ends at the edge.
+
 `
 
 func renderGatewayAPIPage(t *testing.T) string {
