@@ -272,15 +272,16 @@ func (s *socket) startHTTP3() {
 	if l == nil || l.listener != nil || l.awaitPort() {
 		return
 	}
+	l.port.socket.Store(s) // first: clients may have written already, and are asked about at once
 	listener, err := l.port.transport.Listen(l.config, s.server.quicConfig())
 	if err != nil {
+		l.port.socket.Store(nil)
 		s.h3.Store(nil)
 		l.port.release()
 		s.warnHTTP3(fmt.Errorf("listen for QUIC: %w", err))
 		return
 	}
 	l.listener = listener
-	l.port.socket.Store(s)
 	s.served.Go(l.accept)
 }
 

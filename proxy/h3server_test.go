@@ -115,6 +115,59 @@ func TestHTTP3PortTaken(t *testing.T) {
 	}
 }
 
+// firstWrite tells when a client has sent its first packet.
+type firstWrite struct {
+	net.PacketConn
+	sent func()
+}
+
+func (c firstWrite) WriteTo(p []byte, to net.Addr) (int, error) {
+	defer c.sent()
+	return c.PacketConn.WriteTo(p, to)
+}
+
+// TestHTTP3ClientsComeFirst shows that clients are served who came between the opening of
+// the port and Run.
+func TestHTTP3ClientsComeFirst(t *testing.T) {
+	g := &gateway{t: t, server: New(Settings{})}
+	if err := g.server.Apply(g.table(), []Listener{{Name: socketName, GetCertificate: certificateFor("app.test")}})[socketName]; err != nil {
+		t.Fatal(err)
+	}
+	to, err := net.ResolveUDPAddr("udp", g.address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := &tls.Config{InsecureSkipVerify: true, ServerName: "app.test", NextProtos: []string{http3.NextProtoH3}}
+	var sent, served sync.WaitGroup
+	for range 8 {
+		socket, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer socket.Close()
+		sent.Add(1)
+		served.Go(func() {
+			conn, err := quic.Dial(t.Context(), firstWrite{socket, sync.OnceFunc(sent.Done)}, to, config, nil)
+			if err != nil {
+				t.Errorf("dial QUIC: %v", err)
+				return
+			}
+			_ = conn.CloseWithError(0, "")
+		})
+	}
+	sent.Wait()
+	ctx, stop := context.WithCancel(t.Context())
+	var ran sync.WaitGroup
+	ran.Go(func() {
+		if err := g.server.Run(ctx); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	served.Wait()
+	stop()
+	ran.Wait()
+}
+
 // syncBuffer is a buffer for several goroutines.
 type syncBuffer struct {
 	mu  sync.Mutex

@@ -254,9 +254,23 @@ func (g *gateway) apply() {
 	if g.mode.tls {
 		l.GetCertificate = certificateFor("app.test")
 	}
-	if err := g.server.Apply(g.table(), []Listener{l})[socketName]; err != nil {
-		g.t.Fatalf("Apply: %v", err)
+	for range 10 {
+		if err := g.server.Apply(g.table(), []Listener{l})[socketName]; err != nil {
+			g.t.Fatalf("Apply: %v", err)
+		}
+		if !g.mode.h3 || g.socket(socketName).h3.Load() != nil {
+			return
+		}
+		g.server.Apply(g.table(), nil) // the UDP port of this number is somebody else's: take another
 	}
+	g.t.Fatal("no port is free for both TCP and UDP")
+}
+
+// socket returns the open socket of a name, or nil.
+func (g *gateway) socket(name string) *socket {
+	g.server.mu.Lock()
+	defer g.server.mu.Unlock()
+	return g.server.sockets[name]
 }
 
 func (g *gateway) table() *router.Table {
@@ -266,9 +280,7 @@ func (g *gateway) table() *router.Table {
 func (g *gateway) address() string { return g.addressOf(socketName) }
 
 func (g *gateway) addressOf(name string) string {
-	g.server.mu.Lock()
-	defer g.server.mu.Unlock()
-	sock := g.server.sockets[name]
+	sock := g.socket(name)
 	if sock == nil {
 		return "127.0.0.1:1"
 	}

@@ -54,7 +54,8 @@ func FuzzReadHead(f *testing.F) {
 	if err := client.WriteConnectRequestData("http://app.test/", pogs.ConnectionTypeHTTP, pogs.Metadata{Key: "HttpMethod", Val: "GET"}); err != nil {
 		f.Fatal(err)
 	}
-	f.Add(stream.Bytes()[len(quicSignature()):])
+	signature := quicSignature()
+	f.Add(stream.Bytes()[len(signature):])
 	f.Fuzz(func(_ *testing.T, data []byte) {
 		head, err := readHead(bytes.NewReader(data))
 		if err != nil {
