@@ -28,7 +28,12 @@ const quicVersion = "01"
 func quicSignature() [6]byte { return [6]byte{0x0A, 0x36, 0xCD, 0x12, 0xA1, 0x3E} }
 
 // readHead reads what the edge says of a stream, behind its signature.
-func readHead(r io.Reader) (*pogs.ConnectRequest, error) {
+func readHead(r io.Reader) (head *pogs.ConnectRequest, err error) {
+	defer func() { // the library panics where a message points out of itself
+		if reason := recover(); reason != nil {
+			head, err = nil, fmt.Errorf("read head: malformed: %v", reason)
+		}
+	}()
 	var version [len(quicVersion)]byte
 	if _, err := io.ReadFull(r, version[:]); err != nil {
 		return nil, fmt.Errorf("read head: %w", err)
@@ -43,7 +48,7 @@ func readHead(r io.Reader) (*pogs.ConnectRequest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read head: %w", err)
 	}
-	head := &pogs.ConnectRequest{Type: pogs.ConnectionType(root.Type())}
+	head = &pogs.ConnectRequest{Type: pogs.ConnectionType(root.Type())}
 	list, err := root.Metadata()
 	if err == nil {
 		head.Dest, err = root.Dest()
