@@ -40,7 +40,7 @@ func TestCertificatesWithoutCluster(t *testing.T) {
 
 	w.await("report", func() string {
 		var table bytes.Buffer
-		if err := certs(t.Context(), adminClient("tcp", admin), "table", &table); err != nil {
+		if err := certificateReport().show(t.Context(), adminClient("tcp", admin), "table", &table); err != nil {
 			return err.Error()
 		}
 		for _, want := range []string{"default/one", "one.example.test", "Ready", byHTTP.NotAfter.UTC().Format("2006-01-02 15:04:05Z"), "self-signed"} {

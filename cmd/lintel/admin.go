@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -41,11 +39,8 @@ type adminOptions struct {
 	Address   string // host:port, or path
 	Readiness *readiness
 	Metrics   http.Handler
-	// Certificates is the report of /certificates; nil inside before there is one.
-	Certificates *atomic.Pointer[[]certificateOfReport]
-	// Tunnels answers /tunnels; nil is nobody.
-	Tunnels http.HandlerFunc
-	Records http.Handler // nil for none
+	// Reports answer at their paths.
+	Reports map[string]http.Handler
 	Log     *slog.Logger
 }
 
@@ -179,22 +174,9 @@ func adminHandler(o adminOptions) http.Handler {
 		answer(w, http.StatusOK, text)
 	})
 	mux.Handle("GET /metrics", o.Metrics)
-	if o.Records != nil {
-		mux.Handle("GET "+observePath, o.Records)
+	for path, report := range o.Reports {
+		mux.Handle("GET "+path, report)
 	}
-	if o.Tunnels != nil {
-		mux.HandleFunc("GET "+tunnelsPath, o.Tunnels)
-	}
-	mux.HandleFunc("GET "+certificatesPath, func(w http.ResponseWriter, _ *http.Request) {
-		report := o.Certificates.Load()
-		if report == nil {
-			answer(w, http.StatusServiceUnavailable, "no configuration yet\n")
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Cache-Control", "no-store")
-		_ = json.NewEncoder(w).Encode(report) // the client may be gone
-	})
 	return mux
 }
 

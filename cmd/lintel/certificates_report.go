@@ -74,6 +74,15 @@ func (c *certificateCare) publish() {
 	c.metrics.SetCertificates(ends)
 }
 
+// reported returns the report of now; nil before there is one. It may be called by any
+// goroutine.
+func (c *certificateCare) reported() []certificateOfReport {
+	if report := c.report.Load(); report != nil {
+		return *report
+	}
+	return nil
+}
+
 func timeOrNil(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil

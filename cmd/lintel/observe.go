@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -54,25 +53,16 @@ Kubernetes: kubectl -n lintel exec ds/lintel -- /lintel observe.`,
   lintel observe --since 1m -o json | jq .seconds`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			settings, err := reader.Read(os.Environ())
+			client, err := adminOf(reader, "records")
 			if err != nil {
 				return err
 			}
-			network, address := "unix", settings.AdminSocket
-			if address == "" {
-				network, address = "tcp", settings.AdminAddress
-			}
-			if address == "" {
-				return errors.New("admin-address and admin-socket are empty: records are asked for there")
-			}
-			o.client, o.out, o.message = adminClient(network, address), cmd.OutOrStdout(), cmd.ErrOrStderr()
+			o.client, o.out, o.message = client, cmd.OutOrStdout(), cmd.ErrOrStderr()
 			return o.run(cmd.Context(), cmd.Flags())
 		},
 	}
 	o.addFlags(cmd.Flags())
-	cmd.Flags().AddFlag(reader.Flags().Lookup("admin-address"))
-	cmd.Flags().AddFlag(reader.Flags().Lookup("admin-socket"))
-	cmd.Flags().AddFlag(reader.Flags().Lookup(configName))
+	addAdminFlags(cmd, reader)
 	return cmd
 }
 

@@ -149,11 +149,26 @@ func (o *observed) follow(args ...string) (lines *bufio.Scanner, end func() (mes
 	}
 }
 
+// awaitRecords returns when that many are kept: one is written after its client has the answer.
+func (o *observed) awaitRecords(count int) {
+	o.Helper()
+	for deadline := time.Now().Add(testTimeout); ; time.Sleep(5 * time.Millisecond) {
+		out, _ := o.observe("--since=1m")
+		if strings.Count(out, "\n") >= count {
+			return
+		}
+		if time.Now().After(deadline) {
+			o.Fatalf("want %d records, got\n%s", count, out)
+		}
+	}
+}
+
 func TestObserveShowsThePast(t *testing.T) {
 	o := startObserved(t)
 	o.get("/one")
 	o.get("/broken")
 	o.get("/two")
+	o.awaitRecords(3)
 	out, _ := o.observe("--last=2", "-o=json", "--status=200")
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	var r observe.Record

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -45,16 +44,6 @@ another Pod's.`,
 	}
 	cmd.Flags().StringVar(&path, "admin-socket", os.Getenv("LINTEL_ADMIN_SOCKET"), "`path` of the Unix socket")
 	return cmd
-}
-
-// adminClient asks at an admin address or socket.
-func adminClient(network, address string) *http.Client {
-	return &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, address)
-		},
-	}}
 }
 
 func probe(ctx context.Context, path, what string, out io.Writer) error {

@@ -87,8 +87,12 @@ func (p *process) serve(ctx context.Context) error {
 
 // openAdmin opens what operators and the kubelet ask.
 func (p *process) openAdmin() error {
-	o := adminOptions{Readiness: p.loop.readiness, Metrics: p.metrics.Handler(), Certificates: &p.loop.care.report, Tunnels: p.loop.tunnels.serveReport, Log: p.log}
-	o.Records = &recordStream{stream: p.records, names: p.loop.names}
+	certificates, tunnels := certificateReport(), tunnelReport()
+	o := adminOptions{Readiness: p.loop.readiness, Metrics: p.metrics.Handler(), Log: p.log, Reports: map[string]http.Handler{
+		certificates.path: certificates.serve(p.loop.care.reported),
+		tunnels.path:      tunnels.serve(p.loop.tunnels.report),
+		observePath:       &recordStream{stream: p.records, names: p.loop.names},
+	}}
 	if path := p.settings.AdminSocket; path != "" {
 		o.Network, o.Address = "unix", path
 		admin, err := newAdmin(o)

@@ -2,13 +2,8 @@ package main
 
 import (
 	"cmp"
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,9 +15,6 @@ import (
 	"github.com/lintel-dev/lintel/observe"
 )
 
-// tunnelsPath is where the admin port tells of tunnels.
-const tunnelsPath = "/tunnels"
-
 func newTunnelCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "tunnel", Short: "Look at Cloudflare Tunnels", Args: cobra.NoArgs}
 	cmd.AddCommand(newTunnelStatusCommand(), newTunnelDiagnoseCommand())
@@ -30,35 +22,17 @@ func newTunnelCommand() *cobra.Command {
 }
 
 func newTunnelStatusCommand() *cobra.Command {
-	reader := newSettingsReader()
-	var output string
-	cmd := &cobra.Command{
-		Use:   "status",
-		Short: "List the tunnels of a running Lintel, with their connections",
-		Long: `List the tunnels of a running Lintel, with each connection to Cloudflare's edge, and why there
+	cmd := tunnelReport().command()
+	cmd.Use, cmd.Short = "status", "List the tunnels of a running Lintel, with their connections"
+	cmd.Long = `List the tunnels of a running Lintel, with each connection to Cloudflare's edge, and why there
 are not more of them. They are asked for at the admin address; on Kubernetes:
-kubectl -n lintel exec ds/lintel -- /lintel tunnel status. Each replica has connections of its own.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			settings, err := reader.Read(os.Environ())
-			if err != nil {
-				return err
-			}
-			network, address := "unix", settings.AdminSocket
-			if address == "" {
-				network, address = "tcp", settings.AdminAddress
-			}
-			if address == "" {
-				return errors.New("admin-address and admin-socket are empty: tunnels are asked for there")
-			}
-			return tunnelStatus(cmd.Context(), adminClient(network, address), output, cmd.OutOrStdout())
-		},
-	}
-	cmd.Flags().AddFlag(reader.Flags().Lookup("admin-address"))
-	cmd.Flags().AddFlag(reader.Flags().Lookup("admin-socket"))
-	cmd.Flags().AddFlag(reader.Flags().Lookup(configName))
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "`format`: table or json")
+kubectl -n lintel exec ds/lintel -- /lintel tunnel status. Each replica has connections of its own.`
 	return cmd
+}
+
+// tunnelReport tells of the tunnels.
+func tunnelReport() *adminReport[tunnelOfReport] {
+	return &adminReport[tunnelOfReport]{path: "/tunnels", noun: "tunnels", table: writeTunnels}
 }
 
 // tunnelOfReport is a tunnel as `lintel tunnel status` shows it.
@@ -118,47 +92,6 @@ func (c *tunnelCare) measure() []observe.Tunnel {
 		all = append(all, t)
 	}
 	return all
-}
-
-// serveReport answers tunnelsPath.
-func (c *tunnelCare) serveReport(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	_ = json.NewEncoder(w).Encode(c.report()) // the client may be gone
-}
-
-// tunnelStatus writes the tunnels of the Lintel that client asks.
-func tunnelStatus(ctx context.Context, client *http.Client, output string, out io.Writer) error {
-	if output != "table" && output != "json" {
-		return fmt.Errorf("output %q must be table or json", output)
-	}
-	ctx, cancel := context.WithTimeout(ctx, certsTimeout)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://lintel"+tunnelsPath, nil)
-	if err != nil {
-		return fmt.Errorf("ask for tunnels: %w", err)
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return fmt.Errorf("ask the Lintel that runs here: %w", err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		return fmt.Errorf("ask for tunnels: %w", err)
-	}
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("ask for tunnels: %s: %s", response.Status, strings.TrimSpace(string(body)))
-	}
-	if output == "json" {
-		_, err := out.Write(body)
-		return err
-	}
-	var report []tunnelOfReport
-	if err := json.Unmarshal(body, &report); err != nil {
-		return fmt.Errorf("read tunnels: %w", err)
-	}
-	return writeTunnels(report, out)
 }
 
 // writeTunnels writes a table with a line for each connection, or for a tunnel that has none.

@@ -136,7 +136,7 @@ func (h *tunnelHome) run(args ...string) (p *process, stop func()) {
 func (h *tunnelHome) status(admin string) string {
 	h.Helper()
 	var out strings.Builder
-	if err := tunnelStatus(h.Context(), adminClient("tcp", admin), "table", &out); err != nil {
+	if err := tunnelReport().show(h.Context(), adminClient("tcp", admin), "table", &out); err != nil {
 		h.Error(err)
 	}
 	return out.String()
