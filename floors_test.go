@@ -32,7 +32,7 @@ func mayImport() map[string][]string {
 		"gateway":             {"gateway", "router", "internal/latest", "internal/nearest"},
 		"proxy":               {"router", "internal/latest", "internal/edgewire", "internal/succession", "proxy"},
 		"router":              {},
-		"tls":                 leaf,
+		"tls":                 append([]string{"internal/retryafter"}, leaf...),
 		"tunnel":              append([]string{"tunnel", "internal/cloudflare", "internal/edgewire"}, leaf...),
 		"externaldns":         append([]string{"externaldns", "internal/cloudflare"}, leaf...),
 		"bpf":                 append([]string{"bpf"}, leaf...),
@@ -42,10 +42,11 @@ func mayImport() map[string][]string {
 		"deploy":              {"deploy", "conformance/cluster"},
 		"bench":               {"conformance/cluster", "conformance/edge"},
 		"examples":            {},
-		"internal/cloudflare": {},
+		"internal/cloudflare": {"internal/retryafter"},
 		"internal/edgewire":   {},
 		"internal/latest":     {},
 		"internal/nearest":    {},
+		"internal/retryafter": {},
 		"internal/succession": {},
 	}
 }

@@ -152,7 +152,7 @@ func (o *observed) follow(args ...string) (lines *bufio.Scanner, end func() (mes
 // awaitRecords returns when that many are kept: one is written after its client has the answer.
 func (o *observed) awaitRecords(count int) {
 	o.Helper()
-	for deadline := time.Now().Add(testTimeout); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		out, _ := o.observe("--since=1m")
 		if strings.Count(out, "\n") >= count {
 			return

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/lintel-dev/lintel/internal/retryafter"
 )
 
 // limitWindow is how long all requests are refused after too many, unless the answer says
@@ -32,7 +34,7 @@ func (b *budget) observe(response *http.Response) {
 	var pause time.Duration
 	reason := errBudget
 	if response.StatusCode == http.StatusTooManyRequests {
-		pause, reason = retryAfter(response.Header, limitWindow), errors.New("Cloudflare answered "+response.Status)
+		pause, reason = pauseOf(response.Header), errors.New("Cloudflare answered "+response.Status)
 	} else if left, reset, ok := parseRateLimit(response.Header.Get("Ratelimit")); ok && left <= b.reserve {
 		pause = time.Duration(reset) * time.Second
 	}
@@ -53,14 +55,12 @@ func (b *budget) wait() error {
 	return nil
 }
 
-func retryAfter(h http.Header, standard time.Duration) time.Duration {
-	if seconds, err := strconv.Atoi(h.Get("Retry-After")); err == nil && seconds >= 0 {
-		return time.Duration(seconds) * time.Second
+// pauseOf returns how long an answer of too many requests asks to wait.
+func pauseOf(h http.Header) time.Duration {
+	if wait, ok := retryafter.Of(h, time.Now()); ok {
+		return wait
 	}
-	if at, err := http.ParseTime(h.Get("Retry-After")); err == nil {
-		return max(0, time.Until(at))
-	}
-	return standard
+	return limitWindow
 }
 
 func parseRateLimit(header string) (left, reset int, ok bool) {

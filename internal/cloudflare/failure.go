@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/lintel-dev/lintel/internal/retryafter"
 )
 
 // Error is an answer that is not a success.
@@ -69,10 +71,10 @@ func (a *API) refusal(response *http.Response, failures []failure) error {
 	}
 	switch response.StatusCode {
 	case http.StatusTooManyRequests:
-		return &WaitError{After: retryAfter(response.Header, limitWindow), Err: refused}
+		return &WaitError{After: pauseOf(response.Header), Err: refused}
 	case http.StatusServiceUnavailable:
-		if response.Header.Get("Retry-After") != "" {
-			return &WaitError{After: retryAfter(response.Header, 0), Err: refused}
+		if wait, ok := retryafter.Of(response.Header, time.Now()); ok {
+			return &WaitError{After: wait, Err: refused}
 		}
 	}
 	return refused

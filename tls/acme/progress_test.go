@@ -88,22 +88,6 @@ func TestNextAttempt(t *testing.T) {
 	}
 }
 
-func TestRetryAfter(t *testing.T) {
-	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	for value, want := range map[string]time.Time{
-		"":                              {},
-		"soon":                          {},
-		"-1":                            {},
-		"0":                             now,
-		"120":                           now.Add(2 * time.Minute),
-		"Sun, 01 Mar 2026 13:00:00 GMT": now.Add(time.Hour),
-	} {
-		if got := retryAfter(value, now); !got.Equal(want) {
-			t.Errorf("%q: %v, want %v", value, got, want)
-		}
-	}
-}
-
 func TestWords(t *testing.T) {
 	problem := acme.Problem{Type: acme.ProblemTypeNamespace + "rejectedIdentifier", Status: 400, Detail: "the  CA's\nown words"}
 	problem.Subproblems = []acme.Subproblem{{Problem: acme.Problem{Detail: "policy"}, Identifier: acme.Identifier{Type: "dns", Value: "a.test"}}}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/mholt/acmez/v3/acme"
+
+	"github.com/lintel-dev/lintel/internal/retryafter"
 )
 
 const (
@@ -98,8 +100,8 @@ func (c *caller) RoundTrip(request *http.Request) (*http.Response, error) {
 	if request.Method == http.MethodHead {
 		response.Header.Del("Content-Type") // the library would look for a problem where there is no body
 	}
-	until := retryAfter(response.Header.Get("Retry-After"), now)
-	if until.IsZero() {
+	wait, ok := retryafter.Of(response.Header, now)
+	if !ok {
 		return response, nil
 	}
 	defer response.Body.Close()
@@ -107,7 +109,7 @@ func (c *caller) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read answer: %w", err)
 	}
-	refused = &refusal{status: response.StatusCode, header: response.Header.Clone(), body: body, until: until}
+	refused = &refusal{status: response.StatusCode, header: response.Header.Clone(), body: body, until: now.Add(wait)}
 	c.mu.Lock()
 	c.refusal = refused
 	c.mu.Unlock()
@@ -133,16 +135,4 @@ func (c *caller) comeBack() time.Time {
 		return time.Time{}
 	}
 	return c.refusal.until
-}
-
-// retryAfter reads the header, seconds or a date (RFC 9110 §10.2.3); zero if there
-// is none or it is neither.
-func retryAfter(value string, now time.Time) time.Time {
-	if seconds, err := strconv.ParseInt(value, 10, 32); err == nil && seconds >= 0 {
-		return now.Add(time.Duration(seconds) * time.Second)
-	}
-	if date, err := http.ParseTime(value); err == nil {
-		return date
-	}
-	return time.Time{}
 }
