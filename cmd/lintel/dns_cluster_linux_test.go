@@ -33,9 +33,10 @@ import (
 // at Knot DNS: dig sees it, and what they ask and write is counted. Half of the Routes go
 // while nobody looks, and their records only when a person lets them.
 func TestRecordsOnCluster(t *testing.T) {
-	if testing.Short() || !needPrograms(t, "dig") {
+	if testing.Short() {
 		t.Skip("needs an API server")
 	}
+	programs.Require(t, "dig")
 	w := newRecordsOnCluster(t)
 	w.create(500)
 	w.start()

@@ -19,6 +19,7 @@ import (
 
 	fakeedge "github.com/lintel-dev/lintel/conformance/edge"
 	"github.com/lintel-dev/lintel/conformance/knot"
+	programs "github.com/lintel-dev/lintel/conformance/process"
 )
 
 // TestClientsOfTheLocalNetworkGoStraightToTheGateway asks as a machine of a home does, in a
@@ -26,7 +27,11 @@ import (
 // Knot DNS stands behind with what the internet would be told. The internet comes through a
 // tunnel.
 func TestClientsOfTheLocalNetworkGoStraightToTheGateway(t *testing.T) {
-	if testing.Short() || !needPrograms(t, "dig", "curl", "unshare") || !inNamespace(t) {
+	if testing.Short() {
+		return
+	}
+	programs.Require(t, "dig", "curl", "unshare")
+	if !inNamespace(t) {
 		return
 	}
 	client := newLANClient(t)
@@ -133,20 +138,6 @@ addressType: IPv4
 endpoints: [{addresses: [10.250.0.1]}]
 ports: [{name: http, port: %d}]
 `
-
-// needPrograms is false where a program is missing, unless EXTERNAL_TESTS requires it.
-func needPrograms(t *testing.T, names ...string) bool {
-	t.Helper()
-	for _, name := range names {
-		if _, err := exec.LookPath(name); err != nil {
-			if os.Getenv("EXTERNAL_TESTS") == "require" {
-				t.Fatal(err)
-			}
-			t.Skip(err)
-		}
-	}
-	return true
-}
 
 // serveHello is a backend in the test's namespace.
 func serveHello(t *testing.T) net.Listener {

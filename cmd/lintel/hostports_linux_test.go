@@ -22,6 +22,8 @@ import (
 
 	"github.com/lintel-dev/lintel/bpf/bpftest"
 	"github.com/lintel-dev/lintel/bpf/hostports"
+	"github.com/lintel-dev/lintel/conformance/instance"
+	programs "github.com/lintel-dev/lintel/conformance/process"
 	edgetls "github.com/lintel-dev/lintel/tls"
 )
 
@@ -55,7 +57,7 @@ func newEdge(t *testing.T) *edge {
 	certificate, key, err := edgetls.SelfSigned([]string{"app.test"}, time.Hour)
 	e.must(err)
 	e.must(os.Mkdir(e.manifests, 0o755)) //nolint:gosec // As above.
-	text := fmt.Sprintf(edgeManifests, certificate, key, e.echoHTTP(), e.echoUDP())
+	text := instance.Gateway("80", "443") + fmt.Sprintf(edgeManifests, e.echoHTTP(), e.echoUDP()) + "---\n" + instance.Certificate(certificate, key)
 	e.must(os.WriteFile(filepath.Join(e.manifests, "edge.yaml"), []byte(text), 0o644)) //nolint:gosec // As above.
 	return e
 }
@@ -286,9 +288,10 @@ func (e *edge) expectIntroduced() {
 // kept and of new ones. Nothing fails.
 func TestRolloutUnderLoad(t *testing.T) {
 	e := newEdge(t)
-	if e == nil || !needPrograms(t, "wrk") {
+	if e == nil {
 		return
 	}
+	programs.Require(t, "wrk")
 	serving := e.start(skLookup, "--share-sockets=on")
 	loads := []*wrk{
 		startWrk(t, "http://127.0.0.1/", "-H", "Host: app.test"),
@@ -446,28 +449,8 @@ func asUser(capabilities ...uintptr) func(*exec.Cmd) {
 	}
 }
 
-const edgeManifests = `apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: {name: lintel}
-spec: {controllerName: lintel.dev/gateway-controller}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: web}
-spec:
-  gatewayClassName: lintel
-  listeners:
-  - {name: http, port: 80, protocol: HTTP}
-  - {name: https, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: certificate}]}}
-  - {name: dns, port: 53, protocol: UDP}
----
-apiVersion: v1
-kind: Secret
-metadata: {name: certificate}
-type: kubernetes.io/tls
-stringData:
-  tls.crt: %q
-  tls.key: %q
+// edgeManifests begin with one more Listener of the Gateway.
+const edgeManifests = `  - {name: dns, port: 53, protocol: UDP}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute

@@ -78,7 +78,7 @@ func startSmoke(t *testing.T) *smoke {
 		s.backends[i] = strings.TrimPrefix(backend.URL, "http://")
 	}
 	s.plain, s.secure = instance.FreeAddress(t), instance.FreeAddress(t)
-	s.write(t, "gateway.yaml", fmt.Sprintf(smokeGateway, portOf(s.plain), portOf(s.secure)))
+	s.write(t, "gateway.yaml", instance.Together(instance.Gateway(portOf(s.plain), portOf(s.secure)), smokeService))
 	s.writeRoute(t, 0)
 	s.writeEndpoints(t, 0)
 	s.writeCertificate(t)
@@ -204,24 +204,10 @@ func (s *smoke) writeCertificate(t *testing.T) time.Time {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s.write(t, "certificate.yaml", fmt.Sprintf(smokeCertificate, certPEM, keyPEM))
+	return s.write(t, "certificate.yaml", instance.Certificate(certPEM, keyPEM))
 }
 
-const smokeGateway = `apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: {name: lintel}
-spec: {controllerName: lintel.dev/gateway-controller}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: web}
-spec:
-  gatewayClassName: lintel
-  listeners:
-  - {name: http, port: %s, protocol: HTTP}
-  - {name: https, port: %s, protocol: HTTPS, tls: {certificateRefs: [{name: certificate}]}}
----
-apiVersion: v1
+const smokeService = `apiVersion: v1
 kind: Service
 metadata: {name: backend}
 spec: {ports: [{name: http, port: 80}]}
@@ -246,15 +232,6 @@ metadata: {name: backend-%d, labels: {kubernetes.io/service-name: backend}}
 addressType: IPv4
 ports: [{name: http, port: %s}]
 endpoints: [{addresses: [127.0.0.1], conditions: {ready: %t}}]
-`
-
-const smokeCertificate = `apiVersion: v1
-kind: Secret
-metadata: {name: certificate}
-type: kubernetes.io/tls
-stringData:
-  tls.crt: %q
-  tls.key: %q
 `
 
 func portOf(address string) string {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	programs "github.com/lintel-dev/lintel/conformance/process"
 )
 
 // serviceManager is systemd, as far as a service of Type=notify knows it.
@@ -83,9 +85,10 @@ func (m *serviceManager) awaitEnd(pid int) {
 // Nothing fails.
 func TestUpgradesItself(t *testing.T) {
 	e := newEdge(t)
-	if e == nil || !needPrograms(t, "wrk") {
+	if e == nil {
 		return
 	}
+	programs.Require(t, "wrk")
 	m := e.manageServices()
 	first := m.start(skLookup, "--share-sockets=on")
 	first.stopped = true // it is waited for here

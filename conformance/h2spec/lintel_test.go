@@ -86,7 +86,7 @@ func startLintel(t *testing.T, flags ...string) map[Transport]string {
 	plain, secure := instance.FreeAddress(t), instance.FreeAddress(t)
 	folder := t.TempDir()
 	certificate, key := encodeCertificate(t)
-	text := fmt.Sprintf(manifests, portOf(plain), portOf(secure), portOf(backend.Listener.Addr().String()), certificate, key)
+	text := instance.Together(instance.Gateway(portOf(plain), portOf(secure)), fmt.Sprintf(manifests, portOf(backend.Listener.Addr().String())), instance.Certificate(certificate, key))
 	if err := os.WriteFile(filepath.Join(folder, "gateway.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -125,20 +125,6 @@ func encodeCertificate(t *testing.T) (certificate, key []byte) {
 func portOf(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
 
 const manifests = `apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: {name: lintel}
-spec: {controllerName: lintel.dev/gateway-controller}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: web}
-spec:
-  gatewayClassName: lintel
-  listeners:
-  - {name: http, port: %s, protocol: HTTP}
-  - {name: https, port: %s, protocol: HTTPS, tls: {certificateRefs: [{name: certificate}]}}
----
-apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {name: route}
 spec:
@@ -157,12 +143,4 @@ metadata: {name: backend, labels: {kubernetes.io/service-name: backend}}
 addressType: IPv4
 ports: [{name: http, port: %s}]
 endpoints: [{addresses: [127.0.0.1], conditions: {ready: true}}]
----
-apiVersion: v1
-kind: Secret
-metadata: {name: certificate}
-type: kubernetes.io/tls
-stringData:
-  tls.crt: %q
-  tls.key: %q
 `
