@@ -7,22 +7,15 @@ import (
 	"os"
 	"runtime"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/lintel-dev/lintel/gateway"
 	"github.com/lintel-dev/lintel/gateway/dnsapi"
 	"github.com/lintel-dev/lintel/kube"
 	"github.com/lintel-dev/lintel/manifest"
-	"github.com/lintel-dev/lintel/observe"
-	"github.com/lintel-dev/lintel/proxy"
-	"github.com/lintel-dev/lintel/proxy/exchange"
-	"github.com/lintel-dev/lintel/proxy/h1"
 	"github.com/lintel-dev/lintel/router"
-	edgetls "github.com/lintel-dev/lintel/tls"
 )
 
 func newRunCommand() *cobra.Command {
@@ -117,73 +110,6 @@ func (p *process) openAdmin() error {
 	return nil
 }
 
-// process is what runs: some parts until the signal, the rest until the data plane
-// has drained.
-type process struct {
-	settings  Settings
-	log       *slog.Logger
-	metrics   *observe.Metrics
-	accessLog *observe.AccessLog // nil when it is off
-	records   *observe.Stream    // likewise
-	server    *proxy.Server
-	loop      *loop
-	dnsClient *http.Client // that speaks to DNS providers; nil is the usual one
-	memory    int64        // bytes that we may use; 0 means no limit
-	// tunnelsEnd is closed when the edge knows that nothing more may come, and nothing does.
-	tunnelsEnd chan struct{}
-
-	early []func(context.Context) error // end with the signal
-	late  []func(context.Context) error // end when the data plane has drained
-}
-
-func newProcess(s Settings, log *slog.Logger) *process {
-	v := thisVersion()
-	p := &process{settings: s, log: log, metrics: observe.NewMetrics(observe.Build{Version: v.Version, Commit: v.Commit, GoVersion: v.Go})}
-	p.memory = limitMemory(s.MemoryLimit)
-	if s.AccessLog {
-		p.accessLog = observe.NewAccessLog(observe.AccessLogOptions{Writer: os.Stdout, Sample: s.AccessLogSample, Metrics: p.metrics})
-		p.late = append(p.late, p.accessLog.Run)
-	}
-	p.tunnelsEnd = make(chan struct{})
-	if s.ObserveRecords > 0 {
-		p.records = observe.NewStream(s.ObserveRecords)
-	}
-	ready := &readiness{}
-	data := p.proxySettings()
-	data.HostPorts = p.openHostPorts(ready)
-	p.server = proxy.New(data)
-	stats := p.server.Stats()
-	p.metrics.ObserveConnections(observe.Connections{
-		Downstream: stats.Downstream.Load, Upstream: stats.Upstream.Load, UpstreamIdle: stats.UpstreamIdle.Load, Upgraded: stats.Upgraded.Load,
-		Refused: stats.Refused.Load, Streams: stats.Streams.Load, Sessions: stats.Sessions.Load, Dropped: stats.Dropped.Load,
-		Mirroring: stats.Mirroring.Load, MirrorsCut: stats.MirrorsCut.Load,
-		NoAccess: stats.NoAccess.Load,
-	})
-	store := &edgetls.Store{}
-	memory := newFootprint()
-	p.early = append(p.early, memory.Run)
-	p.loop = &loop{
-		built:        memory.built,
-		settings:     gatewaySettings(&s),
-		server:       p.server,
-		certificates: store,
-		care:         newCertificateCare(store, p.metrics, log),
-		metrics:      p.metrics,
-		readiness:    ready,
-		problems:     &problemLog{log: log},
-		writeStatus:  func([]*gateway.Status) {},
-
-		writeInfrastructure: func([]gateway.Infrastructure) {},
-		followSecrets:       func([]types.NamespacedName) {},
-		conflicts:           func() map[gateway.ObjectRef]string { return nil },
-		log:                 log,
-	}
-	p.loop.care.standIns = s.SelfSignedUntilReady
-	p.loop.tunnels = newTunnelCare(p)
-	p.early = append(p.early, p.loop.tunnels.Run)
-	return p
-}
-
 // chooseSource connects the loop to the manifests or to the API server.
 func (p *process) chooseSource() error {
 	if p.settings.Manifests != "" {
@@ -253,37 +179,6 @@ func (p *process) useCluster() error {
 	return p.writers(config, append(parts, dns...)...)
 }
 
-// run starts every part and waits for all. A part that fails stops the others.
-func (p *process) run(ctx context.Context) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	group, ctx := errgroup.WithContext(ctx)
-	lateCtx, endLate := context.WithCancel(context.WithoutCancel(ctx))
-	defer endLate()
-
-	for _, part := range p.late {
-		group.Go(func() error { return part(lateCtx) })
-	}
-	group.Go(func() error { return p.awaitUpgrade(ctx, stop) })
-	for _, part := range append(p.early, p.loop.Run) {
-		group.Go(func() error { return part(ctx) })
-	}
-	group.Go(func() error {
-		defer endLate()
-		return p.server.Run(ctx)
-	})
-	group.Go(func() error {
-		<-ctx.Done()
-		start := time.Now()
-		p.loop.readiness.drain()
-		p.log.Info("draining", "at_most", p.settings.DrainTimeout.String())
-		<-lateCtx.Done()
-		p.log.Info("drained", "took", time.Since(start).Round(time.Millisecond).String())
-		return nil
-	})
-	return group.Wait()
-}
-
 // gatewaySettings are those that change what is built.
 func gatewaySettings(s *Settings) gateway.Settings {
 	return gateway.Settings{
@@ -327,82 +222,4 @@ func gatewayIssuers(s *Settings) []gateway.Issuer {
 func namespacedName(s string) types.NamespacedName {
 	namespace, name, _ := strings.Cut(s, "/")
 	return types.NamespacedName{Namespace: namespace, Name: name}
-}
-
-func (p *process) proxySettings() proxy.Settings {
-	s := &p.settings
-	limits := h1.DefaultLimits()
-	limits.Head = int(s.MaxHeaderBytes)
-	return proxy.Settings{
-		ReadHeaderTimeout:     unlimited(s.ReadHeaderTimeout),
-		IdleTimeout:           unlimited(s.IdleTimeout),
-		ConnectTimeout:        unlimited(s.ConnectTimeout),
-		ResponseHeaderTimeout: unlimited(s.ResponseHeaderTimeout),
-		BodyTimeout:           unlimited(s.BodyStallTimeout),
-		MinBodyRate:           unlimited(s.MinBodyRate),
-		UpstreamIdleTimeout:   unlimited(s.UpstreamIdleTimeout),
-		UpstreamMaxAge:        unlimited(s.UpstreamMaxAge),
-		StreamIdleTimeout:     unlimited(s.StreamIdleTimeout),
-		SessionIdleTimeout:    s.UDPIdleTimeout,
-		MaxSessions:           unlimited(s.MaxUDPSessions),
-		DrainTimeout:          s.DrainTimeout,
-		MaxBody:               s.MaxBodyBytes,
-		ProxyProtocolFrom:     s.ProxyProtocolFrom,
-		MaxConnections:        unlimited(s.MaxConnections),
-
-		MaxConnectionsPerAddress: s.MaxConnectionsPerAddress,
-		MaxConcurrentStreams:     s.MaxConcurrentStreams,
-		MemoryLimit:              p.memory,
-		Explain:                  s.ErrorCause,
-		Lane:                     lane(s.ExpressLane),
-		Share:                    shareName(s),
-		NoHTTP3:                  !s.HTTP3,
-		Limits:                   &limits,
-		TrustedProxies:           s.TrustedProxies,
-		Log:                      p.log,
-		Observe:                  p.observe,
-		EntriesEnd:               p.tunnelsEnd,
-	}
-}
-
-// observe is called after every exchange. The calls are direct, so that the record
-// stays on the stack.
-func (p *process) observe(e *proxy.Report) {
-	record := observedExchange(e)
-	if e.Cause != "" {
-		if name, through := gateway.TunnelOfSocket(e.Socket); through {
-			p.metrics.TunnelError(name, string(e.Cause))
-		}
-	}
-	p.metrics.ObserveExchange(&record)
-	if p.accessLog != nil {
-		p.accessLog.ObserveExchange(&record)
-	}
-	p.records.ObserveExchange(&record)
-}
-
-func lane(express bool) exchange.Lane {
-	if express {
-		return exchange.LaneAuto
-	}
-	return exchange.LaneFull
-}
-
-// unlimited turns the 0 of our settings, no limit, into the data plane's.
-func unlimited[T ~int | ~int64](limit T) T {
-	if limit == 0 {
-		return -1
-	}
-	return limit
-}
-
-// observedExchange converts the data plane's record to that of metrics and logs.
-func observedExchange(e *proxy.Report) observe.Exchange {
-	return observe.Exchange{
-		Listener: e.Listener, Route: e.Route, Backend: e.Backend,
-		Client: e.Client, Protocol: e.Protocol, Scheme: e.Scheme, Method: e.Method, Host: e.Host, Path: e.Path,
-		UserAgent: e.UserAgent, RequestID: e.RequestID,
-		Status: e.Status, BytesIn: e.Received, BytesOut: e.Sent, Start: e.Start, Duration: e.Duration,
-		Upstream: e.Upstream, UpstreamLatency: e.UpstreamLatency, Attempts: e.Attempts, Cause: string(e.Cause),
-	}
 }
