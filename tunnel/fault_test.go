@@ -404,3 +404,40 @@ func TestSeveralTunnelsInOneProcess(t *testing.T) {
 		return len(all) == 1 && len(all["other"].Connections) == 4
 	})
 }
+
+// TestTheEdgeSendsWhatIsNoMessage: connections whose control streams have something malformed
+// on them are given up and made anew, not without a pause, and Status tells of it. What is
+// under way goes on.
+func TestTheEdgeSendsWhatIsNoMessage(t *testing.T) {
+	protocols(t, func(t *testing.T, p tunnel.Protocol) {
+		t.Parallel()
+		s := connected(t, siteOptions{protocol: p})
+		begun, end := make(chan struct{}), make(chan struct{})
+		s.serve("/", func(w http.ResponseWriter, r *http.Request) {
+			close(begun)
+			<-end
+			hello(w, r)
+		})
+		answered := make(chan error, 1)
+		go func() { answered <- s.visit() }()
+		<-begun
+		s.edge.Interject(make([]byte, 8))
+		s.eventually("the status tells", func() bool {
+			f := s.status().Failure
+			return f != nil && strings.Contains(f.Reason, "malformed message") && !f.Permanent
+		})
+		close(end)
+		if err := <-answered; err != nil {
+			t.Errorf("the request that was under way: %v", err)
+		}
+		attempts := func() uint64 { n := s.status(); return n.Failed + n.Lost }
+		start, before := time.Now(), attempts()
+		s.eventually("some attempts", func() bool { return attempts() >= before+16 })
+		if took := time.Since(start); took < 500*time.Millisecond {
+			t.Errorf("16 attempts of 4 connections within %v", took)
+		}
+		s.edge.Interject(nil)
+		s.wait(4)
+		s.eventually("nothing is wrong", func() bool { return s.status().Failure == nil })
+	})
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"io"
 	"net"
 	"sync/atomic"
@@ -84,7 +83,7 @@ func (c *http2Connection) verdict(otherwise error) error {
 // finish ends the connection after what is under way.
 func (c *http2Connection) finish(err error) {
 	grace := c.link.session.settings.GracePeriod
-	if err != nil && !errors.Is(err, errLost) {
+	if err != nil && !worked(err) {
 		grace = 0 // nothing of worth is under way
 	}
 	c.stop()
@@ -112,7 +111,7 @@ func (c *http2Connection) call(kind string, stream io.ReadWriteCloser) {
 
 // serveControl registers the connection.
 func (c *http2Connection) serveControl(s io.ReadWriteCloser) {
-	stream := &fenced{read: s.Read, write: s.Write, over: make(chan struct{}), end: func() { s.Close() }}
+	stream := &fenced{read: messages{from: s, accept: acceptAnswer}, write: s.Write, over: make(chan struct{}), end: func() { s.Close() }}
 	err := c.link.control(context.Background(), stream)
 	_ = stream.Close() // it has no error to tell
 	c.controlled <- err

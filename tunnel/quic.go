@@ -97,7 +97,7 @@ func (c *quicConnection) control() error {
 	if err != nil {
 		return errLost
 	}
-	fence := &fenced{read: stream.Read, write: stream.Write, over: make(chan struct{}), end: func() {
+	fence := &fenced{read: messages{from: stream, accept: acceptAnswer}, write: stream.Write, over: make(chan struct{}), end: func() {
 		stream.CancelRead(0)
 		_ = stream.Close() // it fails if the connection is gone
 	}}
@@ -113,7 +113,7 @@ func (c *quicConnection) control() error {
 
 // finish ends the connection after what is under way.
 func (c *quicConnection) finish(err error) {
-	if err == nil || errors.Is(err, errLost) {
+	if err == nil || worked(err) {
 		c.linger() // what the edge has sent before it knew
 		drained := make(chan struct{})
 		go func() {
@@ -167,7 +167,7 @@ func (c *quicConnection) serveStream(stream *quic.Stream) {
 	server := rpcquic.NewCloudflaredServer(func(_ context.Context, _ *rpcquic.RequestServerStream) error {
 		return c.serveRequest(s)
 	}, noSessions{}, c, registerTimeout)
-	if err := server.Serve(stream.Context(), s); err != nil {
+	if err := server.Serve(stream.Context(), &callStream{quicStream: s, signature: len(quicSignature()), messages: messages{from: s, accept: acceptCall}}); err != nil {
 		stream.CancelWrite(0) // the client must see that it is not all
 	}
 	stream.CancelRead(0)

@@ -20,6 +20,24 @@ type quicStream struct {
 	ended    sync.Once
 }
 
+// callStream is a stream of which it is not known yet whether it has a request or calls: behind
+// the signature, which the latter begin with too, it has messages.
+type callStream struct {
+	*quicStream
+	signature int // bytes of it that are to be read
+	messages  messages
+}
+
+// Read implements io.Reader.
+func (c *callStream) Read(p []byte) (int, error) {
+	if c.signature == 0 {
+		return c.messages.Read(p)
+	}
+	n, err := c.quicStream.Read(p[:min(len(p), c.signature)])
+	c.signature -= n
+	return n, err
+}
+
 func (s *quicStream) begin() {
 	if s.accept != nil {
 		s.accepted.Do(func() { _ = s.accept() }) // the next Write knows

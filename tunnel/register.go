@@ -53,7 +53,7 @@ func (l *link) control(ctx context.Context, stream *fenced) error {
 	details, err := client.RegisterConnection(ctx, pogs.TunnelAuth{AccountTag: c.Account, TunnelSecret: []byte(c.Secret)},
 		c.Tunnel, s.options(), uint8(l.index), l.address.Addr().AsSlice())
 	if err != nil {
-		return refusalOf(err)
+		return stream.verdict(refusalOf(err))
 	}
 	l.mu.Lock()
 	l.registered = true
@@ -71,7 +71,7 @@ func (l *link) control(ctx context.Context, stream *fenced) error {
 	case <-ctx.Done():
 		return errLost
 	case <-stream.over:
-		return errLost
+		return stream.verdict(errLost)
 	case <-s.stopping.Done():
 	}
 	s.unregister(l.index)
@@ -128,10 +128,12 @@ type (
 // fenced is a control stream whose writes end with Close: the RPC system has goroutines
 // that write later.
 type fenced struct {
-	read, write func(p []byte) (int, error)
-	end         func()        // makes a read that waits return
-	over        chan struct{} // closed when the edge has ended the stream
-	once        sync.Once
+	read  messages
+	write func(p []byte) (int, error)
+	end   func()        // makes a read that waits return
+	over  chan struct{} // closed when the edge has ended the stream
+	fault error         // why it has; may be read once over is closed
+	once  sync.Once
 
 	mu     sync.Mutex // held while writing
 	closed bool
@@ -139,11 +141,26 @@ type fenced struct {
 
 // Read implements io.Reader. One goroutine reads.
 func (f *fenced) Read(p []byte) (int, error) {
-	n, err := f.read(p)
+	n, err := f.read.Read(p)
 	if err != nil {
-		f.once.Do(func() { close(f.over) })
+		f.once.Do(func() {
+			f.fault = err
+			close(f.over)
+		})
 	}
 	return n, err
+}
+
+// verdict is err, or that the edge has sent what can't be read, if that is why.
+func (f *fenced) verdict(err error) error {
+	select {
+	case <-f.over:
+		if errors.Is(f.fault, errMalformed) {
+			return f.fault
+		}
+	default:
+	}
+	return err
 }
 
 // Write implements io.Writer.

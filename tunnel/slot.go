@@ -28,6 +28,9 @@ var (
 	errNoControl = errors.New("the edge did not ask to register the connection")
 )
 
+// worked reports whether there may be requests under way on a connection that ended with err.
+func worked(err error) bool { return errors.Is(err, errLost) || errors.Is(err, errMalformed) }
+
 // link is one connection to the edge, whatever its transport.
 type link struct {
 	session  *session

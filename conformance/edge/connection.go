@@ -41,7 +41,8 @@ type connection struct {
 	transport
 
 	edge    *Edge
-	leaving bool // guarded by the Edge's mu
+	control io.Writer // the control stream; set before the connection is registered
+	leaving bool      // guarded by the Edge's mu
 }
 
 // RegisterConnection implements pogs.RegistrationServer.
@@ -70,6 +71,11 @@ func (c *connection) UpdateLocalConfiguration(_ context.Context, config []byte) 
 
 // serve answers the calls on a control stream until it or ctx ends.
 func (c *connection) serve(ctx context.Context, stream io.ReadWriteCloser) {
+	c.control = stream
+	if _, err := stream.Write(c.edge.interjected()); err != nil {
+		_ = stream.Close() // the connector is gone
+		return
+	}
 	transport := tunnelrpc.SafeTransport(stream)
 	calls := tunnelrpc.NewServerConn(transport, pogs.RegistrationServer_ServerToClient(c).Client)
 	select {

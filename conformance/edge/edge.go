@@ -11,7 +11,7 @@
 //	client := &http.Client{Transport: e.RoundTripper(tunnel)}
 //
 // RoundTripper sends what an end user would have sent, with the fields that Cloudflare
-// adds. Faults are methods: Stop, Freeze, BlockQUIC, GoAway, Refuse, Revoke.
+// adds. Faults are methods: Stop, Freeze, BlockQUIC, GoAway, Refuse, Revoke, Interject.
 package edge
 
 import (
@@ -58,6 +58,7 @@ type Edge struct {
 	changed       chan struct{}
 	secrets       map[uuid.UUID]string
 	refuse        func(Registration) error
+	interjection  []byte
 	connections   []*connection
 	registrations []Registration
 	local         [][]byte // configurations that connectors have told
@@ -190,6 +191,25 @@ func (e *Edge) Refuse(decide func(Registration) error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.refuse = decide
+}
+
+// Interject sends bytes of no call on control streams: on those that are open now, and at the
+// start of each that is opened later, until it is called with none.
+func (e *Edge) Interject(message []byte) {
+	e.mu.Lock()
+	e.interjection = message
+	open := slices.Clone(e.connections)
+	e.mu.Unlock()
+	for _, c := range open {
+		_, _ = c.control.Write(message) // the connector may be gone
+	}
+}
+
+// interjected returns what control streams start with.
+func (e *Edge) interjected() []byte {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.interjection
 }
 
 // Later is an error that tells a connector to try again after a while.
