@@ -155,7 +155,7 @@ func checkPayload(p rpc.Payload) error {
 	}
 	for i := range table.Len() {
 		switch table.At(i).Which() {
-		case rpc.CapDescriptor_Which_none, rpc.CapDescriptor_Which_senderHosted, rpc.CapDescriptor_Which_senderPromise:
+		case rpc.CapDescriptor_Which_senderHosted, rpc.CapDescriptor_Which_senderPromise:
 		default:
 			return errLacks
 		}
