@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -19,6 +20,8 @@ type testRun struct {
 
 	now     func() time.Time // of orders of certificates; nil is the usual clock
 	backoff acme.Backoff     // likewise
+
+	creationRetry time.Duration // before the second attempt to create a tunnel; zero is the usual
 }
 
 // start runs Lintel, without Ingress ports and access log unless args say otherwise. The function that it returns ends
@@ -37,6 +40,7 @@ func (r testRun) start(t *testing.T, args ...string) (p *process, stop func()) {
 	p = newProcess(settings, slog.New(slog.NewTextHandler(r.log, nil)))
 	p.dnsClient = r.dns
 	p.loop.care.now, p.loop.care.backoff = r.now, r.backoff
+	p.loop.tunnels.creator.first = cmp.Or(r.creationRetry, firstCreationRetry)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.serve(ctx) }()

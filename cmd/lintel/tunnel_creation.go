@@ -21,7 +21,8 @@ import (
 const (
 	// creationTimeout bounds looking for a tunnel, creating it, and keeping its token.
 	creationTimeout = time.Minute
-	// A tunnel that can't be had is tried again after a time that grows between these.
+	// A tunnel that can't be had is tried again after a time that grows between these, unless
+	// the API asks for more.
 	firstCreationRetry = 5 * time.Second
 	lastCreationRetry  = 5 * time.Minute
 )
@@ -33,6 +34,7 @@ type tunnelCreator struct {
 	save    func(ctx context.Context, secret types.NamespacedName, data map[string]string) error
 	changed func() // must not block
 	log     *slog.Logger
+	first   time.Duration // the pause after a failure; it grows to lastCreationRetry
 	want    *latest.Box[map[types.NamespacedName]creationWant]
 
 	mu   sync.Mutex // guards what follows
@@ -58,7 +60,7 @@ type creation struct {
 
 func newTunnelCreator(log *slog.Logger, changed func()) *tunnelCreator {
 	return &tunnelCreator{
-		log: log, changed: changed, save: func(context.Context, types.NamespacedName, map[string]string) error { return nil },
+		log: log, changed: changed, first: firstCreationRetry, save: func(context.Context, types.NamespacedName, map[string]string) error { return nil },
 		want: latest.New[map[types.NamespacedName]creationWant](),
 		had:  make(map[types.NamespacedName]creation), next: make(map[types.NamespacedName]time.Duration),
 	}
@@ -123,16 +125,17 @@ func (c *tunnelCreator) pass(ctx context.Context, want map[types.NamespacedName]
 
 // ensure has one tunnel, and returns when to look again.
 func (c *tunnelCreator) ensure(ctx context.Context, name types.NamespacedName, w creationWant) time.Duration {
+	stopping := ctx
 	ctx, cancel := context.WithTimeout(ctx, creationTimeout)
 	defer cancel()
 	found := account.New(account.Options{Token: func() (string, error) { return w.APIToken, nil }, ID: w.AccountID, Client: c.client})
 	credentials, err := found.Ensure(ctx, w.Name)
-	if ctx.Err() != nil && err != nil {
-		return firstCreationRetry
+	if stopping.Err() != nil && err != nil {
+		return c.first
 	}
 	c.mu.Lock()
 	had := creation{want: w}
-	pause := min(max(2*c.next[name], firstCreationRetry), lastCreationRetry)
+	pause := min(max(2*c.next[name], c.first), lastCreationRetry)
 	c.mu.Unlock()
 	if err == nil {
 		if had.token = credentials.Token(); had.token != w.token {
@@ -145,10 +148,10 @@ func (c *tunnelCreator) ensure(ctx context.Context, name types.NamespacedName, w
 	}
 	had.retry = time.Now().Add(pause)
 	if err != nil {
-		had.failure = err.Error()
 		if refused, ok := errors.AsType[*account.Error](err); ok {
 			had.retry = time.Now().Add(max(pause, refused.RetryAfter))
 		}
+		had.failure = err.Error() + "; next try at " + had.retry.UTC().Format(time.RFC3339)
 		c.log.Warn("tunnel not created", "tunnel", name.String(), "error", err, "retry", time.Until(had.retry).Round(time.Second).String())
 	}
 	c.mu.Lock()

@@ -1,10 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"math/bits"
 	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,14 +28,15 @@ import (
 	"github.com/lintel-dev/lintel/conformance/cloudflare"
 	fakeedge "github.com/lintel-dev/lintel/conformance/edge"
 	"github.com/lintel-dev/lintel/gateway/v1alpha1"
-	"github.com/lintel-dev/lintel/tunnel/account"
+	"github.com/lintel-dev/lintel/tunnel"
 )
 
 const tunnelCRD = "../../deploy/chart/files/tunnels.lintel.dev.yaml"
 
 // TestTunnelOnCluster goes the whole way: Gateway, Tunnel and HTTPRoute are objects on a real
 // API server, and requests come through a FAKE of Cloudflare's edge. Its Secret is deleted and
-// comes back with another token, and two replicas are replaced one after the other under load.
+// comes back with another token, and two replicas, each a process of its own, are replaced one
+// after the other under load.
 func TestTunnelOnCluster(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs an API server")
@@ -38,8 +47,10 @@ func TestTunnelOnCluster(t *testing.T) {
 	w := newTunnelWorld(t)
 	w.secret(w.edge.Allow(w.tunnel))
 	w.objects()
-	stop := w.start()
+	replicas := []func(){w.launch()}
 	w.connections(4)
+	replicas = append(replicas, w.launch())
+	w.connections(8)
 	w.awaitAnswerThrough()
 	w.awaitTunnel("True", "True")
 	w.awaitGatewayAddress(w.tunnel.String() + ".cfargotunnel.com")
@@ -48,33 +59,74 @@ func TestTunnelOnCluster(t *testing.T) {
 	load := loadOf(t, w.ask)
 	w.must(w.core.CoreV1().Secrets("default").Delete(t.Context(), "home", metav1.DeleteOptions{}))
 	w.awaitTunnel("False", "True")
-	before := w.edge.Connections(w.tunnel)[0].Connector
+	before := w.connectors()
 	w.secret(w.edge.Allow(w.tunnel))
 	w.awaitTunnel("True", "True")
-	w.await("a new connector", func(context.Context) string {
+	w.await("new connectors", func(context.Context) string {
 		all := w.edge.Connections(w.tunnel)
 		for _, c := range all {
-			if c.Connector == before || len(all) != 4 {
+			if before[c.Connector] || len(all) != 8 {
 				return fmt.Sprintf("%d connections, one is by the old connector", len(all))
 			}
 		}
 		return ""
 	})
 
-	for range 2 { // a rollout of two replicas
-		next := w.start()
-		w.connections(8)
+	for i, stop := range replicas { // a rollout
+		replicas[i] = w.launch()
+		w.connections(12)
 		stop()
-		w.connections(4)
-		stop = next
+		w.connections(8)
 	}
+	w.awaitTunnel("True", "True")
 	load.end(t)
-	stop()
+	for _, stop := range replicas {
+		stop()
+	}
 	w.connections(0)
 }
 
-// TestTunnelIsKeptInASecret: a tunnel that the leader has created is connected by the other
-// replica too, which has its token from the Secret; one that is deleted is written anew.
+// connectors are those that have connections.
+func (w *tunnelWorld) connectors() map[uuid.UUID]bool {
+	all := make(map[uuid.UUID]bool)
+	for _, c := range w.edge.Connections(w.tunnel) {
+		all[c.Connector] = true
+	}
+	return all
+}
+
+// launch runs a replica that is a process of its own. stop ends it as Kubernetes does, and
+// returns when it has ended.
+func (w *tunnelWorld) launch() (stop func()) {
+	w.Helper()
+	log := &lockedBuffer{}
+	process := exec.Command("/proc/self/exe")
+	process.Args = append([]string{"lintel", "run"}, w.settings()...)
+	process.Args = append(process.Args, "--http-port=0", "--https-port=0", "--access-log=off")
+	process.Stderr = log
+	process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	w.must(process.Start())
+	stop = sync.OnceFunc(func() {
+		w.must(process.Process.Signal(syscall.SIGTERM))
+		if err := process.Wait(); err != nil {
+			w.Errorf("replica %d: %v", process.Process.Pid, err)
+		}
+		if w.Failed() {
+			w.Logf("replica %d said:\n%s", process.Process.Pid, log)
+		}
+	})
+	w.Cleanup(stop)
+	return stop
+}
+
+// settings are those of every replica.
+func (w *tunnelWorld) settings() []string {
+	return []string{"--kubeconfig=" + w.kubeconfig, "--admin-address=", "--lease-namespace=lintel", "--drain-timeout=10s"}
+}
+
+// TestTunnelIsKeptInASecret: a tunnel that the leader has created, once Cloudflare's API lets
+// it, is connected by the other replica too, which has its token from the Secret; one that is
+// deleted is written anew.
 func TestTunnelIsKeptInASecret(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs an API server")
@@ -85,23 +137,46 @@ func TestTunnelIsKeptInASecret(t *testing.T) {
 	w := newTunnelWorld(t)
 	w.createPermissions("../../deploy/rbac-tunnels.yaml")
 	w.cf = cloudflare.ForTest(t, cloudflare.Options{})
-	api := account.Options{Token: func() (string, error) { return cloudflare.Token, nil }, ID: cloudflare.AccountID, Client: w.cf.HTTPClient()}
-	c, err := account.New(api).Ensure(t.Context(), "home")
-	w.must(err)
-	w.tunnel = c.Tunnel
-	w.edge.AllowSecret(c.Tunnel, c.Secret)
+	w.cf.Intercept(listTunnels, cloudflare.Times(1, cloudflare.Refuse(cloudflare.Failure{Code: 971, Message: "Please wait"}, http.StatusTooManyRequests, 2*time.Second)))
+	w.cf.Intercept(createTunnel, w.allowCreated)
 	secrets := w.core.CoreV1().Secrets("default")
-	_, err = secrets.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "cloudflare"}, StringData: map[string]string{"token": cloudflare.Token}}, metav1.CreateOptions{})
+	_, err := secrets.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "cloudflare"}, StringData: map[string]string{"token": cloudflare.Token}}, metav1.CreateOptions{})
 	w.must(err)
 	w.declare(v1alpha1.TunnelSpec{
 		Credentials:  v1alpha1.TunnelCredentials{Create: &v1alpha1.TunnelCreate{AccountID: cloudflare.AccountID, Name: "home", APIToken: v1alpha1.SecretKey{Name: "cloudflare"}}},
 		LocalSockets: v1alpha1.LocalSocketsClosed,
 	})
 	w.gatewayAndRoute()
+	began := time.Now()
 	w.start()
+	w.awaitNotCreated("Please wait (971)")
+	w.cf.Intercept(listTunnels, cloudflare.Refuse(cloudflare.Failure{Code: 10001, Message: "Internal server error"}, http.StatusInternalServerError, 0))
+	w.awaitNotCreated("Internal server error (10001)")
+	if waited := time.Since(began); waited < 2*time.Second {
+		t.Errorf("the API was asked again after %v", waited)
+	}
+	w.await("a few attempts", func(context.Context) string { return map[bool]string{false: "none"}[w.cf.Calls()[listTunnels] >= 4] })
+	// The pause doubles each time.
+	if calls, most := w.cf.Calls()[listTunnels], 2+bits.Len64(uint64(time.Since(began)/(250*time.Millisecond))); calls > most {
+		t.Errorf("%d calls within %v", calls, time.Since(began))
+	}
+	w.cf.Intercept(listTunnels, nil)
+	w.await("the tunnel is created", func(ctx context.Context) string {
+		object, err := w.object(ctx)
+		if err != nil || object.Status.ID == "" {
+			return fmt.Sprint(err)
+		}
+		w.tunnel = uuid.MustParse(object.Status.ID)
+		return ""
+	})
 	w.connections(4)
+	kept, err := secrets.Get(t.Context(), "home-tunnel", metav1.GetOptions{})
+	w.must(err)
 	w.start()
 	w.connections(8)
+	if n := w.cf.Calls()[createTunnel]; n != 1 {
+		t.Errorf("%d tunnels were created", n)
+	}
 	w.awaitAnswerThrough()
 	w.awaitTunnel("True", "True")
 
@@ -112,13 +187,57 @@ func TestTunnelIsKeptInASecret(t *testing.T) {
 		switch {
 		case err != nil:
 			return err.Error()
-		case string(s.Data["token"]) != c.Token():
+		case !bytes.Equal(s.Data["token"], kept.Data["token"]):
 			return "with another token"
 		}
 		return ""
 	})
 	w.connections(8)
 	load.end(t)
+}
+
+// Calls of Cloudflare's API.
+const (
+	listTunnels  = "GET /accounts/{account}/cfd_tunnel"
+	createTunnel = "POST /accounts/{account}/cfd_tunnel"
+)
+
+// allowCreated lets the edge know of a tunnel that is created.
+func (w *tunnelWorld) allowCreated(out http.ResponseWriter, r *http.Request, next http.Handler) {
+	answer := httptest.NewRecorder()
+	next.ServeHTTP(answer, r)
+	var created struct {
+		Result struct {
+			Token string `json:"token"`
+		} `json:"result"`
+	}
+	w.must(json.Unmarshal(answer.Body.Bytes(), &created))
+	credentials, err := tunnel.ParseToken(created.Result.Token)
+	w.must(err)
+	w.edge.AllowSecret(credentials.Tunnel, credentials.Secret)
+	out.WriteHeader(answer.Code)
+	_, _ = out.Write(answer.Body.Bytes()) // who does not listen needs no answer
+}
+
+// awaitNotCreated awaits that the Tunnel says why it is not created, and when that is tried
+// again.
+func (w *tunnelWorld) awaitNotCreated(why string) {
+	w.Helper()
+	w.await("why there is no tunnel", func(ctx context.Context) string {
+		t, err := w.object(ctx)
+		if err != nil {
+			return err.Error()
+		}
+		c := meta.FindStatusCondition(t.Status.Conditions, "Connected")
+		if c == nil || c.Reason != "NotCreated" || !strings.Contains(c.Message, why) {
+			return fmt.Sprintf("%+v", t.Status)
+		}
+		_, next, _ := strings.Cut(c.Message, "next try at ")
+		if at, err := time.Parse(time.RFC3339, next); err != nil || time.Until(at).Abs() > time.Minute {
+			return c.Message
+		}
+		return ""
+	})
 }
 
 // tunnelWorld is an API server and an edge.
@@ -201,11 +320,11 @@ func (w *tunnelWorld) gatewayAndRoute() {
 
 // start runs a replica.
 func (w *tunnelWorld) start(args ...string) (stop func()) {
-	run := testRun{log: w.Output()}
+	run := testRun{log: w.Output(), creationRetry: 250 * time.Millisecond}
 	if w.cf != nil {
 		run.dns = w.cf.HTTPClient()
 	}
-	_, stop = run.start(w.T, append(args, "--kubeconfig="+w.kubeconfig, "--admin-address=", "--lease-namespace=lintel", "--drain-timeout=10s")...)
+	_, stop = run.start(w.T, append(args, w.settings()...)...)
 	return stop
 }
 
