@@ -5,7 +5,10 @@
 //	announcer.go    what is wanted, and what became of it
 //	session.go      the loop on one interface: beats, frames, the link
 //	succession_linux.go  processes of one node that follow each other
-//	election.go     what becomes of each address here
+//	election.go     who is who, and when
+//	entry.go        what becomes of one address here
+//	conflict.go     what other hosts do with it
+//	answer.go       what is said of it
 //	peer.go         which other replicas there are, and which one shall hold an address
 //	heartbeat.go    the frame by which replicas know of each other
 //	arp.go          probes and announcements for IPv4 (RFC 5227)
@@ -33,4 +36,11 @@
 //
 // So the local network itself, on which two owners would be seen, is what decides,
 // and not the Kubernetes API: addresses stay when the API server is away.
+//
+// # Processes of one node
+//
+// To the others the processes of a node are one replica. The one that has the seat (package
+// succession) is the only one that touches the interface. An address that it finds there
+// with our short lifetime is still the node's: it renews it and goes on, without probes. One
+// that ends takes its addresses away only if no other process of the node waits.
 package address

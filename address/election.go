@@ -27,44 +27,7 @@ const (
 	// settled is how long a replica must have been heard before it gets addresses that
 	// another holds: one that starts again and again shall not move them.
 	settled = 5 * time.Second
-
-	// A host on a local network answers in milliseconds: so the pauses between probes
-	// are shorter than those of RFC 5227 (1 s), which was made for any link. Whoever
-	// missed all of them is noticed later by what it sends.
-	probeCount    = 4
-	probeInterval = 50 * time.Millisecond
-	// Announcements: a burst after an address was taken, then for caches that missed it.
-	announceBurst    = 3
-	announceQuick    = 300 * time.Millisecond
-	announceInterval = 10 * time.Second
-	// defendInterval bounds how often an address is defended (RFC 5227, 2.4 c).
-	defendInterval = 10 * time.Second
-	// rivalMemory is how long a host that was seen with our address is reported.
-	rivalMemory = 3 * defendInterval
-	// retryInterval is when an address that could not be taken is tried again;
-	// retrySoon where another replica is about to take it, too.
-	retryInterval = 5 * time.Second
-	retrySoon     = 100 * time.Millisecond
 )
-
-// state is what this replica has of an address. The numbers are part of heartbeats.
-type state uint8
-
-const (
-	// waiting: another replica has or gets it, or it is not decided yet.
-	waiting state = iota
-	// probing: about to take it.
-	probing
-	// holding: it is on our interface.
-	holding
-	// conflicting: a stranger uses it.
-	conflicting
-	// unable: our kernel refuses it. Another replica may get it.
-	unable
-)
-
-// candidate reports whether who is in this state may get the address.
-func (s state) candidate() bool { return s <= conflicting }
 
 // medium is how an election acts: one interface with its network.
 type medium interface {
@@ -76,29 +39,11 @@ type medium interface {
 	hold(netip.Addr) error
 	// drop takes it away; one that is not there is no error.
 	drop(netip.Addr) error
-	// discard takes away what a process before this one left behind.
-	discard(netip.Addr)
+	// adopt renews those of the addresses that a process before this one left on the
+	// interface, and returns them.
+	adopt([]netip.Addr) []netip.Addr
 	// beat sends what we claim to the others.
 	beat(group uint64, name string, claims []claim)
-}
-
-// entry is one wanted address.
-type entry struct {
-	state  state
-	reason string    // why it cannot be used, in the last two states
-	retry  time.Time // not tried before
-	rival  mac
-	seen   time.Time // of rival, while holding
-
-	probes    int
-	next      time.Time // of the next probe or announcement
-	announced int
-	defended  time.Time
-
-	said string // the last reason that was logged
-	// answer is what was last decided, and when that was still so.
-	answer   string
-	answered time.Time
 }
 
 // election decides which addresses this replica holds. It is told the time with every
@@ -128,7 +73,8 @@ func newElection(m medium, name string, log *slog.Logger) *election {
 	}
 }
 
-// want replaces the wanted addresses.
+// want replaces the wanted addresses. It goes on with those that a process before this one on
+// the node had: to the other replicas we are the same one.
 func (e *election) want(group uint64, addrs []netip.Addr) {
 	if e.group != group {
 		clear(e.peers)
@@ -141,58 +87,19 @@ func (e *election) want(group uint64, addrs []netip.Addr) {
 			delete(e.entries, addr)
 		}
 	}
+	var fresh []netip.Addr
 	for _, addr := range addrs {
 		if e.entries[addr] == nil {
-			e.medium.discard(addr)
 			e.entries[addr] = &entry{}
+			fresh = append(fresh, addr)
 		}
 	}
-}
-
-// sight is told what a host sent about an address.
-func (e *election) sight(s sighting, now time.Time) {
-	entry := e.entries[s.addr]
-	if entry == nil {
+	if len(fresh) == 0 {
 		return
 	}
-	switch entry.state {
-	case probing:
-		if s.probe { // another is about to take it: we shall hear of it
-			e.wait(entry)
-			entry.retry = now.Add(retrySoon + jitter(e.name, s.addr))
-			return
-		}
-		if e.isReplica(s.host) { // its kernel still has the address
-			entry.probes, entry.next = 0, now.Add(probeInterval)
-			return
-		}
-		entry.state, entry.rival, entry.reason = conflicting, s.host, conflict(s.host)
-		entry.retry = now.Add(retryInterval)
-		e.changed = true
-		e.complain(s.addr, entry, entry.reason)
-	case holding:
-		if s.probe || e.isReplica(s.host) {
-			return // the kernel answers probes; replicas settle it by heartbeats
-		}
-		e.complain(s.addr, entry, conflict(s.host))
-		entry.rival, entry.seen = s.host, now
-		if now.Sub(entry.defended) >= defendInterval {
-			entry.defended = now
-			e.medium.announce(s.addr)
-		}
-	case waiting, conflicting, unable:
-	}
-}
-
-func conflict(host mac) string {
-	return fmt.Sprintf("in use by the host with hardware address %s, which is no replica of ours: take it out of the pool, or away from that host", host)
-}
-
-// complain logs why an address cannot be used, once.
-func (e *election) complain(addr netip.Addr, entry *entry, why string) {
-	if entry.said != why {
-		entry.said = why
-		e.log.Error("address cannot be used", "address", addr.String(), "why", why)
+	for _, addr := range e.medium.adopt(fresh) {
+		e.entries[addr] = &entry{state: holding, announced: announceBurst}
+		e.log.Info("address stays on this node, with another process", "address", addr.String())
 	}
 }
 
@@ -249,31 +156,6 @@ func (e *election) reset(now time.Time, why string) {
 	e.listening, e.beaten = now, time.Time{}
 }
 
-// inherit goes on with addresses that a process before this one on the node had, and left
-// to us: to the other replicas we are the same one. What is not wanted any more is dropped.
-func (e *election) inherit(wanted, left []netip.Addr) {
-	for _, addr := range left {
-		if !slices.Contains(wanted, addr) || e.medium.hold(addr) != nil {
-			e.medium.discard(addr)
-			continue
-		}
-		e.entries[addr] = &entry{state: holding, announced: announceBurst}
-		e.log.Info("address stays on this node, with another process", "address", addr.String())
-	}
-}
-
-// bequeath returns the addresses that this process has, for the next one on the node. They
-// stay for a lifetime, and the other replicas are told nothing.
-func (e *election) bequeath() []netip.Addr {
-	var left []netip.Addr
-	for addr, entry := range e.entries {
-		if entry.state == holding && e.medium.hold(addr) == nil {
-			left = append(left, addr)
-		}
-	}
-	return left
-}
-
 // leave gives everything up and says so.
 func (e *election) leave() {
 	e.want(e.group, nil)
@@ -308,130 +190,4 @@ func (e *election) claims() []claim {
 	}
 	slices.SortFunc(claims, func(x, y claim) int { return x.addr.Compare(y.addr) })
 	return claims
-}
-
-// decide moves one address to its next state.
-func (e *election) decide(addr netip.Addr, entry *entry, now time.Time) {
-	winner, holder := e.winner(addr), e.holder(addr)
-	mine := winner == e.name
-	switch entry.state {
-	case waiting, conflicting, unable:
-		if entry.state != waiting && now.After(entry.retry) {
-			e.wait(entry)
-			mine = e.winner(addr) == e.name
-		}
-		if entry.state == waiting && mine && holder == "" && e.heardAll(now) && !now.Before(entry.retry) {
-			entry.state, entry.probes, entry.next = probing, 0, now
-			e.decide(addr, entry, now)
-		}
-	case probing:
-		switch {
-		case !mine || holder != "":
-			e.wait(entry)
-		case now.Before(entry.next):
-		case entry.probes < probeCount && !e.alone:
-			e.medium.probe(addr)
-			entry.probes++
-			entry.next = now.Add(probeInterval)
-		case !e.inDoubt(addr):
-			e.take(addr, entry, now)
-		}
-	case holding:
-		e.keep(addr, entry, winner, holder, now)
-	}
-}
-
-func (e *election) wait(entry *entry) {
-	entry.state, entry.reason, entry.rival, entry.seen = waiting, "", mac{}, time.Time{}
-}
-
-// heardAll reports whether we have listened for long enough to have heard everybody.
-func (e *election) heardAll(now time.Time) bool {
-	return e.alone || now.Sub(e.listening) > deadAfter
-}
-
-func (e *election) take(addr netip.Addr, entry *entry, now time.Time) {
-	if err := e.medium.take(addr); err != nil {
-		e.refuse(addr, entry, err, now)
-		return
-	}
-	entry.state, entry.announced, entry.next, entry.said = holding, 0, now, ""
-	e.changed = true
-	e.log.Info("address is on this node", "address", addr.String())
-	e.decide(addr, entry, now)
-}
-
-// refuse notes that the kernel does not take an address.
-func (e *election) refuse(addr netip.Addr, entry *entry, err error, now time.Time) {
-	e.complain(addr, entry, err.Error())
-	entry.state, entry.reason, entry.retry = unable, err.Error(), now.Add(retryInterval)
-	e.changed = true
-}
-
-// keep gives an address up that another replica shall have, and announces it else.
-func (e *election) keep(addr netip.Addr, entry *entry, winner, holder string, now time.Time) {
-	if winner != e.name && (holder != "" || now.Sub(e.peers[winner].since) > settled) {
-		e.giveUp(addr, entry, "goes to "+winner)
-		return
-	}
-	if !entry.seen.IsZero() && now.Sub(entry.seen) > rivalMemory {
-		entry.rival, entry.seen, entry.said = mac{}, time.Time{}, ""
-		e.log.Info("address conflict is over", "address", addr.String())
-	}
-	if holder != "" && entry.announced >= announceBurst { // the network was parted: caches may have the other
-		entry.announced, entry.next = 0, now
-	}
-	if now.Before(entry.next) {
-		return
-	}
-	e.medium.announce(addr)
-	entry.announced++
-	entry.next = now.Add(announceQuick)
-	if entry.announced >= announceBurst {
-		entry.next = now.Add(announceInterval)
-	}
-}
-
-// giveUp makes an address wait, and takes it from the interface.
-func (e *election) giveUp(addr netip.Addr, entry *entry, why string) {
-	if entry.state == holding {
-		if err := e.medium.drop(addr); err != nil {
-			e.log.Error("cannot take address away; it lasts for a second", "address", addr.String(), "err", err)
-		}
-		e.log.Info("address is no longer on this node", "address", addr.String(), "why", why)
-		e.changed = true
-	}
-	e.wait(entry)
-}
-
-// answers returns "" for an address that is announced, here or by another replica, or
-// else why it cannot be used. One that is not decided is missing, unless it was a
-// moment ago: an address that moves stays usable.
-func (e *election) answers(now time.Time) map[netip.Addr]string {
-	answers := make(map[netip.Addr]string, len(e.entries))
-	for addr, entry := range e.entries {
-		if answer, decided := e.answer(addr, entry); decided {
-			entry.answer, entry.answered = answer, now
-		}
-		if !entry.answered.IsZero() && now.Sub(entry.answered) < settled {
-			answers[addr] = entry.answer
-		}
-	}
-	return answers
-}
-
-func (e *election) answer(addr netip.Addr, entry *entry) (text string, decided bool) {
-	winner := e.winner(addr)
-	switch {
-	case entry.state == holding && !entry.seen.IsZero():
-		return conflict(entry.rival), true
-	case entry.state == holding || e.holder(addr) != "":
-		return "", true
-	case entry.state == conflicting || entry.state == unable && winner == "":
-		return entry.reason, true
-	case winner != "" && winner != e.name:
-		c, _ := e.peers[winner].claim(addr)
-		return conflict(c.rival), c.state == conflicting
-	}
-	return "", false
 }

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
-	"slices"
 	"testing"
 	"time"
 )
@@ -73,7 +72,14 @@ func (s *station) drop(addr netip.Addr) error {
 	return nil
 }
 
-func (s *station) discard(addr netip.Addr) { delete(s.kernel, addr) }
+func (s *station) adopt(addrs []netip.Addr) (adopted []netip.Addr) {
+	for _, addr := range addrs {
+		if s.has(addr) && s.hold(addr) == nil {
+			adopted = append(adopted, addr)
+		}
+	}
+	return adopted
+}
 
 func (s *station) beat(group uint64, name string, claims []claim) {
 	others := s.others()
@@ -93,16 +99,12 @@ func (s *station) restart(addrs []netip.Addr) {
 }
 
 func (s *station) replace(t *testing.T, addrs []netip.Addr) {
-	left := s.election.bequeath()
+	s.election.renew(s.now)
 	s.stopped = true
 	for end := s.now.Add(time.Duration(s.random.IntN(2500)-500) * time.Millisecond); s.now.Before(end); {
 		s.step(t, addrs)
 	}
-	left = slices.DeleteFunc(left, func(addr netip.Addr) bool { return !s.has(addr) })
-	s.election = newElection(s, s.name, slog.New(slog.DiscardHandler))
-	s.election.inherit(addrs, left)
-	s.election.want(1, addrs)
-	s.stopped = false
+	s.restart(addrs)
 }
 
 // TestElectionsNeverHaveTwoOwners crashes, freezes, stops and restarts nodes at random

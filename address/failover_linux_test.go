@@ -110,13 +110,22 @@ func TestAddressesAreSpread(t *testing.T) {
 	}
 }
 
-// TestProcessIsReplaced starts a second process on the node of the owner, as a rolling
+func TestProcessIsReplaced(t *testing.T) {
+	if inNamespace(t) {
+		testReplacement(t, syscall.SIGTERM)
+	}
+}
+
+func TestProcessIsReplacedThatIsKilled(t *testing.T) {
+	if inNamespace(t) {
+		testReplacement(t, syscall.SIGKILL)
+	}
+}
+
+// testReplacement starts a second process on the node of the owner, as a rolling
 // update with surge does: it takes over when the first one ends, and the address is there
 // all the time.
-func TestProcessIsReplaced(t *testing.T) {
-	if !inNamespace(t) {
-		return
-	}
+func testReplacement(t *testing.T, signal syscall.Signal) {
 	const addr = "10.9.0.100"
 	l := newLAN(t)
 	a := l.start("a", []string{addr})
@@ -127,12 +136,12 @@ func TestProcessIsReplaced(t *testing.T) {
 	a.run()
 	l.eventually("the second calls the address usable", func() bool { return a.answer(addr) == "" })
 	watched, away := l.watch(addr), a.withdrawals()
-	if err := old.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := old.Process.Signal(signal); err != nil {
 		t.Fatal(err)
 	}
-	l.eventually("the first has ended", func() bool { _, err := l.askPort(addr, 80); return err != nil })
+	l.eventually("the first has ended", func() bool { _, err := l.askPort(addr, 80, lifetime); return err != nil })
 	for end := time.Now().Add(2 * lifetime); time.Now().Before(end); { // the second has to renew the address
-		if _, err := l.askPort(addr, 81); err != nil {
+		if _, err := l.askPort(addr, 81, lifetime); err != nil {
 			t.Fatalf("the second does not answer: %v", err)
 		}
 	}

@@ -105,36 +105,47 @@ func (k *kernel) up() (bool, error) {
 	return request.Uint16()&both == both, nil
 }
 
-// find looks for an address on this node. One that we, or a process before this one,
-// put there is ours, and known by its short lifetime; any other is an error.
-func (k *kernel) find(addr netip.Addr) (ours bool, err error) {
+// find returns an error if this node has an address that neither we nor a process before this
+// one gave it.
+func (k *kernel) find(addr netip.Addr) error {
 	family := netlink.FAMILY_V6
 	if addr.Is4() {
 		family = netlink.FAMILY_V4
 	}
 	all, err := k.routes.AddrList(nil, family)
 	if err != nil {
-		return false, explain("read addresses of this node", err)
+		return explain("read addresses of this node", err)
 	}
-	for _, a := range all {
-		if found, ok := netip.AddrFromSlice(a.IP); !ok || found.Unmap() != addr {
-			continue
+	for i := range all {
+		if found, ours := k.gave(&all[i]); found == addr && !ours {
+			return fmt.Errorf("%s is an address of this node already, and not one that Lintel gave it: take it out of the pool, or away from the node", addr)
 		}
-		if a.LinkIndex != k.link.Index || a.ValidLft > lifetimeSeconds || a.ValidLft <= 0 {
-			return false, fmt.Errorf("%s is an address of this node already, and not one that Lintel gave it: take it out of the pool, or away from the node", addr)
-		}
-		ours = true
 	}
-	return ours, nil
+	return nil
 }
 
-// inherited returns those of the addresses that a process before this one has left to us
-// and that the interface still has: nobody else can have taken them.
-func (k *kernel) inherited(left []netip.Addr) []netip.Addr {
-	return slices.DeleteFunc(left, func(addr netip.Addr) bool {
-		ours, err := k.find(addr)
-		return !ours || err != nil
-	})
+// gave returns which address it is, and whether we, or a process before this one, put it on
+// our interface: it has no network, and a short lifetime.
+func (k *kernel) gave(a *netlink.Addr) (addr netip.Addr, ours bool) {
+	addr, _ = netip.AddrFromSlice(a.IP)
+	ones, bits := a.Mask.Size()
+	return addr.Unmap(), a.LinkIndex == k.link.Index && ones == bits && a.ValidLft >= 0 && a.ValidLft <= lifetimeSeconds
+}
+
+// adopt renews those of the addresses that a process before this one put on the interface, and
+// returns them. The kernel still answers for them: so nobody else can have taken them.
+func (k *kernel) adopt(addrs []netip.Addr) []netip.Addr {
+	all, err := k.routes.AddrList(k.device(), netlink.FAMILY_ALL)
+	if err != nil {
+		return nil // they are taken as if the node did not have them
+	}
+	var adopted []netip.Addr
+	for i := range all {
+		if addr, ours := k.gave(&all[i]); ours && slices.Contains(addrs, addr) && k.hold(addr) == nil {
+			adopted = append(adopted, addr)
+		}
+	}
+	return adopted
 }
 
 // hold puts an address on the interface, or renews it, for the lifetime. It is no

@@ -42,6 +42,7 @@ func inNamespace(t *testing.T) bool {
 	if os.Getuid() != 0 {
 		t.Skip("network namespaces need root")
 	}
+	t.Parallel()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+strings.ReplaceAll(t.Name(), "/", "$/^")+"$", "-test.v", "-test.count=1")
 	cmd.Env = append(os.Environ(), marker+"=1")
 	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
@@ -237,11 +238,13 @@ func (l *lan) eventually(what string, is func() bool) {
 }
 
 // ask returns the name of the node that answers on an address, over a new connection.
-func (l *lan) ask(addr string) (string, error) { return l.askPort(addr, 80) }
+func (l *lan) ask(addr string) (string, error) {
+	return l.askPort(addr, 80, 150*time.Millisecond)
+}
 
-func (l *lan) askPort(addr string, port uint16) (string, error) {
+func (l *lan) askPort(addr string, port uint16, timeout time.Duration) (string, error) {
 	transport := &http.Transport{DisableKeepAlives: true}
-	client := &http.Client{Transport: transport, Timeout: 150 * time.Millisecond}
+	client := &http.Client{Transport: transport, Timeout: timeout}
 	response, err := client.Get("http://" + netip.AddrPortFrom(netip.MustParseAddr(addr), port).String())
 	if err != nil {
 		return "", err

@@ -17,37 +17,34 @@ func (a *Announcer) session(ctx context.Context, want Want) (Want, error) {
 	if err != nil {
 		return want, err
 	}
-	seat, legacy, err := a.awaitNode(ctx, name, &want)
+	seat, err := a.awaitNode(ctx, name, &want)
 	if seat == nil || err != nil {
 		return want, err
 	}
+	defer seat.Leave()
 	taken := time.Now()
-	var words []byte
-	defer func() { seat.Leave(words) }()
 	kernel, err := openKernel(name)
 	if err != nil {
 		return want, err
 	}
 	defer kernel.close()
 	s := &session{kernel: kernel}
-	if !kernel.loopback() {
+	e := newElection(s, a.options.Name+"/"+kernel.link.HardwareAddr.String(), a.log.With("interface", name))
+	e.alone = kernel.loopback()
+	e.want(want.number(), want.Addresses) // first of all: it keeps what a process before this one had
+	if !e.alone {
 		if s.wire, err = openWire(kernel.link); err != nil {
 			return want, err
 		}
 		defer s.wire.close()
 	}
-	e := newElection(s, a.options.Name+"/"+kernel.link.HardwareAddr.String(), a.log.With("interface", name))
-	e.alone = s.wire == nil
-	e.inherit(want.Addresses, kernel.inherited(legacy))
-	e.want(want.number(), want.Addresses)
 	want, err = a.follow(ctx, e, s, want)
-	if err == nil {
-		words = bequest(ctx, e, seat, taken)
-	}
-	if words == nil {
+	if err != nil {
 		e.leave()
+		return want, err
 	}
-	return want, err
+	depart(ctx, e, seat, taken)
+	return want, nil
 }
 
 // follow is the loop of a session.
@@ -101,7 +98,7 @@ func (s *session) announce(addr netip.Addr) {
 }
 
 func (s *session) take(addr netip.Addr) error {
-	if _, err := s.kernel.find(addr); err != nil {
+	if err := s.kernel.find(addr); err != nil {
 		return err
 	}
 	return s.kernel.hold(addr)
@@ -111,11 +108,7 @@ func (s *session) hold(addr netip.Addr) error { return s.kernel.hold(addr) }
 
 func (s *session) drop(addr netip.Addr) error { return s.kernel.drop(addr) }
 
-func (s *session) discard(addr netip.Addr) {
-	if ours, _ := s.kernel.find(addr); ours {
-		_ = s.kernel.drop(addr) // at worst it lasts for a second
-	}
-}
+func (s *session) adopt(addrs []netip.Addr) []netip.Addr { return s.kernel.adopt(addrs) }
 
 func (s *session) beat(group uint64, name string, claims []claim) {
 	if s.wire == nil {

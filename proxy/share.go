@@ -110,7 +110,7 @@ func bindShared[S listening](h *shared, from origin[S]) (S, error) {
 	}
 	close(bound)
 	if err != nil {
-		seat.Leave(nil)
+		seat.Leave()
 		return none, err
 	}
 	h.seat = seat
@@ -228,7 +228,7 @@ func (h *shared) leave() {
 	seat, queue := h.seat, h.queue
 	h.mu.Unlock()
 	if seat != nil {
-		seat.Leave(nil)
+		seat.Leave()
 	}
 	if queue != nil {
 		_ = queue.Close()

@@ -251,7 +251,7 @@ func TestKeeperThatSendsAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer seat.Leave(nil)
+	defer seat.Leave()
 	queue, err := succession.Queue(name)
 	if err != nil {
 		t.Fatal(err)

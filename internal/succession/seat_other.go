@@ -9,6 +9,10 @@ import (
 
 func listen(string) (*net.UnixListener, error) { return nil, errors.ErrUnsupported }
 
+func shut(*net.UnixListener) error { return errors.ErrUnsupported }
+
+func rest(*net.UnixListener) ([]*net.UnixConn, error) { return nil, errors.ErrUnsupported }
+
 func dial(string) (*net.UnixConn, error) { return nil, errors.ErrUnsupported }
 
 func checkUser(*net.UnixConn) error { return nil }

@@ -1,7 +1,7 @@
 // Package succession lets processes of one machine follow each other. A [Seat] is a name
 // that one process holds at a time. Others queue for it, and hear when it is free: at
 // once, however its holder ended, as the kernel tells them. A holder may give something to
-// those who queue when they come, and when it leaves.
+// those who come to queue.
 //
 // Seats are abstract Unix sockets (unix(7)): processes meet that are in one network
 // namespace, as Pods with hostNetwork on one node are. Those of other users are nobody.
@@ -10,6 +10,7 @@ package succession
 import (
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"time"
 )
@@ -33,6 +34,7 @@ type Seat struct {
 	listener *net.UnixListener
 	greet    func(*net.UnixConn) error // or nil
 	joined   chan struct{}             // holds a token when a process came to queue
+	accepted chan struct{}             // closed when accept ended
 	done     sync.WaitGroup            // our goroutines
 
 	mu    sync.Mutex // guards what follows
@@ -47,7 +49,7 @@ func Take(name string, greet func(*net.UnixConn) error) (*Seat, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Seat{listener: listener, greet: greet, joined: make(chan struct{}, 1), queue: map[*net.UnixConn]struct{}{}}
+	s := &Seat{listener: listener, greet: greet, joined: make(chan struct{}, 1), accepted: make(chan struct{}), queue: map[*net.UnixConn]struct{}{}}
 	s.done.Go(s.accept)
 	return s, nil
 }
@@ -59,24 +61,35 @@ func (s *Seat) Queued() int {
 	return len(s.queue)
 }
 
-// AwaitQueue waits for at most d until a process waits for the seat, and tells whether one
-// does.
-func (s *Seat) AwaitQueue(d time.Duration) bool {
-	patience := time.NewTimer(d)
-	defer patience.Stop()
-	for s.Queued() == 0 {
+// LastCall waits for at most d until a process waits for the seat. Then it lets nobody
+// queue any more, and reports whether one waits: those who came before are known by then.
+// Who comes until Leave finds the seat neither free nor taken ([ErrTaken] and [ErrFree]),
+// and has to try again.
+func (s *Seat) LastCall(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for waiting := true; waiting && s.Queued() == 0; {
 		select {
 		case <-s.joined: // and it may be gone again
-		case <-patience.C:
-			return s.Queued() > 0
+		case <-timer.C:
+			waiting = false
 		}
 	}
-	return true
+	err := errors.Join(shut(s.listener), s.listener.SetDeadline(time.Now()))
+	select {
+	case <-s.accepted:
+	case <-time.After(patience):
+		return true // who knows
+	}
+	came, restErr := rest(s.listener)
+	for _, conn := range came {
+		s.welcome(conn)
+	}
+	return errors.Join(err, restErr) != nil || s.Queued() > 0
 }
 
-// Leave frees the seat, and then says the words to those who wait for it. Calls after the
-// first do nothing.
-func (s *Seat) Leave(words []byte) {
+// Leave frees the seat, which those hear who wait for it. Calls after the first do nothing.
+func (s *Seat) Leave() {
 	s.mu.Lock()
 	left := s.left
 	s.left = true
@@ -87,21 +100,21 @@ func (s *Seat) Leave(words []byte) {
 	_ = s.listener.Close() // nothing is buffered
 	s.mu.Lock()
 	for conn := range s.queue {
-		_ = conn.SetWriteDeadline(time.Now().Add(patience))
-		_, _ = conn.Write(words) // who is gone needs none
 		_ = conn.Close()
 	}
 	s.mu.Unlock()
 	s.done.Wait()
 }
 
+// accept lets processes queue until the listener is closed, or the last call was made.
 func (s *Seat) accept() {
+	defer close(s.accepted)
 	for {
 		conn, err := s.listener.AcceptUnix()
 		switch {
 		case err == nil:
 			s.welcome(conn)
-		case errors.Is(err, net.ErrClosed):
+		case errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded):
 			return
 		default:
 			time.Sleep(acceptPause)
@@ -143,7 +156,7 @@ func (s *Seat) welcome(conn *net.UnixConn) {
 }
 
 // Queue joins those who wait for the seat of a name, or returns [ErrFree]. What is read from
-// the connection is what the holder gives; at its end the seat is free. Closing it leaves
+// the connection is what the holder gives; at its end the seat is, or will be in a moment, free. Closing it leaves
 // the queue.
 func Queue(name string) (*net.UnixConn, error) {
 	conn, err := dial(name)

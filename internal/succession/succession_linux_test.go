@@ -43,26 +43,18 @@ func TestASeatHasOneHolderAndAQueue(t *testing.T) {
 	if _, err := Queue(name); !errors.Is(err, ErrFree) {
 		t.Fatalf("queue for a seat that nobody holds: %v", err)
 	}
-	first, err := Take(name, func(conn *net.UnixConn) error { _, err := conn.Write([]byte("hello,")); return err })
+	first, err := Take(name, func(conn *net.UnixConn) error { _, err := conn.Write([]byte("hello")); return err })
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Take(name, nil); !errors.Is(err, ErrTaken) {
 		t.Fatalf("take a seat that is held: %v", err)
 	}
-	if first.AwaitQueue(time.Millisecond) {
-		t.Error("somebody queues before anybody came")
-	}
-	queued := make(chan bool, 1)
-	go func() { queued <- first.AwaitQueue(10 * time.Second) }()
 	waits, err := Queue(name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer waits.Close()
-	if !<-queued {
-		t.Error("nobody queues")
-	}
 	gone, err := Queue(name)
 	if err != nil {
 		t.Fatal(err)
@@ -70,16 +62,97 @@ func TestASeatHasOneHolderAndAQueue(t *testing.T) {
 	await(t, "both queue", func() bool { return first.Queued() == 2 })
 	gone.Close()
 	await(t, "one queues", func() bool { return first.Queued() == 1 })
-	first.Leave([]byte("farewell"))
-	first.Leave([]byte("again"))
-	if got, err := io.ReadAll(waits); err != nil || string(got) != "hello,farewell" {
+	first.Leave()
+	first.Leave()
+	if got, err := io.ReadAll(waits); err != nil || string(got) != "hello" {
 		t.Errorf("heard %q, %v", got, err)
 	}
 	second, err := Take(name, nil)
 	if err != nil {
 		t.Fatalf("take a seat that was left: %v", err)
 	}
-	second.Leave(nil)
+	second.Leave()
+}
+
+func queue(t *testing.T, name string) *net.UnixConn {
+	t.Helper()
+	conn, err := Queue(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// The last call knows of everybody who queued before, though the holder was not told yet.
+// Who comes later is told to try again.
+func TestLastCall(t *testing.T) {
+	name := seatName(t)
+	greeting, busy := make(chan struct{}, 100), make(chan struct{})
+	seat, err := Take(name, func(*net.UnixConn) error {
+		greeting <- struct{}{}
+		<-busy
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer seat.Leave()
+	first := queue(t, name)
+	<-greeting
+	second := queue(t, name) // the holder is busy with the first
+	called := make(chan bool, 1)
+	go func() { called <- seat.LastCall(-time.Second) }()
+	await(t, "nobody can queue", func() bool {
+		late, err := Queue(name)
+		if err == nil {
+			late.Close()
+		}
+		return errors.Is(err, ErrFree)
+	})
+	if _, err := Take(name, nil); !errors.Is(err, ErrTaken) {
+		t.Errorf("take a seat before it is left: %v", err)
+	}
+	first.Close()
+	close(busy)
+	if !<-called {
+		t.Error("nobody waits, though one came before the last call")
+	}
+	seat.Leave()
+	if _, err := io.ReadAll(second); err != nil {
+		t.Error(err)
+	}
+}
+
+// The last call waits for those who are about to come, and not for those who are gone.
+func TestLastCallWaits(t *testing.T) {
+	name := seatName(t)
+	seat, err := Take(name, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer seat.Leave()
+	gone := queue(t, name)
+	await(t, "one queues", func() bool { return seat.Queued() == 1 })
+	gone.Close()
+	await(t, "nobody queues", func() bool { return seat.Queued() == 0 })
+	called := make(chan bool, 1)
+	go func() { called <- seat.LastCall(10 * time.Second) }()
+	queue(t, name)
+	if !<-called {
+		t.Error("nobody waits, though one came")
+	}
+}
+
+func TestLastCallForNobody(t *testing.T) {
+	seat, err := Take(seatName(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer seat.Leave()
+	if seat.LastCall(time.Millisecond) {
+		t.Error("somebody waits, and nobody came")
+	}
 }
 
 // Those who queue hear that the holder was killed.
@@ -113,7 +186,7 @@ func TestASeatIsFreeWhenItsHolderIsKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	seat.Leave(nil)
+	seat.Leave()
 }
 
 // What another user's process says is not heard, and it gets nothing.
