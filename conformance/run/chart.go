@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -43,12 +42,19 @@ func (c *cluster) installChart(ctx context.Context, o options) (*installation, e
 	if o.replicas > 0 {
 		args = append(args, "--set=kind=Deployment", fmt.Sprint("--set=replicas=", o.replicas))
 	}
+	if o.values != "" {
+		args = append(args, "--set="+o.values)
+	}
+	stopLogs, err := c.startPodLogs(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if err := c.helm(ctx, args...); err != nil {
-		return nil, errors.Join(err, c.savePodLog(context.WithoutCancel(ctx)))
+		return nil, errors.Join(err, stopLogs())
 	}
 	return &installation{
-		version: sourceVersion(ctx), saveLog: c.savePodLog,
-		remove: func() error { return c.uninstallChart(context.WithoutCancel(ctx)) },
+		version: sourceVersion(ctx), log: c.podLogs(),
+		remove: func() error { return errors.Join(c.uninstallChart(context.WithoutCancel(ctx)), stopLogs()) },
 	}, nil
 }
 
@@ -64,17 +70,6 @@ func sourceVersion(ctx context.Context) string {
 // uninstallChart is content when there is nothing to uninstall.
 func (c *cluster) uninstallChart(ctx context.Context) error {
 	return c.helm(ctx, "uninstall", release, "--ignore-not-found", "--wait", "--timeout=2m")
-}
-
-func (c *cluster) savePodLog(ctx context.Context) error {
-	log, err := c.kubectl(ctx, "", "logs", "--namespace="+release, "--selector=app.kubernetes.io/name=lintel", "--tail=-1", "--prefix")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(c.logFile(), []byte(log), 0o644); err != nil {
-		return fmt.Errorf("write log: %w", err)
-	}
-	return nil
 }
 
 // helm runs Helm in the machine, in the release's namespace.

@@ -37,9 +37,9 @@ const (
 // installation is how Lintel came into the cluster.
 type installation struct {
 	version string
-	ended   <-chan error                // hears when it ends by itself; nil if nobody looks
-	remove  func() error                // ends it
-	saveLog func(context.Context) error // writes lintel.log, if that is not written all the time
+	ended   <-chan error // hears when it ends by itself; nil if nobody looks
+	remove  func() error // ends it
+	log     string       // file or folder
 }
 
 // startLintel brings Lintel in, and returns when its GatewayClass is accepted.
@@ -55,8 +55,8 @@ func (c *cluster) startLintel(ctx context.Context, o options) (*installation, er
 	if err != nil {
 		return nil, err
 	}
-	if err := c.awaitClass(ctx, i.ended); err != nil {
-		return nil, errors.Join(err, i.saveLog(ctx), i.remove())
+	if err := c.awaitClass(ctx, i); err != nil {
+		return nil, errors.Join(err, i.remove())
 	}
 	return i, nil
 }
@@ -83,7 +83,7 @@ func (c *cluster) startProgram(ctx context.Context, o options) (*installation, e
 	if _, err := c.kubectl(ctx, "", "apply", "--filename="+tunnelCRD); err != nil {
 		return nil, err
 	}
-	log, err := os.Create(c.logFile())
+	log, err := os.Create(filepath.Join(c.output, "lintel.log"))
 	if err != nil {
 		return nil, fmt.Errorf("create log: %w", err)
 	}
@@ -100,17 +100,15 @@ func (c *cluster) startProgram(ctx context.Context, o options) (*installation, e
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	return &installation{
-		version: version(ctx, program), ended: ended, remove: func() error { return c.removeProgram(context.WithoutCancel(ctx)) },
-		saveLog: func(context.Context) error { return nil },
+		version: version(ctx, program), ended: ended, log: log.Name(),
+		remove: func() error { return c.removeProgram(context.WithoutCancel(ctx)) },
 	}, nil
 }
-
-func (c *cluster) logFile() string { return filepath.Join(c.output, "lintel.log") }
 
 func (c *cluster) pidFile() string { return filepath.Join(c.node.Dir, "lintel.pid") }
 
 // awaitClass returns when the GatewayClass is accepted.
-func (c *cluster) awaitClass(ctx context.Context, ended <-chan error) error {
+func (c *cluster) awaitClass(ctx context.Context, i *installation) error {
 	accepted := make(chan error, 1)
 	go func() {
 		_, err := c.kubectl(ctx, "", "wait", "--for=condition=Accepted", "--timeout=60s", "gatewayclass/"+className)
@@ -119,11 +117,11 @@ func (c *cluster) awaitClass(ctx context.Context, ended <-chan error) error {
 	select {
 	case err := <-accepted:
 		if err != nil {
-			return fmt.Errorf("wait for Lintel: %w; see %s", err, c.logFile())
+			return fmt.Errorf("wait for Lintel: %w; see %s", err, i.log)
 		}
 		return nil
-	case err := <-ended:
-		return fmt.Errorf("lintel ended (%w); see %s", err, c.logFile())
+	case err := <-i.ended:
+		return fmt.Errorf("lintel ended (%w); see %s", err, i.log)
 	}
 }
 

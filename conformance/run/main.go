@@ -8,6 +8,7 @@
 //	go run ./conformance/run -lintel bin/lintel -through-edge   the core of HTTPRoutes, through Cloudflare Tunnels
 //	go run ./conformance/run -replicas 2                        a Deployment of two Pods on the one node
 //	go run ./conformance/run -replicas 2 -rollout -profiles GATEWAY-HTTP
+//	go run ./conformance/run -replicas 2 -rollouts 60 -set settings.hostPorts=sk_lookup
 //
 // The chart is installed with an image made of the project as it is. With -lintel a
 // program runs beside the Pods instead, with the same permissions, which is faster.
@@ -19,10 +20,12 @@
 //
 // With -rollout Lintel's Pods are replaced again and again (`kubectl rollout restart`) while
 // the suite runs, and a prober requests every few milliseconds, over new connections
-// and kept ones, from a Gateway of its own. One request that fails fails the run.
+// and kept ones, from a Gateway of its own. One request that fails fails the run. With
+// -rollouts they are replaced so many times, and no suite runs.
 //
 // What a run leaves is in the folder conformance of the cache folder,
-// ~/.cache/lintel/conformance: suite.log, lintel.log, results.md and report.yaml.
+// ~/.cache/lintel/conformance: suite.log, lintel.log or the folder pods with the log of each of
+// Lintel's Pods, results.md and report.yaml.
 package main
 
 import (
@@ -44,7 +47,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if helpers := map[string]func(context.Context, string, io.Reader, io.Writer) error{probeCommand: probe, edgeCommand: runEdge}; len(os.Args) == 3 && helpers[os.Args[1]] != nil {
+	if helpers := map[string]func(context.Context, string, io.Reader, io.Writer) error{probeCommand: probe, edgeCommand: runEdge, podLogsCommand: followPods}; len(os.Args) == 3 && helpers[os.Args[1]] != nil {
 		if err := helpers[os.Args[1]](ctx, os.Args[2], os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, "conformance:", err)
 			os.Exit(1)
@@ -68,6 +71,8 @@ type options struct {
 	report   string // path of the report to compare with
 	replicas int    // 0 installs a DaemonSet
 	rollout  bool   // replace the Pods meanwhile
+	rollouts int    // replace them so many times, and run no suite
+	values   string // more of them for the chart
 	edge     bool   // let requests go through tunnels
 	output   string // folder
 }
@@ -97,6 +102,8 @@ func parseOptions(args []string) (options, error) {
 	set.StringVar(&o.report, "report", "conformance/reports/gateway-api-v1.7.0.yaml", "`file` to compare a full run with, and to replace by it unless it is worse")
 	set.IntVar(&o.replicas, "replicas", 0, "`number` of Pods of a Deployment; 0 installs a DaemonSet")
 	set.BoolVar(&o.rollout, "rollout", false, "replace the Pods while the suite runs, with a prober attached")
+	set.IntVar(&o.rollouts, "rollouts", 0, "replace the Pods so many `times`, with a prober attached, and run no suite")
+	set.StringVar(&o.values, "set", "", "more `values` for the chart, as Helm's --set has them")
 	set.BoolVar(&o.edge, "through-edge", false, "let requests go through tunnels, by a fake of Cloudflare's edge; tests the core of HTTPRoutes; needs -lintel")
 	if err := set.Parse(args); err != nil {
 		return options{}, err
@@ -104,8 +111,8 @@ func parseOptions(args []string) (options, error) {
 	if o.edge && o.lintel == "" {
 		return options{}, errors.New("-through-edge needs -lintel: the edge runs beside it")
 	}
-	if o.lintel != "" && (o.replicas > 0 || o.rollout) {
-		return options{}, errors.New("-replicas and -rollout are for the chart, not for -lintel")
+	if o.lintel != "" && (o.replicas > 0 || o.rollout || o.rollouts > 0 || o.values != "") {
+		return options{}, errors.New("-replicas, -rollout, -rollouts and -set are for the chart, not for -lintel")
 	}
 	if o.features != featuresClaimed && o.features != featuresAll {
 		return options{}, fmt.Errorf("-features must be %s or %s", featuresClaimed, featuresAll)
@@ -115,7 +122,7 @@ func parseOptions(args []string) (options, error) {
 
 // full says whether the run makes a report that can be compared.
 func (o options) full() bool {
-	return o.test == "" && o.profiles == allProfiles && !o.rollout && !o.edge && o.features == featuresClaimed
+	return o.test == "" && o.profiles == allProfiles && !o.rollout && o.rollouts == 0 && o.values == "" && !o.edge && o.features == featuresClaimed
 }
 
 // workload is what the chart makes, as kind/name.
@@ -170,13 +177,13 @@ func testOn(ctx context.Context, c *cluster, o options, out io.Writer) (results,
 		return results{}, err
 	}
 	suite := c.runSuite
-	if o.rollout {
+	if o.rollout || o.rollouts > 0 {
 		suite = func(ctx context.Context, o options, version string) (results, error) {
 			return c.rollOutUnder(ctx, o, version, out)
 		}
 	}
 	r, err := suite(ctx, o, lintel.version)
-	return r, errors.Join(err, lintel.saveLog(context.WithoutCancel(ctx)), lintel.remove())
+	return r, errors.Join(err, lintel.remove())
 }
 
 // settle compares the fresh report with the committed one, and takes its place

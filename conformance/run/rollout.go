@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"strings"
@@ -16,7 +17,8 @@ import (
 const (
 	// probeNamespace begins like those of the suite, and so is removed like those.
 	probeNamespace = "gateway-rollout-probe"
-	// betweenRollouts is longer than the Pods that leave need to drain.
+	// betweenRollouts is longer than the Pods that leave need to drain. The pauses are shorter
+	// at random: some rollouts begin while Pods of the one before still leave.
 	betweenRollouts = 5 * time.Second
 	siteTimeout     = time.Minute
 )
@@ -76,10 +78,12 @@ type rollout struct {
 	output   bytes.Buffer
 	stop     context.CancelFunc
 	stopped  chan error
+	ended    chan struct{} // closed when no more Pods are replaced
 	rollouts int
 }
 
-// startRollout returns when the prober runs, and Pods are replaced from then on.
+// startRollout returns when the prober runs, and Pods are replaced from then on: until end, if
+// the options say no number.
 func (c *cluster) startRollout(ctx context.Context, o options) (*rollout, error) {
 	address, err := c.prepareSite(ctx)
 	if err != nil {
@@ -89,7 +93,7 @@ func (c *cluster) startRollout(ctx context.Context, o options) (*rollout, error)
 	if err != nil {
 		return nil, fmt.Errorf("find own program: %w", err)
 	}
-	r := &rollout{cluster: c, workload: o.workload(), stopped: make(chan error, 1)}
+	r := &rollout{cluster: c, workload: o.workload(), stopped: make(chan error, 1), ended: make(chan struct{})}
 	r.prober = c.command(context.WithoutCancel(ctx), self, probeCommand, "http://"+address+"/")
 	r.prober.Stdout, r.prober.Stderr = &r.output, os.Stderr
 	if r.input, err = r.prober.StdinPipe(); err != nil {
@@ -99,17 +103,22 @@ func (c *cluster) startRollout(ctx context.Context, o options) (*rollout, error)
 		return nil, fmt.Errorf("start prober: %w", err)
 	}
 	ctx, r.stop = context.WithCancel(ctx)
-	go func() { r.stopped <- r.repeat(ctx) }()
+	go func() { r.stopped <- r.repeat(ctx, o.rollouts) }()
 	return r, nil
 }
 
-// rollOutUnder runs the suite while Pods are replaced. Failed probes are an error.
+// rollOutUnder replaces Pods, while the suite runs or as often as the options say.
 func (c *cluster) rollOutUnder(ctx context.Context, o options, version string, out io.Writer) (results, error) {
 	rolling, err := c.startRollout(ctx, o)
 	if err != nil {
 		return results{}, err
 	}
-	r, err := c.runSuite(ctx, o, version)
+	r := results{unasked: o.rollouts > 0}
+	if r.unasked {
+		<-rolling.ended
+	} else {
+		r, err = c.runSuite(ctx, o, version)
+	}
 	probes, rollErr := rolling.end()
 	if err = errors.Join(err, rollErr); err != nil {
 		return r, err
@@ -151,10 +160,12 @@ func (c *cluster) prepareSite(ctx context.Context) (string, error) {
 	}
 }
 
-// repeat replaces the Pods until ctx ends, and finishes what it has begun.
-func (r *rollout) repeat(ctx context.Context) error {
+// repeat replaces the Pods so many times, or if that is 0 until ctx ends, and finishes what
+// it has begun.
+func (r *rollout) repeat(ctx context.Context, times int) error {
+	defer close(r.ended)
 	in, bounded := "--namespace="+release, context.WithoutCancel(ctx)
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && (times == 0 || r.rollouts < times) {
 		if _, err := r.cluster.kubectl(bounded, "", "rollout", "restart", r.workload, in); err != nil {
 			return err
 		}
@@ -164,7 +175,7 @@ func (r *rollout) repeat(ctx context.Context) error {
 		r.rollouts++
 		select {
 		case <-ctx.Done():
-		case <-time.After(betweenRollouts):
+		case <-time.After(rand.N(betweenRollouts)):
 		}
 	}
 	return nil
