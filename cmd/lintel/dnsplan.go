@@ -1,22 +1,29 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/types"
 	kuberest "k8s.io/client-go/rest"
 
+	"github.com/lintel-dev/lintel/externaldns"
 	"github.com/lintel-dev/lintel/gateway"
 	"github.com/lintel-dev/lintel/gateway/dnsapi"
+	"github.com/lintel-dev/lintel/gateway/v1alpha1"
 	"github.com/lintel-dev/lintel/kube"
 	"github.com/lintel-dev/lintel/manifest"
 	"github.com/lintel-dev/lintel/observe"
+	"github.com/lintel-dev/lintel/tunnel"
 )
 
 // planTimeout is for reading all objects and all zones.
@@ -32,8 +39,8 @@ func newDNSCommand() *cobra.Command {
 manifests (--manifests), say with those that there are, and print what lintel run with the same
 settings would do: a line for each record, with + for what would be created, ~ for what would be
 changed, - for what would be deleted, ! for deletions that would wait to be released, and ? for
-records that are wanted and can't be made, with the reason. Addresses of pools that no Gateway
-has yet are not known. The exit code is 0 if nothing would change, 2 if something would, and 1
+records that are wanted and can't be made, with the reason. Records that lead to tunnels follow,
+each Tunnel's by themselves. Addresses of pools that no Gateway has yet are not known. The exit code is 0 if nothing would change, 2 if something would, and 1
 if that can't be said.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -58,9 +65,6 @@ type dnsPlanOptions struct {
 
 // dnsPlan prints what would change, and returns errDiffers if anything would.
 func dnsPlan(ctx context.Context, s *Settings, o dnsPlanOptions) error {
-	if s.DNS.Provider == "" {
-		return fmt.Errorf("dns-provider is not set: there are no DNS records to keep")
-	}
 	ctx, cancel := context.WithTimeout(ctx, planTimeout)
 	defer cancel()
 	objects, read, err := readOnce(ctx, s, o.Log)
@@ -73,22 +77,84 @@ func dnsPlan(ctx context.Context, s *Settings, o dnsPlanOptions) error {
 	if err != nil {
 		return err
 	}
-	care.slices = objects.EndpointSlices
-	care.observe(snapshot)
-	want, _ := care.wanted(gateway.Build(snapshot, &gateway.Memo{}))
-	plan, err := care.reconciler.Plan(ctx, want.records)
-	if plan != nil && (err == nil || !plan.Empty()) {
-		if err := plan.Print(o.Out); err != nil {
-			return err
-		}
+	if care != nil {
+		care.slices = objects.EndpointSlices
+		care.observe(snapshot)
 	}
-	if err != nil {
-		return err
+	built := gateway.Build(snapshot, &gateway.Memo{})
+	p := &recordPrinter{out: o.Out}
+	if care != nil {
+		want, _ := care.wanted(built)
+		p.print(care.reconciler.Plan(ctx, want.records))
 	}
-	if !plan.Empty() || len(plan.Held) > 0 {
+	records := newTunnelRecords(&s.DNS, o.Log, func() {})
+	records.client, records.read = o.Client, read
+	planned := p.printTunnels(ctx, records, built)
+	switch {
+	case p.err != nil:
+		return p.err
+	case care == nil && !planned:
+		return errors.New("dns-provider is not set, and no Tunnel has a dns.mode: there are no DNS records to keep")
+	case p.differs:
 		return errDiffers
 	}
 	return nil
+}
+
+// recordPrinter prints Plans of records, until one can't be made.
+type recordPrinter struct {
+	out     io.Writer
+	differs bool // something would change
+	err     error
+}
+
+func (p *recordPrinter) print(plan *externaldns.Plan, err error) {
+	if p.err == nil && plan != nil && (err == nil || !plan.Empty()) {
+		p.err = plan.Print(p.out)
+	}
+	p.err = cmp.Or(p.err, err)
+	p.differs = p.differs || plan != nil && (!plan.Empty() || len(plan.Held) > 0)
+}
+
+// printTunnels prints what becomes of the records that lead to tunnels, and reports whether
+// any Tunnel wants some.
+func (p *recordPrinter) printTunnels(ctx context.Context, records *tunnelRecords, built *gateway.Plan) (wanted bool) {
+	states := make(map[types.NamespacedName]gateway.TunnelState, len(built.Tunnels))
+	for i := range built.Tunnels {
+		t := &built.Tunnels[i]
+		if c, err := readCredentials(t); err != nil {
+			states[t.Name] = gateway.TunnelState{Invalid: err.Error()}
+		} else if c != (tunnel.Credentials{}) {
+			states[t.Name] = gateway.TunnelState{Hostname: c.Hostname()}
+		}
+	}
+	want := wantRecords(built, states)
+	for i := range built.Tunnels {
+		t := &built.Tunnels[i]
+		if t.DNS.Mode == v1alpha1.TunnelDNSOff || p.err != nil {
+			continue
+		}
+		wanted = true
+		fmt.Fprintf(p.out, "Tunnel %s:\n", t.Name)
+		w, known := want[t.Name]
+		if !known {
+			why := cmp.Or(states[t.Name].Invalid, "its credentials are not known, or it is not created yet")
+			if t.DNS.Fault != nil {
+				why = t.DNS.Fault.Field + ": " + t.DNS.Fault.Message
+			}
+			fmt.Fprintf(p.out, "?  records can't be planned: %s\n", why)
+			continue
+		}
+		keeper, err := records.newKeeper(t.Name, w)
+		if err != nil {
+			p.err = err
+			continue
+		}
+		keeper.token.set(w.APIToken)
+		keeper.reconciler.Release(w.Release)
+		p.print(keeper.reconciler.Plan(ctx, w.records))
+	}
+	return wanted
 }
 
 // readOnce reads all objects once, and says how credentials are read.
@@ -114,7 +180,9 @@ func readOnce(ctx context.Context, s *Settings, log *slog.Logger) (source, crede
 		defer close(ended)
 		_ = store.Run(running) // that it was stopped is no error
 	}()
-	_, err = store.Wait(ctx)
+	if _, err = store.Wait(ctx); err == nil {
+		err = readNamedSecrets(ctx, s, store)
+	}
 	stop()
 	<-ended
 	if err != nil {
@@ -122,6 +190,22 @@ func readOnce(ctx context.Context, s *Settings, log *slog.Logger) (source, crede
 	}
 	read, err := clusterCredentials(s, config, log)
 	return store, read, err
+}
+
+// readNamedSecrets waits for the Secrets that objects name, which a Build tells of.
+func readNamedSecrets(ctx context.Context, s *Settings, store *kube.Store) error {
+	for {
+		snapshot := store.Snapshot()
+		snapshot.Settings = gatewaySettings(s)
+		plan := gateway.Build(snapshot, &gateway.Memo{})
+		if !slices.ContainsFunc(plan.Secrets, func(name types.NamespacedName) bool { return !snapshot.SecretsRead[name] }) {
+			return nil
+		}
+		store.FollowSecrets(plan.Secrets)
+		if _, err := store.Wait(ctx); err != nil {
+			return err
+		}
+	}
 }
 
 // clusterCredentials reads credentials from Secrets, too.

@@ -142,6 +142,21 @@ func (r *tunnelRecords) follow(ctx context.Context, keepers map[types.Namespaced
 
 // start runs the Reconciler of a Tunnel.
 func (r *tunnelRecords) start(ctx context.Context, name types.NamespacedName, w recordsWant) (*recordKeeper, error) {
+	k, err := r.newKeeper(name, w)
+	if err != nil {
+		return nil, err
+	}
+	running, stop := context.WithCancel(ctx)
+	k.stop = stop
+	go func() {
+		defer close(k.ended)
+		_ = k.reconciler.Run(running) // it is nil
+	}()
+	return k, nil
+}
+
+// newKeeper makes the Reconciler of a Tunnel.
+func (r *tunnelRecords) newKeeper(name types.NamespacedName, w recordsWant) (*recordKeeper, error) {
 	own := *r.settings
 	own.Owner += "." + name.Namespace + "." + name.Name
 	registry, err := own.registry()
@@ -168,12 +183,6 @@ func (r *tunnelRecords) start(ctx context.Context, name types.NamespacedName, w 
 			Domains: externaldns.Domains{Include: w.Domains},
 		},
 	})
-	running, stop := context.WithCancel(ctx)
-	k.stop = stop
-	go func() {
-		defer close(k.ended)
-		_ = k.reconciler.Run(running) // it is nil
-	}()
 	return k, nil
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"regexp"
@@ -145,6 +146,45 @@ func TestRecordsFollowTheRoutesOfATunnel(t *testing.T) {
 	if !slices.ContainsFunc(h.cf.Records("example.test"), func(r cloudflare.Record) bool { return r.ID == foreign.ID }) {
 		t.Error("the foreign record is gone")
 	}
+}
+
+// plan is what lintel dns plan says.
+func (h *cloudflareHome) plan() (string, error) {
+	h.Helper()
+	reader := newSettingsReader()
+	if err := reader.Flags().Parse([]string{"--manifests=" + h.folder}); err != nil {
+		h.Fatal(err)
+	}
+	settings, err := reader.Read(nil)
+	if err != nil {
+		h.Fatal(err)
+	}
+	var out strings.Builder
+	err = dnsPlan(h.Context(), &settings, dnsPlanOptions{Out: &out, Log: slog.New(slog.DiscardHandler), Client: h.cf.HTTPClient()})
+	return out.String(), err
+}
+
+func TestThePlanHasTheRecordsOfTunnels(t *testing.T) {
+	h := newCloudflareHome(t, "")
+	if got, err := h.plan(); err == nil || !strings.Contains(err.Error(), "no Tunnel has a dns.mode") {
+		t.Errorf("without a mode: %s, %v", got, err)
+	}
+	h.declare("  dns: {mode: PerHostname, apiToken: {name: missing}}\n")
+	if got, err := h.plan(); err != nil || !strings.Contains(got, "spec.dns.apiToken.name: Secret default/missing not found") {
+		t.Errorf("without a token: %s, %v", got, err)
+	}
+	h.declare("  dns: {mode: PerHostname, apiToken: {name: cloudflare}}\n")
+	h.routes("app", 1, "")
+	want := "Tunnel default/home:\n+  app-0.example.test  CNAME  " + h.tunnel.String() + ".cfargotunnel.com"
+	if got, err := h.plan(); !errors.Is(err, errDiffers) || !strings.HasPrefix(got, want) {
+		t.Errorf("it prints\n%s\nand should begin with\n%s, %v", got, want, err)
+	}
+	if n := h.writes(); n > 0 {
+		t.Errorf("%d calls that write", n)
+	}
+	h.runWithAPI()
+	h.awaitRecords("the record", []string{"app-0.example.test"})
+	h.await("nothing is to be done", func() error { _, err := h.plan(); return err })
 }
 
 // TestWildcardNeedsNoCallARoute: one record leads all names of a domain to the tunnel.

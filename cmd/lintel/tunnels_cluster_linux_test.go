@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/bits"
 	"net/http"
 	"net/http/httptest"
@@ -136,7 +137,7 @@ func TestTunnelIsKeptInASecret(t *testing.T) {
 	}
 	w := newTunnelWorld(t)
 	w.createPermissions("../../deploy/rbac-tunnels.yaml")
-	w.cf = cloudflare.ForTest(t, cloudflare.Options{})
+	w.cf = cloudflare.ForTest(t, cloudflare.Options{Zones: []string{"example.com"}})
 	w.cf.Intercept(listTunnels, cloudflare.Times(1, cloudflare.Refuse(cloudflare.Failure{Code: 971, Message: "Please wait"}, http.StatusTooManyRequests, 2*time.Second)))
 	w.cf.Intercept(createTunnel, w.allowCreated)
 	secrets := w.core.CoreV1().Secrets("default")
@@ -144,7 +145,7 @@ func TestTunnelIsKeptInASecret(t *testing.T) {
 	w.must(err)
 	w.declare(v1alpha1.TunnelSpec{
 		Credentials:  v1alpha1.TunnelCredentials{Create: &v1alpha1.TunnelCreate{AccountID: cloudflare.AccountID, Name: "home", APIToken: v1alpha1.SecretKey{Name: "cloudflare"}}},
-		LocalSockets: v1alpha1.LocalSocketsClosed,
+		LocalSockets: v1alpha1.LocalSocketsClosed, DNS: &v1alpha1.TunnelDNS{Mode: v1alpha1.TunnelDNSPerHostname},
 	})
 	w.gatewayAndRoute()
 	began := time.Now()
@@ -194,6 +195,16 @@ func TestTunnelIsKeptInASecret(t *testing.T) {
 	})
 	w.connections(8)
 	load.end(t)
+	w.await("lintel dns plan has nothing to do", func(ctx context.Context) string {
+		settings, err := newSettingsReader().Read([]string{"LINTEL_KUBECONFIG=" + w.kubeconfig, "LINTEL_LEASE_NAMESPACE=lintel"})
+		w.must(err)
+		var out strings.Builder
+		err = dnsPlan(ctx, &settings, dnsPlanOptions{Out: &out, Log: slog.New(slog.DiscardHandler), Client: w.cf.HTTPClient()})
+		if err != nil || !strings.Contains(out.String(), "Tunnel default/home:\nnothing to do; 1 records are ours") {
+			return fmt.Sprint(err, out.String())
+		}
+		return ""
+	})
 }
 
 // Calls of Cloudflare's API.
