@@ -89,6 +89,9 @@ func TestGRPCWeb(t *testing.T) {
 	})
 }
 
+// trailersFlag marks the message that holds the trailers.
+const trailersFlag = 0x80
+
 // sameTrailers compares bodies whose last message may hold its lines in another order,
 // or without an empty grpc-message.
 func sameTrailers(got, want string) bool {

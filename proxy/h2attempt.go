@@ -47,31 +47,11 @@ func (a *h2Attempt) bound(latest time.Time) { a.latest = latest }
 
 // open implements upstream. The head goes out with the next flush.
 func (a *h2Attempt) open(x *exchange.Exchange) {
-	r := x.Request
-	a.out = h2.Request{
-		Method: r.Method, Scheme: "http", Authority: x.Authority(a.u.endpoint.Addr),
-		Path: x.TargetUpstream(), Fields: x.RequestFields(a.out.Fields[:0]), Length: -1,
-	}
+	scheme := "http"
 	if a.u.list.secure() {
-		a.out.Scheme = "https"
+		scheme = "https"
 	}
-	switch r.Framing {
-	case h1.NoBody:
-		a.out.End = true
-		if exchange.ExpectsBody(r.Method) {
-			a.out.Length = 0
-		}
-	case h1.Length:
-		a.out.Length = r.Length
-		a.out.End = r.Length == 0
-	}
-	if x.Unsized() && !a.out.End {
-		a.out.Length = -1
-	}
-	if a.socket.Key != "" {
-		a.out.Method, a.out.Protocol, a.out.Length, a.out.End = http.MethodConnect, exchange.WebSocketProtocol, -1, false
-		a.out.Fields = exchange.WithoutHandshake(a.out.Fields)
-	}
+	x.RequestHead(&a.out, scheme, a.u.endpoint.Addr, a.socket)
 	u := a.u
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -151,19 +131,7 @@ func (a *h2Attempt) head(res *h1.Response, method string) (bool, error) {
 	}
 	head := a.heads[0]
 	a.heads = append(a.heads[:0], a.heads[1:]...)
-	res.Minor, res.Status, res.Reason, res.Fields = 1, head.Status, "", head.Fields
-	res.KeepAlive, res.Upgrade = true, ""
-	res.Framing, res.Length = h1.Chunked, 0
-	switch {
-	case a.socket.Key != "" && head.Status >= 200 && head.Status < 300:
-		a.socket.Response(res)
-	case head.Status < 200, head.Status == http.StatusNoContent, head.Status == http.StatusNotModified, method == http.MethodHead:
-		res.Framing = h1.NoBody
-	case head.Length >= 0 && !exchange.AnnouncesTrailers(head.Fields):
-		res.Framing, res.Length = h1.Length, head.Length
-	case head.End:
-		res.Framing = h1.Length
-	}
+	exchange.TranslateResponse(res, &head, method, a.socket)
 	return true, nil
 }
 

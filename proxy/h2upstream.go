@@ -11,27 +11,6 @@ import (
 	"github.com/lintel-dev/lintel/router"
 )
 
-const (
-	// upstreamWindow is what an endpoint may send on one stream before the client has
-	// taken it, in bytes: what a pod sends over 0.5 ms at 1 Gbit/s. Exchanges of many
-	// clients share the connection, so the connection's window has room for all streams:
-	// else a few slow clients could hold it and stop the others.
-	upstreamWindow = 64 << 10
-	// upstreamPing is how long a connection with streams may be silent before it is
-	// asked whether it is still there, and how long it has to answer.
-	upstreamPing = 10 * time.Second
-)
-
-// upstreamSettings are what endpoints may do over HTTP/2.
-func upstreamSettings(s *Settings) h2.Settings {
-	settings := h2.DefaultSettings()
-	settings.StreamWindow = upstreamWindow
-	settings.ConnWindow = upstreamWindow * settings.MaxConcurrentStreams
-	settings.MaxHeaderBytes = s.Limits.Head
-	settings.MaxFields = s.Limits.Fields
-	return settings
-}
-
 // h2Upstream is an HTTP/2 connection to an endpoint, which exchanges share. The pool
 // waits for the goroutine that reads it.
 type h2Upstream struct {
@@ -61,7 +40,7 @@ func (p *pool) newH2Upstream(list *h2List, endpoint *router.Endpoint, conn, wire
 		settled: make(chan struct{}),
 	}
 	u.server, u.conn, u.wire, u.writeBy, u.relaxed = p.server, conn, wire, writeDeadline(conn), now
-	u.codec.Init(h2.Client, upstreamSettings(&p.server.settings))
+	u.codec.Init(h2.Client, exchange.UpstreamHTTP2(&p.server.settings))
 	return u
 }
 
@@ -107,7 +86,7 @@ func (u *h2Upstream) run() {
 	in := newInput(*buf)
 	readBy := readDeadline(u.conn)
 	for u.take(&in) {
-		readBy.extend(time.Now(), upstreamPing)
+		readBy.extend(time.Now(), exchange.UpstreamPing)
 		n, err := u.conn.Read(in.room())
 		in.w += n
 		if n == 0 && (!isTimeout(err) || !u.goesOn()) {
@@ -197,7 +176,7 @@ func (u *h2Upstream) goesOn() bool {
 		return !u.retired && now.Sub(u.idle) < u.pool.limit
 	case u.asked:
 		return false // it is dead
-	case now.Sub(u.heard) >= upstreamPing:
+	case now.Sub(u.heard) >= exchange.UpstreamPing:
 		u.asked = true
 		u.codec.Ping(0)
 		u.kick()

@@ -30,16 +30,16 @@ func (a *Action) at(point int) *WeightedBackend {
 }
 
 // Plain reports whether the action asks for nothing but an answer of its own, or
-// header filters, a rewrite, CORS, a session, weights, timeouts and HTTP/1.1 in the clear,
-// without a PROXY protocol header, to all of its Backends: what can be done without waiting
-// for anything but the sockets of the exchange.
+// header filters, a rewrite, CORS, a session, weights, timeouts, and HTTP/1.1 or HTTP/2 in
+// the clear, without a PROXY protocol header, to all of its Backends: what can be done
+// without waiting for anything but the sockets of the exchange.
 func (a *Action) Plain() bool {
 	if a.Retry != nil || len(a.Mirrors) > 0 || a.Auth != nil {
 		return false
 	}
 	for i := range a.Backends {
 		b := a.Backends[i].Backend
-		if b != nil && (b.settings.Protocol != HTTP1 || b.settings.ProxyProtocol != NoProxyProtocol || b.settings.RetryBudget.Interval > 0) {
+		if b != nil && !b.settings.plain() {
 			return false
 		}
 		if len(a.Backends[i].Mirrors) > 0 {
@@ -47,6 +47,13 @@ func (a *Action) Plain() bool {
 		}
 	}
 	return true
+}
+
+// plain is Plain for a Backend. Event loops do not have connections of HTTP/2 in common, so a
+// limit of those would leave some of the loops without any.
+func (s *BackendSettings) plain() bool {
+	spoken := s.Protocol == HTTP1 || s.Protocol == H2C && s.Circuit.MaxConnections <= 0
+	return spoken && s.ProxyProtocol == NoProxyProtocol && s.RetryBudget.Interval <= 0
 }
 
 // RewriteOf returns how a request to one of the Backends is rewritten, or nil.

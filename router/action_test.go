@@ -107,9 +107,10 @@ func TestPlain(t *testing.T) {
 		{"filters and timeouts", filtered, true},
 		{"unresolved", to(nil), true},
 		{"two Backends", to(backendOf(1), backendOf(1)), true},
-		{"h2c", to(h2c), false},
+		{"h2c", to(h2c), true},
 		{"PROXY protocol", to(NewBackendWith("default/app:80", BackendSettings{ProxyProtocol: ProxyProtocolV2})), false},
-		{"one of two h2c", to(backendOf(1), h2c), false},
+		{"h2c with few connections", to(NewBackendWith("default/h2c:80", BackendSettings{Protocol: H2C, Circuit: Circuit{MaxConnections: 1}})), false},
+		{"one of two https", to(backendOf(1), https), false},
 		{"https", to(https), false},
 	} {
 		if got := tt.action.Plain(); got != tt.want {

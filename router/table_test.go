@@ -318,9 +318,9 @@ func TestZeroTableMatchesNothing(t *testing.T) {
 
 // A socket is plain as long as all of its Rules are, whatever others have.
 func TestPlainSockets(t *testing.T) {
-	h2c := NewBackendWith("default/grpc:80", BackendSettings{Protocol: H2C})
+	https := NewBackendWith("default/web:443", BackendSettings{Protocol: HTTPS, TLS: &BackendTLS{ServerName: "a"}})
 	plain := &Rule{Action: Action{Backends: []WeightedBackend{{Backend: NewBackend("default/app:80"), Weight: 1}}}}
-	special := &Rule{Action: Action{Backends: []WeightedBackend{{Backend: h2c, Weight: 1}}}}
+	special := &Rule{Action: Action{Backends: []WeightedBackend{{Backend: https, Weight: 1}}}}
 	table := Compile([]HostRules{
 		{Socket: ":80", Host: "a.test", Rules: []*Rule{plain}},
 		{Socket: ":443", Host: "a.test", Rules: []*Rule{plain}},

@@ -1,6 +1,8 @@
 package exchange
 
 import (
+	"encoding/base64"
+	"encoding/binary"
 	"slices"
 	"strings"
 
@@ -94,3 +96,46 @@ func (x *Exchange) TranslateGRPC(res *h1.Response) bool {
 // Unsized reports whether the payload that goes upstream has another length than the one
 // that came.
 func (x *Exchange) Unsized() bool { return x.web == GRPCWebText }
+
+// Base64 decodes what comes of the text variant. The zero Base64 is at the beginning.
+type Base64 struct {
+	quad  [4]byte // what is not decoded yet
+	quads int     // bytes in quad
+}
+
+// Decode decodes what follows, in groups of four: any of them may be padded, as messages
+// may be encoded one by one. It reports false when it is not base64.
+func (b *Base64) Decode(text []byte) (data []byte, ok bool) {
+	data = make([]byte, 0, len(text)/4*3+3)
+	for _, c := range text {
+		b.quad[b.quads] = c
+		if b.quads++; b.quads < len(b.quad) {
+			continue
+		}
+		b.quads = 0
+		var err error
+		if data, err = base64.StdEncoding.AppendDecode(data, b.quad[:]); err != nil {
+			return nil, false
+		}
+	}
+	return data, true
+}
+
+// Partial reports whether the text cannot end here.
+func (b *Base64) Partial() bool { return b.quads > 0 }
+
+// trailersFlag marks the message that holds the trailers.
+const trailersFlag = 0x80
+
+// WebTrailers is the message at the end of a response that says what stood in trailers.
+func WebTrailers(trailers []h1.Field) []byte {
+	message := []byte{trailersFlag, 0, 0, 0, 0}
+	for _, f := range trailers {
+		message = append(message, strings.ToLower(f.Name)...)
+		message = append(message, ':', ' ')
+		message = append(message, f.Value...)
+		message = append(message, '\r', '\n')
+	}
+	binary.BigEndian.PutUint32(message[1:], uint32(len(message)-5))
+	return message
+}

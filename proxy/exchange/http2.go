@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +13,26 @@ import (
 )
 
 // A side that speaks HTTP/2 translates its heads here, to and from the terms of HTTP/1.1.
+
+// upstreamWindow is what an endpoint may send on one stream before the client has taken it,
+// in bytes: what a pod sends over 0.5 ms at 1 Gbit/s. Exchanges of many clients share the
+// connection, so the connection's window has room for all streams: else a few slow clients
+// could hold it and stop the others.
+const upstreamWindow = 64 << 10
+
+// UpstreamPing is how long a connection to an endpoint with streams may be silent before it
+// is asked whether it is still there, and how long it has to answer.
+const UpstreamPing = 10 * time.Second
+
+// UpstreamHTTP2 is what endpoints may do over HTTP/2.
+func UpstreamHTTP2(s *Settings) h2.Settings {
+	settings := h2.DefaultSettings()
+	settings.StreamWindow = upstreamWindow
+	settings.ConnWindow = upstreamWindow * settings.MaxConcurrentStreams
+	settings.MaxHeaderBytes = s.Limits.Head
+	settings.MaxFields = s.Limits.Fields
+	return settings
+}
 
 // Translated is what a request over HTTP/2 means beyond its head.
 type Translated struct {
@@ -48,6 +69,51 @@ func TranslateRequest(r *h1.Request, head *h2.Request, limits *h1.Limits) (t Tra
 		t.Refusal = http.StatusBadRequest
 	}
 	return t
+}
+
+// RequestHead makes head, whose memory it uses, the head that goes to endpoint over HTTP/2.
+// An upgrade to socket is an extended CONNECT there.
+func (x *Exchange) RequestHead(head *h2.Request, scheme string, endpoint netip.AddrPort, socket WebSocket) {
+	r := x.Request
+	*head = h2.Request{
+		Method: r.Method, Scheme: scheme, Authority: x.Authority(endpoint),
+		Path: x.TargetUpstream(), Fields: x.RequestFields(head.Fields[:0]), Length: -1,
+	}
+	switch r.Framing {
+	case h1.NoBody:
+		head.End = true
+		if ExpectsBody(r.Method) {
+			head.Length = 0
+		}
+	case h1.Length:
+		head.Length = r.Length
+		head.End = r.Length == 0
+	}
+	if x.Unsized() && !head.End {
+		head.Length = -1
+	}
+	if socket.Key != "" {
+		head.Method, head.Protocol, head.Length, head.End = http.MethodConnect, WebSocketProtocol, -1, false
+		head.Fields = WithoutHandshake(head.Fields)
+	}
+}
+
+// TranslateResponse fills res with head, the answer to a request with that method, or to
+// one that was to open socket. The fields stay where they are.
+func TranslateResponse(res *h1.Response, head *h2.Response, method string, socket WebSocket) {
+	res.Minor, res.Status, res.Reason, res.Fields = 1, head.Status, "", head.Fields
+	res.KeepAlive, res.Upgrade = true, ""
+	res.Framing, res.Length = h1.Chunked, 0
+	switch {
+	case socket.Key != "" && head.Status >= 200 && head.Status < 300:
+		socket.Response(res)
+	case head.Status < 200, head.Status == http.StatusNoContent, head.Status == http.StatusNotModified, method == http.MethodHead:
+		res.Framing = h1.NoBody
+	case head.Length >= 0 && !AnnouncesTrailers(head.Fields):
+		res.Framing, res.Length = h1.Length, head.Length
+	case head.End:
+		res.Framing = h1.Length
+	}
 }
 
 // AnnouncesTrailers reports whether a message has a Trailer field. HTTP/1.1 has room for

@@ -28,6 +28,7 @@ func (b *requestBody) reset() {
 // start goes to the beginning of the body; it is called again for each attempt.
 func (b *requestBody) start() {
 	b.received = 0
+	b.f.coded = exchange.Base64{}
 	b.f.down.rewind()
 }
 

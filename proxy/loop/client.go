@@ -39,8 +39,10 @@ type client interface {
 	rewind()
 	appendArrived(dst []byte) ([]byte, exchange.Cause)
 	appendMore(dst []byte) ([]byte, outcome, exchange.Cause)
-	// complete reports whether all of the body was appended.
+	// complete reports whether all of the body was appended. Then trailers returns the
+	// trailers that may go upstream; if the body goes in chunks, they were appended too.
 	complete() bool
+	trailers() []h1.Field
 	// settles guesses whether the rest of a body can be got rid of, so that the
 	// connection takes another request.
 	settles() bool

@@ -117,9 +117,7 @@ func (l *loop) share(u *upstream) {
 		return
 	}
 	u.fd = -1
-	if l.sweepNext.at == never {
-		l.wheel.set(&l.sweepNext, l.now+int64(sweepInterval))
-	}
+	l.sweepLater()
 }
 
 // takeShared takes an idle connection that the loops share.

@@ -1,7 +1,7 @@
 // Package loop is the express lane of the data plane: an event loop per core that
 // moves plain exchanges with non-blocking system calls and no goroutine of their own.
 // Clients speak HTTP/1.1, in the clear or over TLS 1.3, or HTTP/2 over TLS 1.3;
-// endpoints HTTP/1.1 in the clear. What an exchange means comes from package exchange
+// endpoints HTTP/1.1 or HTTP/2 in the clear. What an exchange means comes from package exchange
 // and the bytes from packages h1, h2 and tls13, as in the full lane, so that nobody
 // outside can tell which lane a request took.
 //
@@ -41,6 +41,8 @@
 // waits for it, secure.go its TLS. flight.go, forward.go, body.go, response.go,
 // expiry.go, splice.go are one exchange; client.go says what that needs of its client:
 // downstream.go, h1body.go, h1response.go for HTTP/1.1, and mux.go, stream.go,
-// tunnel.go for HTTP/2. upstream.go and pool.go are the other side, and relay.go is
-// upgraded connections.
+// tunnel.go for HTTP/2. server.go says what it needs of the other side: upstream.go and
+// pool.go for HTTP/1.1, and call.go, trunk.go, trunks.go for HTTP/2. outflow.go is what
+// both sides of HTTP/2 write, grpcweb.go translates between them, and relay.go is upgraded
+// connections.
 package loop

@@ -50,7 +50,7 @@ func (f *flight) due() (int64, expiry) {
 			sooner(since(d.stuck(), limit), readerExpiry)
 			return at, what
 		case f.sending:
-			sooner(since(f.up.moved, limit), receiverExpiry)
+			sooner(since(f.up.stuck(), limit), receiverExpiry)
 		case f.body.running:
 			sooner(since(f.body.progress, limit), senderExpiry)
 		case f.stage == awaiting:
@@ -101,8 +101,7 @@ func (f *flight) expire() {
 		f.cut = true
 		f.sending = false
 		f.progress = f.loop.now
-		f.up.discard()
-		f.up.failed = true
+		f.up.deafen()
 		f.body.refuse()
 		f.arm()
 	case leaverExpiry:

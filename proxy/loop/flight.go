@@ -23,8 +23,8 @@ type flight struct {
 	down     client
 	wire     *downstream // down, if that is an HTTP/1.1 connection
 	timer    *timer
-	own      timer     // the timer of a stream
-	up       *upstream // nil while there is no attempt
+	own      timer  // the timer of a stream
+	up       server // nil while there is no attempt
 	request  h1.Request
 	response h1.Response
 	body     requestBody
@@ -33,7 +33,12 @@ type flight struct {
 	framing  h1.Framing // how the client learns where that ends
 	tried    []*router.Endpoint
 	pipe     pipe
-	piped    int // bytes in pipe
+	piped    int       // bytes in pipe
+	spliced  *upstream // up, while pipe is used
+
+	web        exchange.GRPCWeb // what the client speaks, if that is not what the upstream does
+	coded      exchange.Base64  // of the request, with exchange.GRPCWebText
+	translates bool             // the response is one of gRPC, and web is set
 
 	stage stage
 	// deadline ends the exchange, attemptBy the attempt at an upstream, stageBy the
@@ -98,6 +103,7 @@ func (l *loop) borrow(down client, client *exchange.Client) *flight {
 	f.tried = f.tried[:0]
 	f.body.reset()
 	f.deadline, f.attemptBy, f.stageBy = never, never, never
+	f.web, f.translates = exchange.NoGRPCWeb, false
 	return f
 }
 
@@ -124,6 +130,7 @@ func (f *flight) start(answer exchange.Answer) {
 		f.answer(answer)
 		return
 	}
+	f.web = f.TranslateGRPCWeb()
 	if cause := f.Admit(); cause != exchange.CauseNone {
 		f.fail(cause)
 		return
@@ -147,7 +154,7 @@ func (f *flight) fail(cause exchange.Cause) {
 	}
 	if f.answered {
 		if trailers := f.BrokenOff(cause); trailers != nil {
-			f.done = f.down.breakOff(trailers)
+			f.done = f.breakOff(trailers)
 		}
 	}
 	f.flush()
@@ -237,7 +244,7 @@ func (f *flight) await() {
 // upstreamReady goes on when the upstream's side can.
 func (f *flight) upstreamReady() {
 	up := f.up
-	if up.failed {
+	if up.deaf() {
 		f.cut = f.cut || f.sending
 		f.body.refuse()
 	}

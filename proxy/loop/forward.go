@@ -14,6 +14,10 @@ import (
 // are waited for in vain, too.
 const maxAttempts = 3
 
+// maxUnsent bounds the attempts when endpoints do nothing with a request, as with one
+// that comes while they end the connection: that costs them little.
+const maxUnsent = 16
+
 // connect gets a connection to an endpoint and makes an attempt: to again, a new one,
 // or else to any that was not tried yet. When there is none, cause says why the last
 // attempt failed. Endpoints that refuse cost little, so all of them may be tried.
@@ -34,11 +38,16 @@ func (f *flight) connect(again *router.Endpoint, cause exchange.Cause) {
 		endpoint.Acquire()
 		f.Try(endpoint)
 		f.startAttempt()
-		if again == nil && f.pooled(endpoint) {
+		switch {
+		case f.Chosen.Backend.Protocol() == router.H2C:
+			cause = f.call(endpoint)
+		case again == nil && f.pooled(endpoint):
 			f.attempt()
 			return
+		default:
+			cause = f.dial(endpoint)
 		}
-		if cause = f.dial(endpoint); cause == exchange.CauseNone {
+		if cause == exchange.CauseNone {
 			return
 		}
 		endpoint.Release()
@@ -82,11 +91,11 @@ func (f *flight) startAttempt() {
 
 // pooled takes an idle connection, if there is one.
 func (f *flight) pooled(endpoint *router.Endpoint) bool {
-	f.up = f.loop.get(endpoint)
-	if f.up == nil {
+	up := f.loop.get(endpoint)
+	if up == nil {
 		return false
 	}
-	f.up.flight = f
+	f.up, up.flight = up, f
 	return true
 }
 
@@ -104,7 +113,7 @@ func (f *flight) dialled(errno unix.Errno) {
 // connected makes the attempt on a new connection.
 func (f *flight) connected() {
 	f.up.waited()
-	f.up.endpoint.OK()
+	f.up.to().OK()
 	f.attempt()
 }
 
@@ -113,7 +122,7 @@ func (f *flight) refused() { f.connectFails(exchange.CauseConnectRefused) }
 
 // connectFails goes on to the next endpoint.
 func (f *flight) connectFails(cause exchange.Cause) {
-	endpoint := f.up.endpoint
+	endpoint := f.up.to()
 	f.drop()
 	if f.loop.now >= f.attemptBy {
 		cause = exchange.CauseTimeout
@@ -136,24 +145,22 @@ func (f *flight) attempt() {
 	f.body.start()
 	l, up := f.loop, f.up
 
-	head, cause := f.down.appendArrived(f.AppendRequest(l.scratch[:0], up.endpoint.Addr))
+	head, cause := f.down.appendArrived(up.appendHead(l.scratch[:0]))
 	l.scratch = head[:0]
 	if cause != exchange.CauseNone {
 		f.attemptFails(cause)
 		return
 	}
 	f.progress = l.now
-	n, ok := up.write(head)
-	switch {
-	case !ok && n == 0:
+	switch up.begin(head) {
+	case begunNothing:
 		f.unsent = true
 		f.attemptFails(exchange.CauseUpstreamReset)
 		return
-	case !ok:
+	case begunCut:
 		// It may have answered before it closed, or without reading on.
 		f.cut = true
-	case n < len(head):
-		up.wait(head[n:])
+	case begunPart:
 		f.sending = true
 		fallthrough
 	default:
@@ -174,7 +181,7 @@ func (f *flight) attemptFails(cause exchange.Cause) {
 	f.body.halt()
 	stale := f.mayRepeatStale(cause)
 	repeat := stale || f.mayRepeat(cause)
-	endpoint := f.up.endpoint
+	endpoint := f.up.to()
 	f.drop()
 	f.dropPipe()
 	switch {
@@ -195,17 +202,19 @@ func (f *flight) drop() {
 		return
 	}
 	f.up = nil
-	up.flight = nil
 	up.close()
-	up.endpoint.Release()
+	up.to().Release()
 	f.response.Reset() // it may have got a part of a head
 }
 
-// mayRepeatStale reports whether the attempt failed because the idle connection had
-// been closed meanwhile, and can be made anew.
+// mayRepeatStale reports whether the attempt can be made anew at the same endpoint: it did
+// nothing with the request, or the connection was one that it had closed meanwhile.
 func (f *flight) mayRepeatStale(cause exchange.Cause) bool {
-	return cause == exchange.CauseUpstreamReset && f.up.reused && !f.responded && f.body.replayable() &&
-		(f.unsent || f.Idempotent())
+	if cause != exchange.CauseUpstreamReset || f.responded || !f.body.replayable() {
+		return false
+	}
+	return f.unsent && f.Report.Attempts < maxUnsent ||
+		f.up.served() && f.Idempotent() && f.Report.Attempts < maxAttempts
 }
 
 // mayRepeat reports whether the request may go to another endpoint.

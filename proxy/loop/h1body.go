@@ -80,7 +80,7 @@ func (d *downstream) encode(dst, p []byte) ([]byte, int, exchange.Cause) {
 	if decoder.Done() {
 		return dst, 0, exchange.CauseNone
 	}
-	chunked := f.request.Framing == h1.Chunked
+	chunked := f.inChunks()
 	used := 0
 	for !decoder.Done() {
 		n, data, err := decoder.Next(p[used:])
@@ -88,6 +88,10 @@ func (d *downstream) encode(dst, p []byte) ([]byte, int, exchange.Cause) {
 			return dst, used, exchange.CauseBadRequest
 		}
 		used += n
+		data, ok := f.decoded(data)
+		if !ok || decoder.Done() && f.coded.Partial() {
+			return dst, used, exchange.CauseBadRequest
+		}
 		f.body.received += int64(len(data))
 		if chunked {
 			dst = h1.AppendChunk(dst, data)
@@ -102,10 +106,15 @@ func (d *downstream) encode(dst, p []byte) ([]byte, int, exchange.Cause) {
 		}
 	}
 	if decoder.Done() && chunked {
-		f.DropRequestTrailers(decoder)
-		dst = h1.AppendLastChunk(dst, decoder.Trailers())
+		dst = h1.AppendLastChunk(dst, d.trailers())
 	}
 	return dst, used, exchange.CauseNone
+}
+
+func (d *downstream) trailers() []h1.Field {
+	b := &d.flight.plain.decoder
+	d.flight.DropRequestTrailers(b)
+	return b.Trailers()
 }
 
 func (d *downstream) settles() bool {

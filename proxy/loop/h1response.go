@@ -67,13 +67,19 @@ func (d *downstream) joined(head, data []byte) (out, rest []byte) {
 		return head, rest
 	}
 	shared := d.loop.shared
-	if at := cap(shared) - cap(data); f.up.partial == nil && at >= len(head) {
+	if at := cap(shared) - cap(data); at >= len(head) && sameArray(shared, data) {
 		copy(shared[at-len(head):], head)
 		return shared[at-len(head) : at+len(piece)], rest
 	}
 	out = append(head, piece...)
 	d.loop.scratch = out[:0]
 	return out, rest
+}
+
+// sameArray reports whether two slices have the same last byte, beyond their length.
+func sameArray(a, b []byte) bool {
+	a, b = a[:cap(a)], b[:cap(b)]
+	return len(b) > 0 && &a[len(a)-1] == &b[len(b)-1]
 }
 
 // encoded returns head and the payload in data as the client gets it, and what follows
@@ -97,8 +103,7 @@ func (d *downstream) encoded(head, data []byte) (out, rest []byte, err error) {
 		}
 	}
 	if f.payload.Done() && f.framing == h1.Chunked {
-		f.DropResponseTrailers(&f.payload, &f.response)
-		out = h1.AppendLastChunk(out, f.payload.Trailers())
+		out = h1.AppendLastChunk(out, f.trailers())
 	}
 	d.loop.scratch = out[:0]
 	return out, data, err
@@ -109,8 +114,10 @@ func (d *downstream) switches() bool           { return false }
 func (d *downstream) agrees(*h1.Response) bool { return false }
 func (d *downstream) agree(*h1.Response) bool  { return false }
 
-// breakOff implements client: over HTTP/1.1 there is no gRPC.
-func (d *downstream) breakOff([]h1.Field) bool { return false }
+// breakOff implements client. Over HTTP/1.1 there is no gRPC, but gRPC-Web.
+func (d *downstream) breakOff(trailers []h1.Field) bool {
+	return d.flight.framing == h1.Chunked && d.send(h1.AppendLastChunk(nil, trailers))
+}
 
 // finish deals with what is left of the request's body, and readies the connection for
 // the next request or closes it.

@@ -31,12 +31,12 @@ type loop struct {
 	keeps    bool     // its processor while it waits for a short time: see poller.pause
 	wheel    *wheel
 
-	conns  []*conn // by descriptor
-	epoch  uint32  // of the connection registered last
-	again  []task  // what goes on in the next turn, and
-	turns  []task  // in this one
-	dirty  []*mux  // those that may have something to write
-	spared []*mux  // the other array for dirty
+	conns  []*conn    // by descriptor
+	epoch  uint32     // of the connection registered last
+	again  []task     // what goes on in the next turn, and
+	turns  []task     // in this one
+	dirty  []gatherer // those that may have something to write
+	spared []gatherer // the other array for dirty
 
 	begin time.Time // when now was 0
 	clock time.Time // of this turn
@@ -52,12 +52,17 @@ type loop struct {
 	pipes   []pipe    // free ones
 
 	idle      map[*router.Endpoint]*idleList
+	trunks    map[*router.Endpoint]*trunkList
+	maxTrunks int // in each of them
 	maxIdle   int // in each of them
 	commons   *commons
 	sweepNext timer
 
 	gauges gauges
 }
+
+// gatherer is a connection whose output gathers in a turn.
+type gatherer interface{ flush() }
 
 // task is a connection that has more to do than its budget for a turn allowed.
 type task struct {
@@ -77,19 +82,21 @@ func newLoop(config Config, loops int, shared *commons) (*loop, error) {
 		return nil, err
 	}
 	l := &loop{
-		config:   config,
-		settings: config.Settings,
-		poller:   poller,
-		keeps:    runtime.GOMAXPROCS(0) > loops,
-		wheel:    newWheel(),
-		begin:    time.Now(),
-		shared:   make([]byte, headroom+pieceSize),
-		scratch:  make([]byte, 0, waitingSize),
-		sealed:   make([]byte, pieceSize),
-		heads:    buffers{size: headSize},
-		pieces:   buffers{size: waitingSize},
-		idle:     map[*router.Endpoint]*idleList{},
-		maxIdle:  (config.Settings.MaxIdlePerEndpoint + loops - 1) / loops,
+		config:    config,
+		settings:  config.Settings,
+		poller:    poller,
+		keeps:     runtime.GOMAXPROCS(0) > loops,
+		wheel:     newWheel(),
+		begin:     time.Now(),
+		shared:    make([]byte, headroom+pieceSize),
+		scratch:   make([]byte, 0, waitingSize),
+		sealed:    make([]byte, pieceSize),
+		heads:     buffers{size: headSize},
+		pieces:    buffers{size: waitingSize},
+		idle:      map[*router.Endpoint]*idleList{},
+		trunks:    map[*router.Endpoint]*trunkList{},
+		maxIdle:   (config.Settings.MaxIdlePerEndpoint + loops - 1) / loops,
+		maxTrunks: (maxTrunks + loops - 1) / loops,
 	}
 	l.box.wake = poller.wake
 	l.commons = shared
@@ -255,6 +262,7 @@ func (l *loop) end() {
 	}
 	l.abort(nil)
 	l.cutRelays()
+	l.closeTrunks()
 	l.closeIdle()
 	l.closePipes()
 	l.publish()

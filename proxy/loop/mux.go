@@ -147,6 +147,7 @@ func (m *mux) begin(e *h2.Event) {
 		m.free = m.free[:last]
 	} else {
 		s = &stream{m: m}
+		s.codec = &m.codec
 	}
 	m.served = true
 	m.streams[e.Stream] = s

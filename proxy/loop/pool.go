@@ -86,9 +86,7 @@ func (l *loop) put(u *upstream) {
 	}
 	list := l.idle[u.endpoint]
 	if list == nil {
-		if len(l.idle) == 0 {
-			l.wheel.set(&l.sweepNext, l.now+int64(sweepInterval))
-		}
+		l.sweepLater()
 		list = newIdleList()
 		l.idle[u.endpoint] = list
 	}
@@ -116,7 +114,15 @@ func (l *loop) sweep() {
 			delete(l.idle, endpoint)
 		}
 	}
-	if l.commons.sweep(l.clock.Add(-l.settings.UpstreamIdleTimeout)) || len(l.idle) > 0 {
+	trunks := l.forgetTrunks()
+	if l.commons.sweep(l.clock.Add(-l.settings.UpstreamIdleTimeout)) || trunks || len(l.idle) > 0 {
+		l.sweepLater()
+	}
+}
+
+// sweepLater makes sweep be called once the interval is over, if it is not to be yet.
+func (l *loop) sweepLater() {
+	if l.sweepNext.at == never {
 		l.wheel.set(&l.sweepNext, l.now+int64(sweepInterval))
 	}
 }

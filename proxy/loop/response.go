@@ -32,34 +32,7 @@ func (f *flight) receive() {
 	default:
 		return
 	}
-	up := f.up
-	for range piecesPerTurn {
-		if f.down.pending() > 0 {
-			return
-		}
-		n, outcome := up.read(up.room())
-		switch outcome {
-		case dry:
-			return
-		case end, breach:
-			f.upstreamEnds(outcome)
-			return
-		}
-		if !f.take(up.added(n)) {
-			return
-		}
-	}
-	f.loop.resume(&up.conn)
-}
-
-// take goes on with bytes from the upstream, and reports whether to read more.
-func (f *flight) take(data []byte) bool {
-	if f.stage == awaiting {
-		f.responded = true
-		return f.readHeads(data)
-	}
-	f.progress = f.loop.now
-	return f.passOn(data, payload)
+	f.up.receive()
 }
 
 // upstreamEnds is called when the upstream sends nothing any more.
@@ -72,63 +45,49 @@ func (f *flight) upstreamEnds(how outcome) {
 	f.attemptFails(exchange.CauseUpstreamReset)
 }
 
-// readHeads reads what data has of the response's head, and of interim ones before it.
-func (f *flight) readHeads(data []byte) bool {
-	for len(data) > 0 {
-		n, err := f.response.Parse(data, f.Settings.Limits, f.request.Method)
-		if err != nil {
-			f.attemptFails(exchange.CauseUpstreamInvalid)
-			return false
+// verdict is what follows from the head of a response.
+type verdict uint8
+
+const (
+	headInterim verdict = iota // it was passed on, and another one comes
+	headFinal                  // it is to be passed on
+	headAgrees                 // ... to an upgrade
+	headRefused                // the attempt has failed
+)
+
+// judge acts on the head of a response.
+func (f *flight) judge() verdict {
+	switch status := f.response.Status; {
+	case status == http.StatusSwitchingProtocols && f.down.switches() && f.down.agrees(&f.response):
+		return headAgrees
+	case status == http.StatusSwitchingProtocols, status < 200 && f.interims == maxInterim,
+		status >= 200 && status < 300 && f.down.switches():
+		f.attemptFails(exchange.CauseUpstreamInvalid)
+		return headRefused
+	case status >= 200:
+		return headFinal
+	case status != http.StatusContinue || !f.continued:
+		f.continued = f.continued || status == http.StatusContinue
+		if !f.down.interim(&f.response) {
+			f.attemptFails(exchange.CauseClientGone)
+			return headRefused
 		}
-		if n == 0 {
-			f.up.keep(data)
-			return true
-		}
-		data = data[n:]
-		switch status := f.response.Status; {
-		case status == http.StatusSwitchingProtocols && f.down.switches() && f.down.agrees(&f.response):
-			return f.open(data)
-		case status == http.StatusSwitchingProtocols, status < 200 && f.interims == maxInterim,
-			status >= 200 && status < 300 && f.down.switches():
-			f.attemptFails(exchange.CauseUpstreamInvalid)
-			return false
-		case status >= 200:
-			return f.deliver(data)
-		case status != http.StatusContinue || !f.continued:
-			f.continued = f.continued || status == http.StatusContinue
-			if !f.down.interim(&f.response) {
-				f.attemptFails(exchange.CauseClientGone)
-				return false
-			}
-		}
-		f.interims++
 	}
-	f.up.release()
-	return true
+	f.interims++
+	return headInterim
 }
 
-// deliver sends the final response to the client: its head, and what came of the body.
-func (f *flight) deliver(data []byte) bool {
+// respond notes that the final response has begun.
+func (f *flight) respond() {
 	l := f.loop
 	f.answered = true
 	f.stage = delivering
 	f.progress = l.now
 	f.Report.Status = f.response.Status
 	f.Report.UpstreamLatency = l.clock.Sub(f.Report.Start)
-	f.payload.Reset(f.response.Framing, f.response.Length, f.Settings.Limits)
 	if f.down.drains() || !f.continued {
 		f.Keep = false // a client that waits for 100 may or may not send its body now
 	}
-	if !f.passOn(data, headToo) {
-		return false
-	}
-	f.response.Detach()
-	f.up.release()
-	if f.spliceable() {
-		f.splice()
-		return false
-	}
-	return true
 }
 
 // passOn passes on what data has of the payload, maybe behind the head, and reports
@@ -179,14 +138,14 @@ func (f *flight) uploaded() {
 		return
 	}
 	up.release()
-	up.endpoint.Release()
+	up.to().Release()
 	f.up = nil
-	f.loop.put(up)
+	up.put()
 	f.flush()
 }
 
 // reusable reports whether the upstream connection can take another request.
 func (f *flight) reusable() bool {
 	return f.response.KeepAlive && f.response.Framing != h1.UntilClose && f.payload.Done() && !f.surplus &&
-		f.body.complete() && !f.body.halted && !f.cut && f.up.pending() == 0 && !f.up.failed
+		f.body.complete() && !f.body.halted && !f.cut && f.up.pending() == 0 && !f.up.deaf()
 }

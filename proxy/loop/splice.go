@@ -67,7 +67,7 @@ func (f *flight) dropPipe() {
 		return
 	}
 	f.loop.putPipe(f.pipe, f.piped)
-	f.pipe, f.piped = pipe{}, 0
+	f.pipe, f.piped, f.spliced = pipe{}, 0, nil
 }
 
 // move splices up to n bytes.
@@ -79,14 +79,14 @@ func move(from, to, n int) (int, unix.Errno) {
 
 // spliceable decides whether the rest of the response goes from socket to socket
 // inside the kernel, which costs less than half. What was read of it has been sent.
-func (f *flight) spliceable() bool {
+func (f *flight) spliceable(up *upstream) bool {
 	if f.wire == nil || f.wire.secure != nil || f.response.Framing != h1.Length || f.response.Length-f.Report.Sent < minSplice {
 		return false
 	}
 	if f.pipe = f.loop.takePipe(); f.pipe == (pipe{}) {
 		return false
 	}
-	f.stage = splicing
+	f.stage, f.spliced = splicing, up
 	return true
 }
 
@@ -111,14 +111,14 @@ func (f *flight) splice() {
 
 // spliceIn fills the pipe, and reports whether something is in it.
 func (f *flight) spliceIn() bool {
-	if !f.up.readable || f.down.pending() > 0 {
+	if !f.spliced.readable || f.down.pending() > 0 {
 		return false
 	}
 	left := f.response.Length - f.Report.Sent
-	n, errno := move(f.up.fd, f.pipe.w, int(min(left, pipeSize)))
+	n, errno := move(f.spliced.fd, f.pipe.w, int(min(left, pipeSize)))
 	switch {
 	case errno == unix.EAGAIN:
-		f.up.readable = false
+		f.spliced.readable = false
 		return false
 	case errno == unix.EINTR:
 		return f.spliceIn()

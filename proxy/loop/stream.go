@@ -14,10 +14,10 @@ import (
 
 // stream is the client's side of an exchange over HTTP/2. A mux uses it again.
 type stream struct {
-	m      *mux
-	id     uint32
-	flight *flight
-	fields []h1.Field // of the request
+	outflow // the response
+	m       *mux
+	flight  *flight
+	fields  []h1.Field // of the request
 
 	fresh   bool // its flight has not begun
 	refusal int  // the status that a bad head is answered with, or 0
@@ -31,29 +31,17 @@ type stream struct {
 	ended   bool // the client has sent all
 	closed  bool // all of the body went upstream in this attempt
 
-	waiting []byte // what the peer leaves no room for, and then
-	last    ending // what comes behind it
-	trails  []h1.Field
-	since   int64 // when that last got less
-	pace    exchange.Pace
+	pace exchange.Pace // of what the client takes
 
 	socket exchange.WebSocket // that an extended CONNECT asks for
 	tunnel bool               // it is open: payload goes as it comes, both ways
 }
 
-// ending is how a response goes on behind what was given.
-type ending uint8
-
-const (
-	open ending = iota
-	closing
-	trailing // with trailers
-)
-
 // begin takes the request that e tells of.
 func (s *stream) begin(e *h2.Event) {
 	d := s.m.d
-	*s = stream{m: s.m, id: e.Stream, active: s.active, fields: s.fields, body: s.body[:0], waiting: s.waiting[:0], trailer: s.trailer[:0]}
+	*s = stream{outflow: s.outflow, m: s.m, active: s.active, fields: s.fields, body: s.body[:0], trailer: s.trailer[:0]}
+	s.restart(e.Stream)
 	s.fresh, s.ended = true, e.End
 	s.flight = d.loop.borrow(s, &d.client)
 	if e.Kind == h2.HeadTooLarge {
@@ -82,7 +70,7 @@ func (s *stream) goOn() {
 	case s.reset:
 		f.giveUp(exchange.CauseClientGone)
 	default:
-		if len(s.waiting) > 0 && !s.writeOn() {
+		if s.pending() > 0 && !s.writeOn() {
 			f.giveUp(exchange.CauseClientStalled)
 			return
 		}
@@ -122,9 +110,7 @@ func (s *stream) release() {
 	if cap(s.body) > headSize {
 		s.body = nil
 	}
-	if cap(s.waiting) > headSize {
-		s.waiting = nil
-	}
+	s.shrink()
 	f := s.flight
 	s.flight = nil
 	if s.blocked {
@@ -186,11 +172,15 @@ func (s *stream) encode(dst []byte) ([]byte, exchange.Cause) {
 	}
 	data := s.body[s.given:]
 	s.given = len(s.body)
+	data, ok := f.decoded(data)
+	if !ok || s.ended && f.coded.Partial() {
+		return dst, exchange.CauseBadRequest
+	}
 	f.body.received += int64(len(data))
 	if !s.tunnel && f.TooLarge(f.body.received) {
 		return dst, exchange.CauseBodyTooLarge
 	}
-	chunked := f.request.Framing == h1.Chunked
+	chunked := f.inChunks()
 	if chunked {
 		dst = h1.AppendChunk(dst, data)
 	} else {
@@ -199,16 +189,19 @@ func (s *stream) encode(dst []byte) ([]byte, exchange.Cause) {
 	if s.ended {
 		s.closed = true
 		if chunked {
-			dst = h1.AppendLastChunk(dst, f.RequestTrailers(s.trailer))
+			dst = h1.AppendLastChunk(dst, s.trailers())
 		}
 	}
 	return dst, exchange.CauseNone
 }
 
+func (s *stream) trailers() []h1.Field {
+	s.trailer = s.flight.RequestTrailers(s.trailer)
+	return s.trailer
+}
+
 // The response.
 
-func (s *stream) pending() int  { return len(s.waiting) }
-func (s *stream) stuck() int64  { return s.since }
 func (s *stream) left() bool    { return s.reset || s.m.d.ended }
 func (s *stream) leaving() bool { return s.left() || hungUp(s.m.d.fd) }
 func (s *stream) drains() bool  { return false } // GOAWAY has told it
@@ -273,8 +266,7 @@ func (s *stream) pass(data []byte, what part) (rest []byte, result passed) {
 	last := open
 	if f.payload.Done() {
 		last = closing
-		f.DropResponseTrailers(&f.payload, &f.response)
-		if s.trails = f.payload.Trailers(); len(s.trails) > 0 {
+		if s.trails = f.trailers(); len(s.trails) > 0 {
 			last = trailing
 		}
 	}
@@ -315,37 +307,14 @@ func (s *stream) give(head **h2.Response, piece []byte, last ending) bool {
 	return s.write(piece, last)
 }
 
-// write gives payload, and maybe the end, to the codec; what that does not take waits.
+// write gives payload, and maybe the end, to the codec. What that does not take waits.
 func (s *stream) write(p []byte, last ending) bool {
-	s.last = last
-	if len(s.waiting) > 0 {
-		s.waiting = append(s.waiting, p...)
-		return true
-	}
-	n, ok := s.offer(p)
-	if !ok {
-		return false
-	}
-	if n < len(p) {
-		s.waiting = append(s.waiting[:0], p[n:]...)
-		s.since = s.m.d.loop.now
+	s.m.soil()
+	ok := s.push(p, last, s.m.d.loop.now)
+	if s.pending() > 0 {
 		s.block()
 	}
-	return true
-}
-
-// offer writes as much as there is room for, and the end behind all of it.
-func (s *stream) offer(p []byte) (int, bool) {
-	s.m.soil()
-	fin := h2.More
-	if s.last == closing {
-		fin = h2.Last
-	}
-	n, err := s.m.codec.WriteData(s.id, p, fin)
-	if err == nil && n == len(p) && s.last == trailing {
-		err = s.m.codec.WriteTrailers(s.id, s.trails)
-	}
-	return n, err == nil
+	return ok
 }
 
 // block waits for room.
@@ -358,19 +327,14 @@ func (s *stream) block() {
 
 // writeOn gives what waits. It reports false when the client takes that too slowly.
 func (s *stream) writeOn() bool {
-	wait := time.Duration(s.m.d.loop.now - s.since)
-	n, ok := s.offer(s.waiting)
-	switch {
-	case !ok:
-		s.waiting = s.waiting[:0] // nobody is there
-	case n > 0 && s.pace.Waited(wait, n, s.m.d.loop.settings.MinBodyRate):
+	l := s.m.d.loop
+	s.m.soil()
+	wait := time.Duration(l.now - s.since)
+	if n, ok := s.pushOn(l.now); ok && n > 0 && s.pace.Waited(wait, n, l.settings.MinBodyRate) {
 		s.waiting = s.waiting[:0] // for nobody
 		return false
-	case n > 0:
-		s.since = s.m.d.loop.now
-		s.waiting = s.waiting[:copy(s.waiting, s.waiting[n:])]
 	}
-	if len(s.waiting) > 0 {
+	if s.pending() > 0 {
 		s.block()
 	}
 	return true

@@ -43,13 +43,13 @@ func (f *flight) open(data []byte) bool {
 // and everything is passed on.
 func (f *flight) passEnds() {
 	up := f.up
-	if f.body.running || up.pending() > 0 && !up.failed {
+	if f.body.running || up.pending() > 0 && !up.deaf() {
 		return
 	}
 	if !f.told {
 		f.told = true
 		f.progress = f.loop.now
-		shutdownWrite(up.fd) // it may have closed
+		up.closeWrite() // it may have closed
 	}
 	if f.payload.Done() && f.down.pending() == 0 {
 		f.closeTunnel()
@@ -64,7 +64,7 @@ func (f *flight) tunnelDue() int64 {
 	case f.down.pending() > 0:
 		return since(f.down.stuck(), limit)
 	case f.sending:
-		return since(f.up.moved, limit)
+		return since(f.up.stuck(), limit)
 	case f.told, f.payload.Done():
 		return since(f.progress, exchange.HalfClosedTimeout)
 	}

@@ -53,6 +53,7 @@ func (l *loop) dial(endpoint *router.Endpoint) (*upstream, unix.Errno) {
 
 // close ends the connection.
 func (u *upstream) close() {
+	u.flight = nil
 	if u.fd < 0 {
 		return
 	}
