@@ -41,6 +41,9 @@ func TestTheProberCountsWhatFails(t *testing.T) {
 	if err := (&probes{Sent: 3}).failure(); err == nil {
 		t.Error("three probes are enough")
 	}
+	if err := (results{unasked: true, probes: &probes{Sent: enough, Failed: 1}}).failure(); err == nil {
+		t.Error("a probe that failed beside rollouts alone is no failure")
+	}
 	if err := (&probes{Sent: enough}).failure(); err != nil {
 		t.Error(err)
 	}

@@ -135,6 +135,9 @@ func (r results) count(action string) int {
 
 // String is the counts.
 func (r results) String() string {
+	if r.unasked {
+		return "no suite"
+	}
 	return fmt.Sprintf("%d passed, %d failed, %d skipped", r.count("pass"), r.count("fail"), r.count("skip"))
 }
 
