@@ -29,10 +29,15 @@ func (b *Box[T]) Put(v T) {
 // Full is readable when there is a value; whoever received from it calls Take.
 func (b *Box[T]) Full() <-chan struct{} { return b.full }
 
-// Take returns the newest value and forgets it, so that the Box does not keep it alive.
+// Take returns the newest value and forgets it, so that the Box does not keep it alive. The
+// Box is empty then.
 func (b *Box[T]) Take() T {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	select {
+	case <-b.full: // of a value that was put after the receiver heard of one
+	default:
+	}
 	var zero T
 	v := b.value
 	b.value = zero
