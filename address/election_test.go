@@ -111,6 +111,7 @@ func (s *station) replace(t *testing.T, addrs []netip.Addr) {
 // on a network that loses frames. At no time two kernels have one address; and when
 // nothing happens for a while, every address has an owner.
 func TestElectionsNeverHaveTwoOwners(t *testing.T) {
+	t.Parallel() // with the tests that wait for networks
 	for seed := range uint64(100) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { simulate(t, seed) })
 	}
