@@ -172,6 +172,33 @@ func (o *Orders) troubled(ctx context.Context, j *job, want Certificate, err err
 	return earlier(retry, o.soon())
 }
 
+// forgetAfter is how long the order of a certificate that nobody wants is kept, at least: who
+// takes an object away may be about to put it back, and must not order anew each time.
+const forgetAfter = time.Hour
+
+// forget removes the order of a certificate that nobody wants any more since left, once a CA
+// would let it be ordered again. It returns when to look again, or that there is none.
+func (o *Orders) forget(ctx context.Context, name Name, left time.Time) (next time.Time, gone bool) {
+	p, err := loadProgress(ctx, o.options.Storage, name)
+	if err == nil && p.Attempt == "" {
+		return time.Time{}, true
+	}
+	at := left.Add(forgetAfter)
+	if err == nil {
+		if asked := p.Failed.Add(max(p.Wait, p.Asked)); asked.After(at) {
+			at = asked
+		}
+	}
+	if at.After(o.options.Now()) {
+		return earlier(at, o.soon()), false
+	}
+	if err := o.options.Storage.SaveDocument(ctx, progressKey(name), nil); err != nil {
+		o.options.Log.Warn("document of an order that nobody wants not removed", "certificate", name.String(), "error", err)
+		return o.soon(), false
+	}
+	return time.Time{}, true
+}
+
 // suggests tells whether the CA is to be asked when it wants a certificate renewed.
 func (i *issuer) suggests(j *job, h *held, now time.Time) bool {
 	if h == nil || h.stored.Annotations[AnnotationDirectory] != i.Directory {

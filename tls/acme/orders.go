@@ -155,7 +155,9 @@ func (o *Orders) set(name Name, change func(*State)) {
 // job is what Run knows of a certificate. While it is attended to, the goroutine
 // that does so owns suggested and trouble; Run owns the rest.
 type job struct {
+	name   Name
 	want   Certificate
+	left   time.Time          // since when nobody wants it; zero while it is wanted
 	next   time.Time          // when to attend to it
 	cancel context.CancelFunc // ends the attention; nil while there is none
 	again  bool               // attend to it once more after the attention
@@ -169,6 +171,7 @@ type job struct {
 type attended struct {
 	job  *job
 	next time.Time
+	gone bool // nothing is left to do for what nobody wants
 }
 
 // Run orders and renews until ctx ends, and returns its error. Orders under way end
@@ -195,6 +198,8 @@ func (o *Orders) Run(ctx context.Context) error {
 			end.job.next = end.next
 			if end.job.again {
 				end.job.next, end.job.again = time.Time{}, false
+			} else if end.gone {
+				delete(jobs, end.job.name)
 			}
 		}
 		o.adjust(jobs)
@@ -211,11 +216,16 @@ func (o *Orders) Run(ctx context.Context) error {
 			}
 			attention, end := context.WithCancel(ctx)
 			j.cancel = end
-			want := j.want
+			want, left := j.want, j.left
 			attending.Go(func() {
-				next := o.attend(attention, j, want)
+				end := attended{job: j}
+				if left.IsZero() {
+					end.next = o.attend(attention, j, want)
+				} else {
+					end.next, end.gone = o.forget(attention, j.name, left)
+				}
 				select {
-				case done <- attended{j, next}:
+				case done <- end:
 				case <-ctx.Done():
 				}
 			})
@@ -245,20 +255,23 @@ func (o *Orders) adjust(jobs map[Name]*job) {
 		if _, wanted := o.want[name]; wanted {
 			continue
 		}
-		if j.cancel != nil {
-			j.want = Certificate{}
-			j.cancel() // its end comes through done; then it goes
+		if !j.left.IsZero() {
 			continue
 		}
-		delete(jobs, name)
+		j.want, j.left, j.next = Certificate{}, o.options.Now(), time.Time{}
+		if j.cancel != nil {
+			j.cancel() // its end comes through done
+			j.again = true
+		}
 	}
 	for name, c := range o.want {
 		j := jobs[name]
 		if j == nil {
-			j = &job{want: c}
+			j = &job{name: name, want: c}
 			jobs[name] = j
 		}
 		_, again := o.recheck[name]
+		j.left = time.Time{}
 		if !reflect.DeepEqual(j.want, c) {
 			j.want, again = c, true
 			if j.cancel != nil {
