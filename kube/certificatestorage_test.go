@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 
 	"github.com/lintel-dev/lintel/gateway"
 )
@@ -232,5 +234,32 @@ func TestEvents(t *testing.T) {
 			}
 		}
 		return true
+	})
+}
+
+// TestEventsOfManyObjects: a burst that tells of more objects than can be written at once is
+// written to its end, and what is told of one object again and again is not.
+func TestEventsOfManyObjects(t *testing.T) {
+	f := newFixture(t)
+	store, _ := f.runStore(StoreOptions{})
+	f.wait(store)
+	config := rest.CopyConfig(f.plane.Config)
+	config.QPS, config.Burst = clientQPS, clientBurst
+	w := must(NewEventWriter(config, store))(f)
+	const objects = 400
+	for i := range objects {
+		w.Write(Event{Object: gateway.ObjectRef{Kind: "HTTPRoute", Namespace: f.namespace, Name: fmt.Sprint("route-", i)}, Reason: "DNSRecordCreated", Message: "it was created"})
+	}
+	for i := range 100 {
+		w.Write(Event{Object: gateway.ObjectRef{Kind: "HTTPRoute", Namespace: f.namespace, Name: "loud"}, Reason: "DNSRecordCreated", Message: fmt.Sprint("again ", i)})
+	}
+	f.background(w.Run)
+	f.eventually("an Event for each", func() bool {
+		list := must(f.clients.kubernetes.CoreV1().Events(f.namespace).List(t.Context(), metav1.ListOptions{}))(f)
+		of := make(map[string]int)
+		for i := range list.Items {
+			of[list.Items[i].InvolvedObject.Name]++
+		}
+		return len(of) == objects+1 && of["loud"] <= eventBacklog
 	})
 }
