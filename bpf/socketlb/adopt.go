@@ -30,7 +30,7 @@ func newTable(all map[string]*ebpf.Map) (*table, error) {
 		l.users++
 		e := &entry{backing{affinity: value.Affinity}, l}
 		for slot := range value.Count {
-			e.endpoints = append(e.endpoints, slots[value.List][slot])
+			e.endpoints = append(e.endpoints, slots[value.List][uint64(slot)])
 		}
 		t.current[key.address()] = e
 		t.nextList = max(t.nextList, value.List+1)
@@ -42,10 +42,10 @@ func newTable(all map[string]*ebpf.Map) (*table, error) {
 }
 
 // removeStrays removes what a process that ended in the middle of an update left.
-func (t *table) removeStrays(lists map[uint64]*list, slots map[uint64]map[uint32]netip.AddrPort) error {
+func (t *table) removeStrays(lists map[uint64]*list, slots map[uint64]map[uint64]netip.AddrPort) error {
 	for number, found := range slots {
 		for slot := range found {
-			if l := lists[number]; l == nil || slot >= l.length {
+			if l := lists[number]; l == nil || slot >= uint64(l.length) {
 				_ = t.endpoints.Delete(&lbSlotKey{List: number, Slot: slot}) // this fails only if it is not there
 			}
 		}
@@ -71,14 +71,14 @@ func (t *table) removeStrays(lists map[uint64]*list, slots map[uint64]map[uint32
 }
 
 // readSlots returns the lists of endpoints by their numbers.
-func (t *table) readSlots() (map[uint64]map[uint32]netip.AddrPort, error) {
-	lists := make(map[uint64]map[uint32]netip.AddrPort)
+func (t *table) readSlots() (map[uint64]map[uint64]netip.AddrPort, error) {
+	lists := make(map[uint64]map[uint64]netip.AddrPort)
 	var key lbSlotKey
 	var value lbEndpoint
 	all := t.endpoints.Iterate()
 	for all.Next(&key, &value) {
 		if lists[key.List] == nil {
-			lists[key.List] = make(map[uint32]netip.AddrPort)
+			lists[key.List] = make(map[uint64]netip.AddrPort)
 		}
 		lists[key.List][key.Slot] = value.addrPort()
 		t.nextList = max(t.nextList, key.List+1)

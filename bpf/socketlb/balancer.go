@@ -41,13 +41,13 @@ type Options struct {
 func (s Sizes) orSmall() Sizes {
 	return Sizes{
 		Addresses: cmp.Or(s.Addresses, 1<<15), Endpoints: cmp.Or(s.Endpoints, 1<<16),
-		Clients: cmp.Or(s.Clients, 1<<7), Sockets: cmp.Or(s.Sockets, 1<<10),
+		Clients: cmp.Or(s.Clients, 1<<7), Sockets: cmp.Or(s.Sockets, 1<<10), Connected: cmp.Or(s.Connected, 1<<10),
 	}
 }
 
-// NodeSizes is room for a whole node, and about 15 MiB.
+// NodeSizes is room for a whole node, and about 17 MiB.
 func NodeSizes() Sizes {
-	return Sizes{Addresses: 1 << 16, Endpoints: 1 << 17, Clients: 1 << 14, Sockets: 1 << 16}
+	return Sizes{Addresses: 1 << 16, Endpoints: 1 << 17, Clients: 1 << 14, Sockets: 1 << 16, Connected: 1 << 15}
 }
 
 // Balancer keeps the kernel's tables equal to the Services that it is told of. Apply may be
@@ -229,8 +229,8 @@ func Attached(cgroup string) (bool, error) {
 // Active says in a few words what the pins hold; "" is nothing that is attached.
 func Active(pins bpf.Pins) (string, error) {
 	cgroup, attached := "", 0
-	for name := range attachments() {
-		l, err := pins.Link(linkPin(name))
+	for _, a := range attachments() {
+		l, err := pins.Link(linkPin(a.program))
 		if err != nil {
 			continue
 		}

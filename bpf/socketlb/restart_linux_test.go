@@ -12,6 +12,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"github.com/lintel-dev/lintel/bpf"
 	"github.com/lintel-dev/lintel/bpf/bpftest"
@@ -141,12 +142,42 @@ func TestAnEndedProcessLeavesItsServices(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	expectAll(t, state, "8 of 8 programs", fmt.Sprint(inode(t, w.cgroup)), "1 addresses")
+	expectAll(t, state, "9 of 9 programs", fmt.Sprint(inode(t, w.cgroup)), "1 addresses")
 
 	if err := pins.Remove(); err != nil {
 		t.Errorf("detach: %v", err)
 	}
 	expect("detached, though a process runs", "10.96.0.1:80", "")
+}
+
+// The next process has tables of another layout: what connected sockets meant is not in these.
+func TestConnectedSocketsOutliveALayout(t *testing.T) {
+	w := newWorld(t)
+	pins := bpftest.Pins(t, Feature)
+	t.Cleanup(func() { _ = pins.Remove() })
+	k := kinds()["UDP over IPv4"]
+	want := Services{"n/a": {{Protocol: UDP, Addresses: addresses("10.96.0.1:80"), Endpoints: addresses(w.serve(UDP, "127.0.0.2:1001", "a").String())}}}
+	o := Options{Cgroup: w.cgroup, Pins: pins, Sizes: Sizes{Addresses: 100, Connected: 1}}
+	first := start(t, o)
+	first.told(want)
+	var connected []int // the first in a cell, the other one with its socket
+	for range 2 {
+		s := w.socket(k)
+		defer unix.Close(s)
+		if _, peer, err := w.connectSocket(s, k, "10.96.0.1:80"); peer != "10.96.0.1:80" || err != nil {
+			t.Fatalf("the peer is %s, %v", peer, err)
+		}
+		connected = append(connected, s)
+	}
+	first.stop()
+	o.Sizes.Addresses = 200
+	second := start(t, o)
+	second.told(want)
+	for i, s := range connected {
+		if peer, err := unix.Getpeername(s); err != nil || addrPort(peer).String() != "10.96.0.1:80" {
+			t.Errorf("the peer of socket %d is now %v, %v", i, addrPort(peer), err)
+		}
+	}
 }
 
 // The next process starts while the one before still runs, and knows better.

@@ -13,6 +13,14 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type lbCell struct {
+	_      structs.HostLayout
+	Socket uint64
+	Claims uint32
+	Pad    uint32
+	Peer   lbPeer
+}
+
 type lbClientKey struct {
 	_       structs.HostLayout
 	Netns   uint64
@@ -52,6 +60,8 @@ type lbService struct {
 	List     uint64
 	Count    uint32
 	Affinity uint32
+	First    lbEndpoint
+	Pad      uint32
 }
 
 type lbServiceKey struct {
@@ -65,8 +75,7 @@ type lbServiceKey struct {
 type lbSlotKey struct {
 	_    structs.HostLayout
 	List uint64
-	Slot uint32
-	Pad  uint32
+	Slot uint64
 }
 
 type lbStay struct {
@@ -81,6 +90,7 @@ type lbStay struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	lbMapLbAffinity      = "lb_affinity"
+	lbMapLbCells         = "lb_cells"
 	lbMapLbEndpoints     = "lb_endpoints"
 	lbMapLbOrigins       = "lb_origins"
 	lbMapLbPeers         = "lb_peers"
@@ -92,9 +102,11 @@ const (
 	lbProgLbGetpeername6 = "lb_getpeername6"
 	lbProgLbRecvmsg4     = "lb_recvmsg4"
 	lbProgLbRecvmsg6     = "lb_recvmsg6"
+	lbProgLbRelease      = "lb_release"
 	lbProgLbSendmsg4     = "lb_sendmsg4"
 	lbProgLbSendmsg6     = "lb_sendmsg6"
 	lbVarHasSetRetval    = "has_set_retval"
+	lbVarLastCell        = "last_cell"
 )
 
 // loadLb returns the embedded CollectionSpec for lb.
@@ -145,6 +157,7 @@ type lbProgramSpecs struct {
 	LbGetpeername6 *ebpf.ProgramSpec `ebpf:"lb_getpeername6"`
 	LbRecvmsg4     *ebpf.ProgramSpec `ebpf:"lb_recvmsg4"`
 	LbRecvmsg6     *ebpf.ProgramSpec `ebpf:"lb_recvmsg6"`
+	LbRelease      *ebpf.ProgramSpec `ebpf:"lb_release"`
 	LbSendmsg4     *ebpf.ProgramSpec `ebpf:"lb_sendmsg4"`
 	LbSendmsg6     *ebpf.ProgramSpec `ebpf:"lb_sendmsg6"`
 }
@@ -154,6 +167,7 @@ type lbProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type lbMapSpecs struct {
 	LbAffinity  *ebpf.MapSpec `ebpf:"lb_affinity"`
+	LbCells     *ebpf.MapSpec `ebpf:"lb_cells"`
 	LbEndpoints *ebpf.MapSpec `ebpf:"lb_endpoints"`
 	LbOrigins   *ebpf.MapSpec `ebpf:"lb_origins"`
 	LbPeers     *ebpf.MapSpec `ebpf:"lb_peers"`
@@ -166,6 +180,7 @@ type lbMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type lbVariableSpecs struct {
 	HasSetRetval *ebpf.VariableSpec `ebpf:"has_set_retval"`
+	LastCell     *ebpf.VariableSpec `ebpf:"last_cell"`
 }
 
 // lbObjects contains all objects after they have been loaded into the kernel.
@@ -189,6 +204,7 @@ func (o *lbObjects) Close() error {
 // It can be passed to loadLbObjects or ebpf.CollectionSpec.LoadAndAssign.
 type lbMaps struct {
 	LbAffinity  *ebpf.Map `ebpf:"lb_affinity"`
+	LbCells     *ebpf.Map `ebpf:"lb_cells"`
 	LbEndpoints *ebpf.Map `ebpf:"lb_endpoints"`
 	LbOrigins   *ebpf.Map `ebpf:"lb_origins"`
 	LbPeers     *ebpf.Map `ebpf:"lb_peers"`
@@ -199,6 +215,7 @@ type lbMaps struct {
 func (m *lbMaps) Close() error {
 	return _LbClose(
 		m.LbAffinity,
+		m.LbCells,
 		m.LbEndpoints,
 		m.LbOrigins,
 		m.LbPeers,
@@ -212,6 +229,7 @@ func (m *lbMaps) Close() error {
 // It can be passed to loadLbObjects or ebpf.CollectionSpec.LoadAndAssign.
 type lbVariables struct {
 	HasSetRetval *ebpf.Variable `ebpf:"has_set_retval"`
+	LastCell     *ebpf.Variable `ebpf:"last_cell"`
 }
 
 // lbPrograms contains all programs after they have been loaded into the kernel.
@@ -224,6 +242,7 @@ type lbPrograms struct {
 	LbGetpeername6 *ebpf.Program `ebpf:"lb_getpeername6"`
 	LbRecvmsg4     *ebpf.Program `ebpf:"lb_recvmsg4"`
 	LbRecvmsg6     *ebpf.Program `ebpf:"lb_recvmsg6"`
+	LbRelease      *ebpf.Program `ebpf:"lb_release"`
 	LbSendmsg4     *ebpf.Program `ebpf:"lb_sendmsg4"`
 	LbSendmsg6     *ebpf.Program `ebpf:"lb_sendmsg6"`
 }
@@ -236,6 +255,7 @@ func (p *lbPrograms) Close() error {
 		p.LbGetpeername6,
 		p.LbRecvmsg4,
 		p.LbRecvmsg6,
+		p.LbRelease,
 		p.LbSendmsg4,
 		p.LbSendmsg6,
 	)

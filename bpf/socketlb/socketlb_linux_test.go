@@ -91,6 +91,57 @@ func TestGetpeernameShowsTheServiceWhileConnected(t *testing.T) {
 	}
 }
 
+// There is a cell for one connected socket: the others are remembered all the same, and the
+// next one gets it when the first one is closed.
+func TestSocketsThatShareACellAreRemembered(t *testing.T) {
+	w := newWorld(t)
+	table := w.load(Sizes{Connected: 1})
+	endpoint := w.serve(UDP, "127.0.0.2:1001", "a")
+	w.apply(table, Services{
+		"a/b": {{Protocol: UDP, Addresses: addresses("10.96.0.1:80"), Endpoints: []netip.AddrPort{endpoint}}},
+		"a/c": {{Protocol: UDP, Addresses: addresses("10.96.0.2:80"), Endpoints: []netip.AddrPort{endpoint}}},
+	})
+	k := kinds()["UDP over IPv4"]
+	connect := func(s int, to string) {
+		t.Helper()
+		if name, peer, err := w.connectSocket(s, k, to); name != "a" || peer != to || err != nil {
+			t.Errorf("connected to %s: %q answers, the peer is %s, %v", to, name, peer, err)
+		}
+	}
+	claims := func() uint32 {
+		t.Helper()
+		var cell lbCell
+		if err := w.maps[lbMapLbCells].Lookup(uint32(0), &cell); err != nil {
+			t.Fatal(err)
+		}
+		return cell.Claims
+	}
+	first, second, third := w.socket(k), w.socket(k), w.socket(k)
+	connect(first, "10.96.0.1:80")
+	connect(second, "10.96.0.2:80")
+	connect(first, "10.96.0.2:80") // again, to another Service
+	connect(second, "10.96.0.1:80")
+	if peer, err := unix.Getpeername(first); err != nil || addrPort(peer).String() != "10.96.0.2:80" {
+		t.Errorf("the peer of the first socket is %v, %v", addrPort(peer), err)
+	}
+	if n := claims(); n != 1 {
+		t.Errorf("%d claims of a socket that connected twice, and one that came later", n)
+	}
+	unix.Close(second)
+	if n := claims(); n != 1 {
+		t.Errorf("%d claims after a socket was closed that had not got the cell", n)
+	}
+	unix.Close(first)
+	if n := claims(); n != 0 {
+		t.Errorf("%d claims after all sockets were closed", n)
+	}
+	connect(third, "10.96.0.1:80")
+	if n := claims(); n != 1 {
+		t.Errorf("%d claims of the next socket", n)
+	}
+	unix.Close(third)
+}
+
 func TestSocketsOutsideOfTheCgroupAreUntouched(t *testing.T) {
 	w := newWorld(t)
 	table := w.load(Sizes{})

@@ -144,6 +144,9 @@ func (t *table) write(a address, shared map[*netip.AddrPort]*list) error {
 		return err
 	}
 	key, value := keyOf(a), lbService{List: l.number, Count: l.length, Affinity: want.affinity}
+	if l.length > 0 {
+		value.First = endpointOf(want.endpoints[0])
+	}
 	if err := t.services.Put(&key, &value); err != nil {
 		clear(shared) // whoever comes next needs a list of its own, as this one may go
 		t.release(l)
@@ -197,8 +200,8 @@ func (t *table) hold(want backing, shared map[*netip.AddrPort]*list) (*list, err
 
 // extend writes one more endpoint of a list.
 func (t *table) extend(l *list, e netip.AddrPort, affinity uint32) error {
-	slot, value := lbSlotKey{List: l.number, Slot: l.length}, endpointOf(e)
-	if err := t.endpoints.Put(&slot, &value); err != nil {
+	slot, value := l.length, endpointOf(e)
+	if err := t.endpoints.Put(&lbSlotKey{List: l.number, Slot: uint64(slot)}, &value); err != nil {
 		return &writeError{in: t.endpoints, what: "endpoints", cause: err}
 	}
 	l.length++
@@ -206,7 +209,7 @@ func (t *table) extend(l *list, e netip.AddrPort, affinity uint32) error {
 		return nil
 	}
 	place := lbPlaceKey{List: l.number, Endpoint: value}
-	if err := t.places.Put(&place, &slot.Slot); err != nil {
+	if err := t.places.Put(&place, &slot); err != nil {
 		return &writeError{in: t.places, what: "endpoints with session affinity", cause: err}
 	}
 	l.places = append(l.places, e)
@@ -220,7 +223,7 @@ func (t *table) release(l *list) {
 	}
 	// These fail only if they are not there.
 	for slot := range l.length {
-		_ = t.endpoints.Delete(&lbSlotKey{List: l.number, Slot: slot})
+		_ = t.endpoints.Delete(&lbSlotKey{List: l.number, Slot: uint64(slot)})
 	}
 	for _, e := range l.places {
 		_ = t.places.Delete(&lbPlaceKey{List: l.number, Endpoint: endpointOf(e)})

@@ -77,7 +77,7 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	out, err = c.lintel(ctx, "bpf", "status")
-	if err != nil || !strings.Contains(out, "active: 8 of 8 programs") {
+	if err != nil || !strings.Contains(out, "active: 9 of 9 programs") {
 		return fmt.Errorf("lintel bpf status: %w\n%s", err, out)
 	}
 	fmt.Print(out)
