@@ -17,9 +17,11 @@ import (
 // the 10 ms after which the scheduler's monitor would send a signal.
 const pauseLimit = 5
 
-// yieldEvery is how many turns in a row a busy loop makes before it lets other
-// goroutines run, which the scheduler would make wait for 10 ms.
-const yieldEvery = 64
+// yieldAfter is how long a loop keeps its processor before it lets other goroutines run:
+// shorter than the 10 ms after which the scheduler's monitor would send a signal. It is not
+// done more often, because a thread wakes up for it, and looks for work in vain for as long
+// as an exchange takes.
+const yieldAfter = int64(8 * time.Millisecond)
 
 // loop is one event loop. Its goroutine owns everything but the mailbox.
 type loop struct {
@@ -41,6 +43,8 @@ type loop struct {
 	begin time.Time // when now was 0
 	clock time.Time // of this turn
 	now   int64     // clock in nanoseconds since begin
+	// yielded is when others were last let run, in the loop's time.
+	yielded int64
 
 	shared  []byte // headroom, and then what one read brings
 	scratch []byte // heads and bodies that are being written
@@ -112,13 +116,12 @@ func (l *loop) free() { l.poller.close() }
 func (l *loop) run() {
 	l.tell()
 	l.wheel.done = l.now / int64(tick)
-	for turns := 0; ; turns++ {
+	for {
 		var events []unix.EpollEvent
 		if l.keeps && l.quiet() {
 			events = l.sleep()
 		} else if events = l.poller.poll(); len(events) == 0 && l.quiet() {
 			events = l.sleep()
-			turns = 0
 		}
 		l.tell()
 		// First: what happens because of a call has to come after it.
@@ -130,9 +133,9 @@ func (l *loop) run() {
 		l.wheel.advance(l.now)
 		l.flush()
 		l.publish()
-		if turns == yieldEvery {
-			turns = 0
+		if l.now-l.yielded >= yieldAfter {
 			runtime.Gosched()
+			l.yielded = l.now
 		}
 	}
 	l.end()
@@ -156,17 +159,26 @@ func (l *loop) flush() {
 // sleep waits until something is ready.
 func (l *loop) sleep() []unix.EpollEvent {
 	l.box.sleeping.Store(true)
-	defer l.box.sleeping.Store(false)
-	if l.box.some.Load() {
-		return nil
+	var events []unix.EpollEvent
+	if !l.box.some.Load() {
+		events = l.await()
 	}
+	l.box.sleeping.Store(false)
+	return events
+}
+
+// await is sleep once nobody can have asked for something unnoticed.
+func (l *loop) await() []unix.EpollEvent {
 	limit := l.wheel.wait(l.now)
 	if l.keeps {
 		if events := l.poller.pause(pauseOf(limit)); len(events) > 0 || l.box.some.Load() {
 			return events
 		}
 	}
-	return l.poller.wait(limit)
+	events := l.poller.wait(limit)
+	l.tell()
+	l.yielded = l.now
+	return events
 }
 
 // pauseOf is the part of a wait that is a pause; a negative wait has no end.
