@@ -20,26 +20,60 @@ func (e *Exchange) strings() [exchangeStrings]*string {
 	}
 }
 
+// facts are what an entry keeps of an Exchange besides its strings. It is small because
+// every request writes one, to memory that was last used many requests ago.
+type facts struct {
+	client          netip.Addr
+	upstream        netip.AddrPort
+	bytesIn         int64
+	bytesOut        int64
+	duration        time.Duration
+	upstreamLatency time.Duration
+	status          int32
+	attempts        int32
+	lengths         [exchangeStrings]uint16
+	text            []byte // the strings, one after the other
+}
+
 // setExchange makes n an entry of an exchange.
 func (n *entry) setExchange(e *Exchange) {
-	n.kind, n.ended, n.exchange, n.text = KindL7, e.Start.Add(e.Duration), *e, n.text[:0]
+	n.kind, n.ended = KindL7, e.Start.Add(e.Duration)
 	if e.stream() {
 		n.kind = KindStream
 	}
-	for i, place := range n.exchange.strings() {
+	n.facts.client, n.facts.upstream = e.Client, e.Upstream
+	n.facts.bytesIn, n.facts.bytesOut = e.BytesIn, e.BytesOut
+	n.facts.duration, n.facts.upstreamLatency = e.Duration, e.UpstreamLatency
+	n.facts.status, n.facts.attempts = int32(e.Status), int32(e.Attempts) //nolint:gosec // Three digits, and a few.
+	all := n.facts.text[:0]
+	for i, place := range e.strings() {
 		text := *place
 		text = text[:min(len(text), maxEntryString)]
-		n.text = append(n.text, text...)
-		n.lengths[i] = uint16(len(text)) //nolint:gosec // Bounded above.
-		*place = ""                      // it lives no longer than the call
+		all = append(all, text...)
+		n.facts.lengths[i] = uint16(len(text)) //nolint:gosec // Bounded above.
 	}
+	n.facts.text = all
+}
+
+// exchange returns what was kept of an exchange, and when that was over is n.ended.
+func (n *entry) exchange() *Exchange {
+	f := &n.facts
+	e := &Exchange{
+		Client: f.client, Upstream: f.upstream, BytesIn: f.bytesIn, BytesOut: f.bytesOut,
+		Duration: f.duration, UpstreamLatency: f.upstreamLatency, Status: int(f.status), Attempts: int(f.attempts),
+	}
+	all := string(f.text)
+	for i, place := range e.strings() {
+		*place, all = all[:f.lengths[i]], all[f.lengths[i]:]
+	}
+	return e
 }
 
 // copy makes n equal to from, in memory of its own.
 func (n *entry) copy(from *entry) {
-	text := append(n.text[:0], from.text...)
+	text := append(n.facts.text[:0], from.facts.text...)
 	*n = *from
-	n.text = text
+	n.facts.text = text
 }
 
 // record returns what n tells, without names.
@@ -50,11 +84,7 @@ func (n *entry) record() Record {
 	case KindLost:
 		return Record{Kind: KindLost, Time: n.ended, Lost: n.lost, Cause: causeFullRing}
 	}
-	e := n.exchange
-	all := string(n.text)
-	for i, place := range e.strings() {
-		*place, all = all[:n.lengths[i]], all[n.lengths[i]:]
-	}
+	e := n.exchange()
 	r := Record{
 		Kind: n.kind, Time: n.ended, Verdict: e.verdict(), Cause: e.Cause,
 		Source: Peer{Address: e.Client}, Destination: peer(e.Upstream),

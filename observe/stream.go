@@ -38,13 +38,11 @@ type slot struct {
 
 // entry is one of these, by its kind. Its memory is used again.
 type entry struct {
-	kind     Kind
-	ended    time.Time
-	exchange Exchange // without its strings
-	lengths  [exchangeStrings]uint16
-	text     []byte // the strings, one after the other
-	flow     Flow
-	lost     uint64
+	kind  Kind
+	ended time.Time
+	facts facts // of an exchange
+	flow  Flow
+	lost  uint64
 }
 
 // NewStream returns a Stream that keeps at least so many entries, 1 or more.
