@@ -19,9 +19,10 @@ type footprint struct {
 }
 
 func newFootprint() *footprint {
+	var program programFile
 	return &footprint{builds: make(chan struct{}, 1), giveBack: func() {
 		debug.FreeOSMemory()
-		unmapProgram()
+		program.unmap()
 	}}
 }
 

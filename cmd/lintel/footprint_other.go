@@ -2,5 +2,8 @@
 
 package main
 
-// unmapProgram does nothing here.
-func unmapProgram() {}
+// programFile is what the process has mapped of its program.
+type programFile struct{}
+
+// unmap does nothing here.
+func (*programFile) unmap() {}
