@@ -77,11 +77,16 @@ func (s *Source) runStdin(ctx context.Context) error {
 type watch struct {
 	source  *Source
 	watcher *fsnotify.Watcher
+	parent  string // watchName of the folder around the path; "" is none
 }
 
 // follow watches the folders of a listing, and those that appeared meanwhile: it
 // returns the listing that was made after the last was watched.
 func (w *watch) follow(l listing) (listing, error) {
+	w.parent = ""
+	if parent, ok := w.source.tree.parent(); ok {
+		w.parent = watchName(parent)
+	}
 	tried := make(map[string]bool) // once each, so that this ends whatever the folders do
 	for {
 		folders := watchNames(l.folders)
@@ -221,14 +226,15 @@ func (w *watch) reload(empty emptiness) (doubts bool) {
 }
 
 // matters tells whether an event can be about a manifest, a folder of them, or the
-// link by which a ConfigMap's files all change at once.
+// link by which a ConfigMap's files all change at once. What is written to other files, a log
+// say, does not; nor does anything of other names beside the path.
 func (w *watch) matters(event fsnotify.Event) bool {
 	name := filepath.Base(event.Name)
 	if name == "..data" {
 		return true
 	}
-	if parent, ok := w.source.tree.parent(); ok && filepath.Dir(event.Name) == watchName(parent) {
+	if w.parent != "" && filepath.Dir(event.Name) == w.parent {
 		return name == filepath.Base(w.source.tree.path) || isManifest(name) // a link may lead there
 	}
-	return !isHidden(name) && (isManifest(name) || filepath.Ext(name) == "" || event.Has(fsnotify.Remove|fsnotify.Rename|fsnotify.Create))
+	return !isHidden(name) && (isManifest(name) || !event.Has(fsnotify.Write) && filepath.Ext(name) == "" || event.Has(fsnotify.Remove|fsnotify.Rename|fsnotify.Create))
 }

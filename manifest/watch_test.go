@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fsnotify/fsnotify"
 	"go.uber.org/goleak"
 	"golang.org/x/sync/errgroup"
 )
@@ -97,6 +98,35 @@ func TestRunFollowsEdits(t *testing.T) {
 }
 
 // A renamed folder keeps its inode, and with it the kernel's watch.
+// What is written beside the manifests, or to what is none, is not read.
+func TestOnlyManifestsMatter(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "manifests")
+	w := &watch{source: New(folder), parent: filepath.Dir(folder)}
+	for _, tt := range []struct {
+		name    string
+		op      fsnotify.Op
+		matters bool
+	}{
+		{"manifests/a.yaml", fsnotify.Write, true},
+		{"manifests/more", fsnotify.Create, true},
+		{"manifests/more", fsnotify.Chmod, true},
+		{"manifests/log", fsnotify.Write, false},
+		{"manifests/lintel.log", fsnotify.Write, false},
+		{"manifests/.a.yaml.swp", fsnotify.Create, false},
+		{"manifests/..data", fsnotify.Create, true},
+		{"manifests", fsnotify.Create, true},
+		{"linked.yaml", fsnotify.Write, true},
+		{"log", fsnotify.Write, false},
+		{"lintel.log", fsnotify.Create, false},
+		{"lintel.log.1", fsnotify.Rename, false},
+	} {
+		event := fsnotify.Event{Name: filepath.Join(filepath.Dir(folder), tt.name), Op: tt.op}
+		if got := w.matters(event); got != tt.matters {
+			t.Errorf("%v: %t", event, got)
+		}
+	}
+}
+
 func TestRunFollowsRenamedFolders(t *testing.T) {
 	f := newFolder(t)
 	f.write("x/y/a.yaml", configMap("a", "one"))
