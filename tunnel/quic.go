@@ -167,7 +167,7 @@ func (c *quicConnection) serveStream(stream *quic.Stream) {
 	server := rpcquic.NewCloudflaredServer(func(_ context.Context, _ *rpcquic.RequestServerStream) error {
 		return c.serveRequest(s)
 	}, noSessions{}, c, registerTimeout)
-	if err := server.Serve(stream.Context(), &callStream{quicStream: s, signature: len(quicSignature()), messages: messages{from: s, accept: acceptCall}}); err != nil {
+	if err := server.Serve(stream.Context(), &callStream{quicStream: s, signature: quicSignatureLength, messages: messages{from: s, accept: acceptCall}}); err != nil {
 		stream.CancelWrite(0) // the client must see that it is not all
 	}
 	stream.CancelRead(0)

@@ -24,8 +24,11 @@ const (
 // version of the protocol of data streams, which follows their signature.
 const quicVersion = "01"
 
+// quicSignatureLength is that of what tells data streams from those of calls.
+const quicSignatureLength = 6
+
 // quicSignature is what data streams begin with.
-func quicSignature() [6]byte { return [6]byte{0x0A, 0x36, 0xCD, 0x12, 0xA1, 0x3E} }
+func quicSignature() [quicSignatureLength]byte { return [6]byte{0x0A, 0x36, 0xCD, 0x12, 0xA1, 0x3E} }
 
 // readHead reads what the edge says of a stream, behind its signature.
 func readHead(r io.Reader) (head *pogs.ConnectRequest, err error) {

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -72,14 +71,7 @@ spec:
 
 func (h *dnsHome) write(name, text string) {
 	h.Helper()
-	// By a rename, so that no half of a file is ever read.
-	aside := filepath.Join(h.TempDir(), name)
-	if err := os.WriteFile(aside, []byte(text), 0o600); err != nil {
-		h.Fatal(err)
-	}
-	if err := os.Rename(aside, filepath.Join(h.folder, name)); err != nil {
-		h.Fatal(err)
-	}
+	replaceFile(h.T, filepath.Join(h.folder, name), text)
 }
 
 func (h *dnsHome) route(name, annotations string, hostnames ...string) {

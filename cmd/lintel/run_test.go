@@ -6,6 +6,8 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -52,4 +54,16 @@ func (r testRun) start(t *testing.T, args ...string) (p *process, stop func()) {
 	})
 	t.Cleanup(stop)
 	return p, stop
+}
+
+// replaceFile writes a file by a rename, so that no half of it is ever read.
+func replaceFile(t *testing.T, path, text string) {
+	t.Helper()
+	aside := filepath.Join(t.TempDir(), filepath.Base(path))
+	if err := os.WriteFile(aside, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(aside, path); err != nil {
+		t.Fatal(err)
+	}
 }

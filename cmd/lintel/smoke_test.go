@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -173,13 +172,7 @@ func (s *smoke) until(t *testing.T, limit time.Duration, condition func() bool) 
 // write replaces a file as a whole and returns when.
 func (s *smoke) write(t *testing.T, name, text string) time.Time {
 	t.Helper()
-	aside := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(aside, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(aside, filepath.Join(s.folder, name)); err != nil {
-		t.Fatal(err)
-	}
+	replaceFile(t, filepath.Join(s.folder, name), text)
 	return time.Now()
 }
 

@@ -118,13 +118,7 @@ data: {ca.crt: %s}
 
 func (h *tunnelHome) write(name, text string) {
 	h.Helper()
-	aside := filepath.Join(h.TempDir(), name)
-	if err := os.WriteFile(aside, []byte(text), 0o600); err != nil {
-		h.Fatal(err)
-	}
-	if err := os.Rename(aside, filepath.Join(h.folder, name)); err != nil {
-		h.Fatal(err)
-	}
+	replaceFile(h.T, filepath.Join(h.folder, name), text)
 }
 
 func (h *tunnelHome) run(args ...string) (p *process, stop func()) {
