@@ -1,28 +1,32 @@
 package main
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"sync"
+
+	"github.com/lintel-dev/lintel/internal/succession"
 )
 
 // readiness says whether traffic may come: once the objects were read and the
 // wanted sockets opened, and until the program drains. One socket that can't be
 // opened does not make the others useless, so it counts only when no other is
-// open. The zero readiness waits for the first sync. Its methods are safe for
+// open. A replica of another user counts, too, which serves with the socket until it ends,
+// and ends when we are ready. The zero readiness waits for the first sync. Its methods are safe for
 // concurrent use.
 type readiness struct {
 	mu       sync.Mutex
 	synced   bool
-	sockets  map[string]string
+	sockets  map[string]error
 	draining bool
 	remarks  string // lines that a person wants to know
 	tell     func() // as whenReady has it; nil once it was called
 }
 
-// set tells what the wanted sockets answered, by name: "" when open, or why not.
+// set tells what the wanted sockets answered, by name: nil when open, or why not.
 // The first call marks the first sync. The map is read-only from then on.
-func (r *readiness) set(sockets map[string]string) {
+func (r *readiness) set(sockets map[string]error) {
 	r.mu.Lock()
 	r.synced, r.sockets = true, sockets
 	var tell func()
@@ -72,15 +76,17 @@ func (r *readiness) read() (ready bool, text string) {
 	case !r.synced:
 		return false, "waiting for the first sync\n"
 	}
-	open := 0
+	served := 0
 	for _, name := range slices.Sorted(maps.Keys(r.sockets)) {
-		if reason := r.sockets[name]; reason != "" {
-			text += "socket " + name + ": " + reason + "\n"
-		} else {
-			open++
+		err := r.sockets[name]
+		if err != nil {
+			text += "socket " + name + ": " + err.Error() + "\n"
+		}
+		if err == nil || errors.Is(err, succession.ErrOtherUser) {
+			served++
 		}
 	}
-	if open == 0 && len(r.sockets) > 0 {
+	if served == 0 && len(r.sockets) > 0 {
 		return false, "no socket could be opened\n" + text
 	}
 	return true, "ok\n" + text + r.remarks

@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -10,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/lintel-dev/lintel/internal/succession"
 )
 
 // startAdmin returns the base URL of an admin server and what stops it, which
@@ -55,11 +59,14 @@ func TestReadinessFollowsSyncAndDrain(t *testing.T) {
 		{"start", func() {}, 503, "waiting for the first sync\n"},
 		{"no sockets wanted", func() { ready.set(nil) }, 200, "ok\n"},
 		{"one socket fails", func() {
-			ready.set(map[string]string{":80": "", ":443": "open socket: address already in use"})
+			ready.set(map[string]error{":80": nil, ":443": errors.New("open socket: address already in use")})
 		}, 200, "ok\nsocket :443: open socket: address already in use\n"},
 		{"every socket fails", func() {
-			ready.set(map[string]string{":80": "open socket: permission denied"})
+			ready.set(map[string]error{":80": errors.New("open socket: permission denied")})
 		}, 503, "no socket could be opened\nsocket :80: open socket: permission denied\n"},
+		{"who has the socket ends when we are ready", func() {
+			ready.set(map[string]error{":80": fmt.Errorf("open socket: %w: 65532, and we are of 0", succession.ErrOtherUser)})
+		}, 200, "ok\nsocket :80: open socket: it is kept, until it ends, by a process of another user: 65532, and we are of 0\n"},
 		{"drain", ready.drain, 503, "draining\n"},
 		{"a late sync does not end the drain", func() { ready.set(nil) }, 503, "draining\n"},
 	} {

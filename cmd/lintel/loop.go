@@ -69,6 +69,7 @@ type loop struct {
 	memo     gateway.Memo
 	plan     *gateway.Plan
 	observed gateway.Observed
+	answers  map[string]error // of sockets, as the server gave them last
 	// unsettled says that the sockets answered otherwise than the Plan assumes.
 	unsettled bool
 }
@@ -138,7 +139,7 @@ func (l *loop) rebuild() {
 	statuses := l.plan.Statuses
 	l.metrics.SetObjects(func() map[observe.ObjectCondition]int { return objectConditions(statuses) })
 	l.metrics.Keep(attachments(l.plan))
-	l.readiness.set(l.observed.Sockets)
+	l.readiness.set(l.answers)
 	l.built()
 }
 
@@ -181,7 +182,7 @@ func (l *loop) apply(plan *gateway.Plan) (changed bool) {
 	addresses := unassigned(answers)
 	changed = !maps.Equal(sockets, l.observed.Sockets) || !maps.Equal(addresses, l.observed.Addresses)
 	l.logSockets(sockets)
-	l.observed.Sockets, l.observed.Addresses, l.plan = sockets, addresses, plan
+	l.observed.Sockets, l.observed.Addresses, l.answers, l.plan = sockets, addresses, answers, plan
 	return changed
 }
 

@@ -98,7 +98,7 @@ func checkUser(conn *net.UnixConn) error {
 		return fmt.Errorf("look at the other process: %w", peerErr)
 	}
 	if own := os.Geteuid(); int(peer.Uid) != own {
-		return fmt.Errorf("process %d is of user %d, and we are of %d", peer.Pid, peer.Uid, own)
+		return fmt.Errorf("%w: %d, and we are of %d", ErrOtherUser, peer.Uid, own)
 	}
 	return nil
 }

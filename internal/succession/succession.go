@@ -18,6 +18,8 @@ import (
 var (
 	// ErrTaken says that another process holds the seat.
 	ErrTaken = errors.New("another process of this machine has the seat")
+	// ErrOtherUser says that a process of another user holds the seat, who gives us nothing.
+	ErrOtherUser = errors.New("it is kept, until it ends, by a process of another user")
 	// ErrFree says that nobody holds the seat.
 	ErrFree = errors.New("no process of this machine has the seat")
 )

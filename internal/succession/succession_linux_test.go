@@ -209,7 +209,7 @@ func TestAnotherUserIsNobody(t *testing.T) {
 	if _, err := out.Read(make([]byte, 8)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Queue(name); err == nil || errors.Is(err, ErrFree) {
+	if _, err := Queue(name); !errors.Is(err, ErrOtherUser) {
 		t.Errorf("queued for the seat of another user: %v", err)
 	}
 }
