@@ -27,7 +27,7 @@
 // # Never two
 //
 // The kernel gets an address for a lifetime of one second, which is renewed before
-// every other beat. So it goes away without its owner, which may have crashed or be
+// every beat. So it goes away without its owner, which may have crashed or be
 // frozen. The others wait for deadAfter, which is longer, and probe: as long as the old
 // owner's kernel still answers they do not take over.
 //

@@ -9,10 +9,9 @@ import (
 )
 
 const (
-	// beatInterval is how often a replica is heard: some beats may be lost or late.
+	// beatInterval is how often a replica is heard: some beats may be lost or late. Just
+	// before each lifetimes are renewed.
 	beatInterval = 200 * time.Millisecond
-	// renewInterval is how often lifetimes are renewed, just before a beat.
-	renewInterval = 2 * beatInterval
 	// lifetime is how long the kernel keeps an address that is not renewed; it counts
 	// in whole seconds and looks after a quarter of one more at most.
 	lifetime = time.Second
@@ -39,8 +38,8 @@ type medium interface {
 	hold(netip.Addr) error
 	// drop takes it away; one that is not there is no error.
 	drop(netip.Addr) error
-	// adopt renews those of the addresses that a process before this one left on the
-	// interface, and returns them.
+	// adopt renews those of the addresses that are on the interface, and that we, or a
+	// process before this one, put there, and returns them.
 	adopt([]netip.Addr) []netip.Addr
 	// beat sends what we claim to the others.
 	beat(group uint64, name string, claims []claim)
@@ -62,8 +61,7 @@ type election struct {
 	// listening is since when we hear the others without a gap.
 	listening time.Time
 	beaten    time.Time // the last beat
-	renewed   time.Time
-	changed   bool // the others should know at once
+	changed   bool      // the others should know at once
 }
 
 func newElection(m medium, name string, log *slog.Logger) *election {
@@ -120,16 +118,18 @@ func (e *election) step(now time.Time) {
 	}
 }
 
-// wake is called when this process did nothing for a time: its addresses are others'
-// by now. What the others sent in the meantime is still to be read, unless it was long.
+// wake is called when this process did nothing for a time: addresses that the kernel
+// removed may be others' by now, while for the rest it has answered all the time. What the
+// others sent in the meantime is still to be read, unless it was long.
 func (e *election) wake(now time.Time, since time.Duration) {
 	why := fmt.Sprintf("this process stood still for %v", since.Round(time.Millisecond))
 	if since > maxNap {
 		e.reset(now, why)
 		return
 	}
+	kept := e.medium.adopt(e.held())
 	for addr, entry := range e.entries {
-		if entry.state == holding || entry.state == probing {
+		if entry.state == probing || entry.state == holding && !slices.Contains(kept, addr) {
 			e.giveUp(addr, entry, why)
 		}
 	}
@@ -138,6 +138,17 @@ func (e *election) wake(now time.Time, since time.Duration) {
 		p.heard = later(p.heard, heard)
 	}
 	e.listening = later(e.listening, heard)
+}
+
+// held are the addresses that we have, as far as we know.
+func (e *election) held() []netip.Addr {
+	var held []netip.Addr
+	for addr, entry := range e.entries {
+		if entry.state == holding {
+			held = append(held, addr)
+		}
+	}
+	return held
 }
 
 func later(x, y time.Time) time.Time {
@@ -163,16 +174,13 @@ func (e *election) leave() {
 }
 
 func (e *election) beat(now time.Time) {
-	if now.Sub(e.renewed) >= renewInterval {
-		e.renew(now)
-	}
+	e.renew(now)
 	e.beaten, e.changed = now, false
 	e.medium.beat(e.group, e.name, e.claims())
 }
 
 // renew keeps the kernel from removing what we have.
 func (e *election) renew(now time.Time) {
-	e.renewed = now
 	for addr, entry := range e.entries {
 		if entry.state != holding {
 			continue

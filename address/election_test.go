@@ -63,7 +63,7 @@ func (s *station) announce(addr netip.Addr) {
 func (s *station) take(addr netip.Addr) error { return s.hold(addr) }
 
 func (s *station) hold(addr netip.Addr) error {
-	s.kernel[addr] = s.now.Add(lifetime + time.Second/4) // as long as it may take
+	s.kernel[addr] = s.now.Add(lifetime + time.Duration(s.random.IntN(250))*time.Millisecond)
 	return nil
 }
 

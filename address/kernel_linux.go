@@ -132,8 +132,8 @@ func (k *kernel) gave(a *netlink.Addr) (addr netip.Addr, ours bool) {
 	return addr.Unmap(), a.LinkIndex == k.link.Index && ones == bits && a.ValidLft >= 0 && a.ValidLft <= lifetimeSeconds
 }
 
-// adopt renews those of the addresses that a process before this one put on the interface, and
-// returns them. The kernel still answers for them: so nobody else can have taken them.
+// adopt renews those of the addresses that we, or a process before this one, put on the interface,
+// and returns them. The kernel still answers for them: so nobody else can have taken them.
 func (k *kernel) adopt(addrs []netip.Addr) []netip.Addr {
 	all, err := k.routes.AddrList(k.device(), netlink.FAMILY_ALL)
 	if err != nil {
