@@ -152,6 +152,29 @@ func simulate(t *testing.T, seed uint64) {
 	}
 }
 
+// TestStandstill has a process do nothing for a second: it keeps the address that its kernel
+// still has, and gives up the one that may be another's.
+func TestStandstill(t *testing.T) {
+	e := &ether{now: time.Unix(1_700_000_000, 0), random: rand.New(rand.NewPCG(1, 0))}
+	kept, gone := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
+	addrs := []netip.Addr{kept, gone}
+	s := &station{ether: e, name: "n0", host: mac{2}, kernel: make(map[netip.Addr]time.Time)}
+	s.restart(addrs)
+	e.stations = []*station{s}
+	for end := e.now.Add(3 * time.Second); e.now.Before(end); {
+		e.step(t, addrs)
+	}
+	if !s.has(kept) || !s.has(gone) {
+		t.Fatal("the addresses are not on the node")
+	}
+	e.now = e.now.Add(time.Second)
+	s.kernel[kept], s.kernel[gone] = e.now.Add(time.Millisecond), e.now
+	s.election.step(e.now)
+	if !s.has(kept) || s.has(gone) {
+		t.Errorf("the node has %v: %t, and %v: %t", kept, s.has(kept), gone, s.has(gone))
+	}
+}
+
 // disturb does something to one of the nodes.
 func (e *ether) disturb(t *testing.T, addrs []netip.Addr) {
 	s := e.stations[e.random.IntN(len(e.stations))]
