@@ -369,8 +369,9 @@ func owners(replies []reply) []mac {
 // machine did not get round to anything.
 func (l *lan) probing(addr string) (stop func() (outage, stall time.Duration)) {
 	ctx, cancel := context.WithCancel(context.Background())
+	stalled := stalls()
 	var running sync.WaitGroup
-	var outage, stall time.Duration
+	var outage time.Duration
 	running.Go(func() {
 		last := time.Now()
 		for ctx.Err() == nil {
@@ -380,18 +381,34 @@ func (l *lan) probing(addr string) (stop func() (outage, stall time.Duration)) {
 		}
 		outage = max(outage, time.Since(last))
 	})
-	running.Go(func() {
-		const pause = 5 * time.Millisecond
-		tick := time.NewTicker(pause)
-		defer tick.Stop()
-		for last := time.Now(); ctx.Err() == nil; last = time.Now() {
-			<-tick.C
-			stall = max(stall, time.Since(last)-pause)
-		}
-	})
 	return func() (time.Duration, time.Duration) {
 		cancel()
 		running.Wait()
-		return outage, stall
+		return outage, stalled()
+	}
+}
+
+// stalls measures for how long this machine did not get round to anything, until the function
+// that it returns is called; that returns the longest time.
+func stalls() (stop func() time.Duration) {
+	const pause = 5 * time.Millisecond
+	end, longest := make(chan struct{}), make(chan time.Duration)
+	go func() {
+		tick := time.NewTicker(pause)
+		defer tick.Stop()
+		var stall time.Duration
+		for last := time.Now(); ; last = time.Now() {
+			select {
+			case <-tick.C:
+				stall = max(stall, time.Since(last)-pause)
+			case <-end:
+				longest <- stall
+				return
+			}
+		}
+	}()
+	return func() time.Duration {
+		close(end)
+		return <-longest
 	}
 }
