@@ -135,7 +135,7 @@ func (s *edgeStream) serveRequest() {
 		return
 	}
 	defer e.leave(s)
-	if s.ways.Guard != nil && s.ways.Guard(s.outline()) != nil {
+	if s.ways.Guard != nil && s.ways.Guard(outline(&s.request)) != nil {
 		e.bar(&s.client)
 	}
 	if s.refusal == 0 && !s.settleBody() {
@@ -169,13 +169,13 @@ func (s *edgeStream) settleBody() bool {
 	return true
 }
 
-// outline is the request as a Guard sees it.
-func (s *edgeStream) outline() *http.Request {
-	r := &http.Request{Method: s.request.Method, Host: s.request.Host, RequestURI: s.request.Target, Header: http.Header{}}
-	for _, field := range s.request.Fields {
-		r.Header.Add(field.Name, field.Value)
+// outline is a request as a Guard sees it.
+func outline(r *h1.Request) *http.Request {
+	o := &http.Request{Method: r.Method, Host: r.Host, RequestURI: r.Target, Header: http.Header{}}
+	for _, field := range r.Fields {
+		o.Header.Add(field.Name, field.Value)
 	}
-	return r
+	return o
 }
 
 // cancel ends the stream: nobody is there, or the time is over. mu is held.

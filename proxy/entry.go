@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
-	"github.com/lintel-dev/lintel/proxy/h1"
 	"github.com/lintel-dev/lintel/proxy/proxyprotocol"
 	"github.com/lintel-dev/lintel/router"
 )
@@ -20,13 +19,8 @@ import (
 // tunnel, as if they had come in on sockets of the Table; whether such sockets are open
 // does not matter. All that a Rule can do it does to them.
 //
-// Requests pass the full lane. What the receiver knows of the client it says by the
-// request: RemoteAddr is its address ("ip:port"), and whoever the TrustedProxies name;
-// URL.Scheme is what it spoke ("http", else "https"). An Upgrade field asks for another
-// protocol: it is answered by WriteHeader(101), Hijack follows, and what is hijacked
-// carries bytes both ways. Writers have deadlines ([http.ResponseController]) and take
-// trailers under [http.TrailerPrefix]. What is more than MaxConnections at once is answered
-// with 503.
+// Requests pass the full lane. They come on connections of HTTP/2 (ServeHTTP2) or one by
+// one (ServeRequest). What is more than MaxConnections at once is answered with 503.
 type Entry struct {
 	server *Server
 	ways   atomic.Pointer[Ways]
@@ -66,27 +60,6 @@ func (s *Server) Entry() *Entry {
 
 // Lead says where the entry leads from now on. Who calls it does not change w any more.
 func (e *Entry) Lead(w Ways) { e.ways.Store(&w) }
-
-// ServeHTTP serves one request. It panics with [http.ErrAbortHandler] when the client must
-// see that a response is not complete.
-func (e *Entry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ways := e.ways.Load()
-	d := newServedDownstream(e.server, e, e.client(ways, visitorOf(r)), w, r)
-	d.offer = r.Header.Get("Upgrade")
-	r.Header.Del("Upgrade")
-	r.Header.Del("Connection")
-	if !e.enter(d) {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		return
-	}
-	defer e.leave(d)
-	if ways.Guard != nil && ways.Guard(r) != nil {
-		e.bar(&d.client)
-	}
-	if !d.serve() {
-		panic(http.ErrAbortHandler)
-	}
-}
 
 // bar notes that a Guard has refused a client's request.
 func (e *Entry) bar(c *exchange.Client) {
@@ -132,15 +105,6 @@ type visitor struct {
 	protocol string         // as [exchange.Client] has it
 	peer     netip.AddrPort // invalid is unknown
 	plain    bool           // it speaks http, and not https
-}
-
-func visitorOf(r *http.Request) *visitor {
-	v := &visitor{host: r.Host, plain: r.URL.Scheme == "http"}
-	if r.ProtoMajor > 1 {
-		v.protocol = r.Proto
-	}
-	v.peer, _ = netip.ParseAddrPort(r.RemoteAddr)
-	return v
 }
 
 // client is what an exchange tells of who sent a request.
@@ -232,38 +196,5 @@ func (e *Entry) drain() {
 	e.served.Wait()
 }
 
-// cut ends the exchange at once. It is called by other goroutines.
-func (d *servedDownstream) cut() {
-	d.flight.cancel(exchange.CauseDrained)
-	d.interrupt()
-	_ = d.control.SetWriteDeadline(past)
-}
-
-// table implements carrier.
+// table is what the next request is routed by.
 func (e *Entry) table() *router.Table { return e.server.table.Load() }
-
-// endedBy implements carrier. Who cuts an exchange at the end of Run says so himself.
-func (e *Entry) endedBy() exchange.Cause { return exchange.CauseClientGone }
-
-// leaves implements carrier.
-func (e *Entry) leaves() bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.closed
-}
-
-// bodyFault implements carrier. The receiver has seen to what is malformed.
-func (e *Entry) bodyFault(err error) error { return err }
-
-// agree implements carrier.
-func (e *Entry) agree(d *servedDownstream, res *h1.Response) (net.Conn, error) {
-	for _, field := range d.flight.SwitchFields(res) {
-		d.add(&field)
-	}
-	h := d.w.Header()
-	h["Connection"] = []string{"Upgrade"}
-	h["Upgrade"] = []string{strings.Clone(res.Upgrade)}
-	d.w.WriteHeader(http.StatusSwitchingProtocols)
-	conn, _, err := d.control.Hijack()
-	return conn, err
-}

@@ -2,14 +2,13 @@ package proxy
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -18,26 +17,11 @@ import (
 	"github.com/lintel-dev/lintel/router"
 )
 
-// entrance serves HTTP/2 in the clear, and gives what comes to an Entry as the end of a
-// tunnel does.
+// entrance gives requests to an Entry one by one, as the end of a tunnel over QUIC does.
 func entrance(t *testing.T, g *gateway) (*Entry, *http.Client) {
 	t.Helper()
 	entry := g.server.Entry()
-	var protocols http.Protocols
-	protocols.SetUnencryptedHTTP2(true)
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.RemoteAddr = r.Header.Get("Test-Client")
-		r.URL.Scheme = r.Header.Get("Test-Scheme")
-		entry.ServeHTTP(w, r)
-	}))
-	server.Config.Protocols = &protocols
-	server.Start()
-	t.Cleanup(server.Close)
-	transport := &http.Transport{Protocols: &protocols, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "tcp", server.Listener.Addr().String())
-	}}
-	t.Cleanup(transport.CloseIdleConnections)
-	return entry, &http.Client{Transport: transport}
+	return entry, &http.Client{Transport: edgeTripper{t: t, entry: entry}}
 }
 
 func TestEntryTellsWhoTheClientIs(t *testing.T) {
@@ -52,10 +36,9 @@ func TestEntryTellsWhoTheClientIs(t *testing.T) {
 	ask := func(peer, scheme string) *http.Response {
 		t.Helper()
 		req, _ := http.NewRequest(http.MethodGet, "http://app.test:8443/", nil)
-		req.Header.Set("Test-Client", peer)
-		req.Header.Set("Test-Scheme", scheme)
-		req.Header.Set("X-Forwarded-For", "203.0.113.5")
-		req.Header.Set("X-Forwarded-Proto", "gopher")
+		req.Header.Set("Cf-Connecting-Ip", peer)
+		req.Header.Set("X-Forwarded-For", strings.TrimSuffix("203.0.113.5, "+peer, ", "))
+		req.Header.Set("X-Forwarded-Proto", scheme)
 		res, err := client.Do(req)
 		if err != nil {
 			t.Fatal(err)
@@ -63,24 +46,24 @@ func TestEntryTellsWhoTheClientIs(t *testing.T) {
 		res.Body.Close()
 		return res
 	}
-	if res := ask("192.0.2.7:0", "https"); res.StatusCode != http.StatusNotFound {
+	if res := ask("192.0.2.7", "gopher"); res.StatusCode != http.StatusNotFound {
 		t.Errorf("an entry that leads nowhere: %s", res.Status)
 	}
 	entry.Lead(Ways{Secure: socketName})
 	for _, tt := range []struct{ peer, chain, real, proto string }{
-		{"192.0.2.7:0", "192.0.2.7", "192.0.2.7", "https"},
-		{"[::ffff:192.0.2.7]:0", "192.0.2.7", "192.0.2.7", "https"},
-		{"198.51.100.1:0", "203.0.113.5, 198.51.100.1", "203.0.113.5", "gopher"},
+		{"192.0.2.7", "192.0.2.7", "192.0.2.7", "https"},
+		{"::ffff:192.0.2.7", "192.0.2.7", "192.0.2.7", "https"},
+		{"198.51.100.1", "203.0.113.5, 198.51.100.1", "203.0.113.5", "gopher"},
 		{"", "", "", "https"},
 	} {
-		res := ask(tt.peer, "https")
+		res := ask(tt.peer, "gopher")
 		h := res.Header
 		if h.Get("Seen-X-Forwarded-For") != tt.chain || h.Get("Seen-X-Real-Ip") != tt.real && tt.peer != "" ||
 			h.Get("Seen-X-Forwarded-Proto") != tt.proto || h.Get("Seen-X-Forwarded-Port") != "8443" {
 			t.Errorf("%q: %s %v", tt.peer, res.Status, h)
 		}
 	}
-	if res := ask("192.0.2.7:0", "http"); res.StatusCode != http.StatusNotFound {
+	if res := ask("192.0.2.7", "http"); res.StatusCode != http.StatusNotFound {
 		t.Errorf("a scheme that leads nowhere: %s", res.Status)
 	}
 }

@@ -16,7 +16,6 @@ import (
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/proxy/h1"
-	"github.com/lintel-dev/lintel/router"
 )
 
 // fieldOverhead is what HTTP/3 adds to the size of each field (RFC 9114 §4.2.2).
@@ -72,7 +71,7 @@ func (c *h3Connection) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	defer c.leave()
-	d := newServedDownstream(c.server, c, c.client(), w, r)
+	d := newServedDownstream(c, w, r)
 	if r.Method == http.MethodConnect && r.Proto != protocolHTTP3 { // RFC 9220
 		d.offer = r.Proto
 		r.Header.Del(keyField)
@@ -85,13 +84,7 @@ func (c *h3Connection) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // protocolHTTP3 is the Proto of a request that is no extended CONNECT.
 const protocolHTTP3 = "HTTP/3.0"
 
-// table implements carrier.
-func (c *h3Connection) table() *router.Table { return c.socket.table() }
-
-// leaves implements carrier.
-func (c *h3Connection) leaves() bool { return c.draining.Load() }
-
-// bodyFault implements carrier.
+// bodyFault says why a body could not be read: an *h1.Error if it is malformed.
 func (c *h3Connection) bodyFault(err error) error {
 	if _, ok := errors.AsType[*http3.Error](err); ok {
 		return err
@@ -102,7 +95,8 @@ func (c *h3Connection) bodyFault(err error) error {
 	return &h1.Error{Status: http.StatusBadRequest, Reason: "body is malformed"}
 }
 
-// agree implements carrier: it accepts an extended CONNECT (RFC 9220).
+// agree accepts an extended CONNECT (RFC 9220), and returns the stream that carries it from
+// then on.
 func (c *h3Connection) agree(d *servedDownstream, res *h1.Response) (net.Conn, error) {
 	for _, field := range d.flight.SwitchFields(res) {
 		if !strings.EqualFold(field.Name, "Sec-WebSocket-Accept") { // which is about our key
@@ -184,7 +178,7 @@ func (c *h3Connection) abort() {
 	closeQUIC(c.conn, http3.ErrCodeNoError)
 }
 
-// endedBy implements carrier.
+// endedBy says why an exchange is over that has not come to its end.
 func (c *h3Connection) endedBy() exchange.Cause {
 	if c.aborted.Load() {
 		return exchange.CauseDrained

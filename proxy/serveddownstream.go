@@ -9,7 +9,6 @@ import (
 	"net/textproto"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
@@ -17,27 +16,11 @@ import (
 	"github.com/lintel-dev/lintel/router"
 )
 
-// carrier is what a request came by that a library has read: a connection of HTTP/3, or
-// an [Entry].
-type carrier interface {
-	// table is what the next request is routed by.
-	table() *router.Table
-	// leaves reports whether no more requests are wanted.
-	leaves() bool
-	// endedBy says why an exchange is over that has not come to its end.
-	endedBy() exchange.Cause
-	// bodyFault says why the body could not be read: an *h1.Error if it is malformed.
-	bodyFault(err error) error
-	// agree sends the head of a response that agrees to an upgrade, and returns the
-	// stream that carries it from then on.
-	agree(d *servedDownstream, res *h1.Response) (net.Conn, error)
-}
-
-// servedDownstream serves one exchange whose request was read by a library that serves
-// HTTP, and whose response it writes.
+// servedDownstream serves one exchange over HTTP/3, whose request was read by the library, and
+// whose response it writes.
 type servedDownstream struct {
-	carrier carrier
-	server  *Server
+	readBody
+	conn    *h3Connection
 	w       http.ResponseWriter
 	control *http.ResponseController
 	sent    *http.Request // as the library has read it
@@ -49,30 +32,19 @@ type servedDownstream struct {
 	headBuf *[]byte     // what request aliases, unless it was too small; it is lent
 	ignore  func() bool // stops watching whether the client gives up
 
-	// The request's body: buf[r:n] was read and not handed out yet. What was handed out
-	// stays in buf until that is full, so that it can be sent again.
-	buf     []byte
-	bufFrom *[]byte // it is lent
-	r, n    int
-	total   int64 // bytes read
-	lost    bool  // what was handed out cannot be handed out again
-	failed  error // what next says after buf[:n]
-	last    []h1.Field
-	readBy  deadline
-	stopped atomic.Bool
-
 	limit   time.Time // no write may last beyond
 	writeBy deadline
 	aborted bool
-	ended   bool // trailers stand in w's Header
+	closing bool // trailers stand in w's Header
 	tunnel  net.Conn
 }
 
-func newServedDownstream(s *Server, c carrier, client exchange.Client, w http.ResponseWriter, r *http.Request) *servedDownstream {
-	d := &servedDownstream{carrier: c, server: s, w: w, control: http.NewResponseController(w), sent: r, ctx: r.Context(), client: client}
+func newServedDownstream(c *h3Connection, w http.ResponseWriter, r *http.Request) *servedDownstream {
+	d := &servedDownstream{conn: c, w: w, control: http.NewResponseController(w), sent: r, ctx: r.Context(), client: c.client()}
+	d.server, d.from, d.length, d.ended = c.server, r.Body, r.ContentLength, d.bodyEnded
 	d.readBy = deadline{set: d.control.SetReadDeadline}
 	d.writeBy = deadline{set: d.control.SetWriteDeadline}
-	d.flight.init(s, d, &d.client)
+	d.flight.init(c.server, d, &d.client)
 	d.flight.Request = &d.request
 	return d
 }
@@ -82,14 +54,14 @@ func (d *servedDownstream) serve() bool {
 	f := &d.flight
 	f.begin()
 	f.switches = d.offer != ""
-	d.ignore = context.AfterFunc(d.ctx, func() { f.cancel(d.carrier.endedBy()) })
+	d.ignore = context.AfterFunc(d.ctx, func() { f.cancel(d.conn.endedBy()) })
 	defer d.ignore()
 	defer d.giveBack()
 	if err := d.readHead(); err != nil {
 		d.refuse(err)
 		return !d.aborted
 	}
-	f.run(d.carrier.table())
+	f.run(d.conn.socket.table())
 	if d.tunnel != nil {
 		_ = d.tunnel.Close() // it says nothing that matters by now
 	}
@@ -109,67 +81,19 @@ func (d *servedDownstream) refuse(err error) {
 }
 
 func (d *servedDownstream) giveBack() {
-	if d.bufFrom != nil {
-		d.server.bodies.put(d.bufFrom)
-		d.bufFrom, d.buf = nil, nil
-	}
+	d.forget()
 	if d.headBuf != nil {
 		d.server.heads.put(d.headBuf)
 		d.headBuf = nil
 	}
 }
 
-// next implements downstream.
-func (d *servedDownstream) next() ([]byte, error) {
-	if d.r < d.n {
-		data := d.buf[d.r:d.n]
-		d.r = d.n
-		return data, nil
+// bodyEnded says what an error of the body means.
+func (d *servedDownstream) bodyEnded(err error) error {
+	if err == io.EOF {
+		return d.takeTrailers()
 	}
-	return nil, d.failed
-}
-
-// await implements downstream.
-func (d *servedDownstream) await(limit time.Duration) error {
-	d.readBy.extend(time.Now(), limit)
-	if d.stopped.Load() {
-		return errInterrupted
-	}
-	return d.read()
-}
-
-// read reads more of the body, and returns when there is some, or an error for which
-// isTimeout holds. Others are for next.
-func (d *servedDownstream) read() error {
-	if d.bufFrom == nil {
-		d.bufFrom = d.server.bodies.get()
-		d.buf = *d.bufFrom
-	}
-	if d.n == len(d.buf) {
-		d.r, d.n, d.lost = 0, 0, true
-	}
-	for d.failed == nil {
-		n, err := d.sent.Body.Read(d.buf[d.n:])
-		d.n += n
-		d.total += int64(n)
-		switch {
-		case isTimeout(err):
-			// It may have stopped inside a frame's head, of which it remembers nothing.
-			d.lost, d.failed = true, err
-			return err
-		case err == io.EOF:
-			d.failed = d.takeTrailers()
-		case err != nil:
-			d.failed = d.carrier.bodyFault(err)
-		}
-		if d.failed == nil && d.total == d.sent.ContentLength {
-			d.failed = io.EOF // without waiting for the end of the stream
-		}
-		if n > 0 {
-			return nil
-		}
-	}
-	return nil
+	return d.conn.bodyFault(err)
 }
 
 // takeTrailers keeps the trailer section, which came with the end of the body.
@@ -186,28 +110,6 @@ func (d *servedDownstream) takeTrailers() error {
 		}
 	}
 	return io.EOF
-}
-
-func (d *servedDownstream) trailers() []h1.Field { return d.last }
-func (d *servedDownstream) complete() bool       { return d.r == d.n && d.failed == io.EOF }
-func (d *servedDownstream) replayable() bool     { return !d.lost }
-
-func (d *servedDownstream) rewind() {
-	d.r = 0
-	d.resume()
-}
-
-// resume implements downstream. A read that was interrupted is lost, see read.
-func (d *servedDownstream) resume() bool {
-	if d.stopped.Swap(false) {
-		d.readBy.forget()
-	}
-	return !isTimeout(d.failed)
-}
-
-func (d *servedDownstream) interrupt() {
-	d.stopped.Store(true)
-	_ = d.control.SetReadDeadline(past)
 }
 
 func (d *servedDownstream) bound(latest time.Time) { d.limit = latest }
@@ -274,7 +176,7 @@ func (d *servedDownstream) end(trailers []h1.Field) error {
 	if err := d.flush(); err != nil {
 		return err
 	}
-	d.ended = true
+	d.closing = true
 	for _, field := range trailers {
 		name := http.TrailerPrefix + field.Name // a copy, as those that head aliases may be gone by then
 		d.w.Header()[name] = append(d.w.Header()[name], strings.Clone(field.Value))
@@ -285,7 +187,7 @@ func (d *servedDownstream) end(trailers []h1.Field) error {
 func (d *servedDownstream) flush() error {
 	d.beforeWrite()
 	err := d.control.Flush()
-	if !d.ended {
+	if !d.closing {
 		clear(d.w.Header()) // it aliases buffers of the upstream, and the library looks at it later
 	}
 	return err
@@ -309,7 +211,7 @@ func (d *servedDownstream) answer(a exchange.Answer, now time.Time) error {
 }
 
 func (d *servedDownstream) gone() bool     { return d.ctx.Err() != nil }
-func (d *servedDownstream) draining() bool { return d.carrier.leaves() }
+func (d *servedDownstream) draining() bool { return d.conn.draining.Load() }
 
 // finish implements downstream. The library tells the client that the rest of its body is not
 // wanted.
@@ -321,7 +223,7 @@ func (d *servedDownstream) abort(exchange.Cause) { d.aborted = true }
 // upgrade implements downstream.
 func (d *servedDownstream) upgrade(res *h1.Response) (conn net.Conn, pending []byte, err error) {
 	d.beforeWrite()
-	conn, err = d.carrier.agree(d, res)
+	conn, err = d.conn.agree(d, res)
 	if err != nil {
 		return nil, nil, err
 	}

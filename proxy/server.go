@@ -62,13 +62,14 @@ type Server struct {
 	quic     quicPorts
 	loops    *loop.Group // the express lane, or nil
 
-	heads       *buffers  // headSize
-	bodies      *buffers  // bodySize
-	outputs     *buffers  // outputSize
-	datagrams   *buffers  // maxDatagram
-	streams     sync.Pool // of *h2Stream
-	edgeStreams sync.Pool // of *edgeStream
-	attempts    sync.Pool // of *h2Attempt
+	heads        *buffers  // headSize
+	bodies       *buffers  // bodySize
+	outputs      *buffers  // outputSize
+	datagrams    *buffers  // maxDatagram
+	streams      sync.Pool // of *h2Stream
+	edgeStreams  sync.Pool // of *edgeStream
+	edgeRequests sync.Pool // of *edgeRequest
+	attempts     sync.Pool // of *h2Attempt
 
 	mu         sync.Mutex // guards what follows
 	sockets    map[string]*socket

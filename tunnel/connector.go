@@ -7,10 +7,10 @@ import (
 	"log/slog"
 	"maps"
 	"net"
-	"net/http"
 	"sync"
 	"time"
 
+	"github.com/lintel-dev/lintel/internal/edgewire"
 	"github.com/lintel-dev/lintel/internal/latest"
 )
 
@@ -22,11 +22,10 @@ type Handler interface {
 	// if that is of no use any more. Streams of other kinds, which are meant for the
 	// connector, it gives to call.
 	ServeHTTP2(ctx context.Context, conn net.Conn, call func(kind string, stream io.ReadWriteCloser))
-	// ServeHTTP serves a request over QUIC. RemoteAddr is the client's address as the edge tells it
-	// (with port 0), and URL.Scheme what the client speaks to the edge. An Upgrade field
-	// asks for a WebSocket: WriteHeader(101) and then Hijack agree to it. 1xx responses
-	// but for 101 are dropped, and so are trailers, set under [http.TrailerPrefix].
-	http.Handler
+	// ServeRequest serves a request over QUIC, and returns when nothing of it is used any
+	// more. It reports false if the edge must see that the response is not complete. It does
+	// not close the stream, but for CloseWrite.
+	ServeRequest(stream edgewire.Stream, request *edgewire.Request) (complete bool)
 	// ServeStream serves a TCP stream to destination ("host:port") and closes conn, whose
 	// RemoteAddr is the client's if it is known. The first Read or Write accepts the
 	// stream; Close before that refuses it.

@@ -8,7 +8,6 @@
 //	addresses.go      which connection goes to which address
 //	register.go       registration, and the configuration that the edge sends
 //	http2.go quic.go  the two transports, and quic*.go what passes through the second
-//	request.go        what a request over QUIC says of its client
 //
 // # Protocol
 //
@@ -17,8 +16,9 @@
 // on a connection that we have dialled: one request is the control stream, by which we
 // register, and others are the requests of users, WebSockets and TCP streams, which the
 // Handler serves on the connection itself. Over QUIC we
-// open the control stream, and the edge opens a stream for each request. There are no
-// trailers over QUIC, so gRPC needs HTTP/2, which is the default; it costs less, too.
+// open the control stream, and the edge opens a stream for each request, whose head we read
+// for the Handler. There are no trailers over QUIC, so gRPC needs HTTP/2, which is the
+// default; it costs less, too.
 //
 // # Connections
 //

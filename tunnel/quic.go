@@ -6,10 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cloudflare/cloudflared/tunnelrpc/pogs"
-	rpcquic "github.com/cloudflare/cloudflared/tunnelrpc/quic"
 	"github.com/google/uuid"
 	"github.com/quic-go/quic-go"
 )
@@ -43,6 +44,7 @@ type quicConnection struct {
 	link *link
 	udp  *net.UDPConn
 	conn *quic.Conn
+	idle atomic.Int32 // workers that wait for a stream
 }
 
 func (l *link) dialQUIC(ctx context.Context) (*quicConnection, error) {
@@ -142,8 +144,12 @@ func (c *quicConnection) linger() {
 	}
 }
 
-// accept serves streams until the connection ends.
+// accept serves streams until the connection ends, and what is under way.
 func (c *quicConnection) accept() {
+	streams := make(chan *quic.Stream)
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	defer close(streams)
 	for {
 		stream, err := c.conn.AcceptStream(context.Background())
 		if err != nil {
@@ -154,24 +160,12 @@ func (c *quicConnection) accept() {
 			stream.CancelWrite(0)
 			continue
 		}
-		go func() {
-			defer c.link.leave()
-			c.serveStream(stream)
-		}()
+		select {
+		case streams <- stream:
+		default:
+			workers.Go(func() { newQUICWorker(c).run(stream, streams) })
+		}
 	}
-}
-
-// serveStream serves one stream of the edge's: a request, or a call.
-func (c *quicConnection) serveStream(stream *quic.Stream) {
-	s := &quicStream{Stream: stream, conn: c.conn}
-	server := rpcquic.NewCloudflaredServer(func(_ context.Context, _ *rpcquic.RequestServerStream) error {
-		return c.serveRequest(s)
-	}, noSessions{}, c, registerTimeout)
-	if err := server.Serve(stream.Context(), &callStream{quicStream: s, signature: quicSignatureLength, messages: messages{from: s, accept: acceptCall}}); err != nil {
-		stream.CancelWrite(0) // the client must see that it is not all
-	}
-	stream.CancelRead(0)
-	_ = s.end() // the connection may be gone
 }
 
 // UpdateConfiguration implements pogs.ConfigurationManager.

@@ -1,105 +1,138 @@
 package tunnel
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
-	"io"
+	"strings"
+	"unsafe"
 
 	"github.com/cloudflare/cloudflared/tunnelrpc/pogs"
 	"github.com/cloudflare/cloudflared/tunnelrpc/proto"
+	"github.com/lintel-dev/lintel/internal/edgewire"
 	capnp "zombiezen.com/go/capnproto2"
 )
 
-// The heads of requests and responses over QUIC are messages of Cap'n Proto. The package
-// tunnelrpc/quic reads and writes them by reflection, which costs as much as all else that a
-// request takes; here it is done by the accessors that are generated from the schema.
+// The heads of requests over QUIC are messages of Cap'n Proto. The package tunnelrpc/quic
+// reads them by reflection, which costs as much as all else that a request takes; here it
+// is done by the accessors that are generated from the schema, in a buffer that is used
+// again.
 
 const (
 	// maxHead bounds a head, in bytes.
 	maxHead = 1 << 20
-	// usualHead is the room that a response's head has before it has to grow.
-	usualHead = 2 << 10
+	// usualHead is what any usual head fits into. Buffers that had to grow beyond are
+	// not kept.
+	usualHead = 4 << 10
 )
 
-// version of the protocol of data streams, which follows their signature.
-const quicVersion = "01"
+// quicHead reads heads, one after the other.
+type quicHead struct {
+	in      *bufio.Reader // of the stream: its signature was read
+	decoder *capnp.Decoder
 
-// quicSignatureLength is that of what tells data streams from those of calls.
-const quicSignatureLength = 6
+	spent bool // its buffers are not to be used again
 
-// quicSignature is what data streams begin with.
-func quicSignature() [quicSignatureLength]byte { return [6]byte{0x0A, 0x36, 0xCD, 0x12, 0xA1, 0x3E} }
-
-// readHead reads what the edge says of a stream, behind its signature.
-func readHead(r io.Reader) (head *pogs.ConnectRequest, err error) {
-	defer func() { // the library panics where a message points out of itself
-		if reason := recover(); reason != nil {
-			head, err = nil, fmt.Errorf("read head: malformed: %v", reason)
-		}
-	}()
-	var version [len(quicVersion)]byte
-	if _, err := io.ReadFull(r, version[:]); err != nil {
-		return nil, fmt.Errorf("read head: %w", err)
-	}
-	decoder := capnp.NewDecoder(r)
-	decoder.MaxMessageSize = maxHead
-	message, err := decoder.Decode()
-	if err != nil {
-		return nil, fmt.Errorf("read head: %w", err)
-	}
-	root, err := proto.ReadRootConnectRequest(message)
-	if err != nil {
-		return nil, fmt.Errorf("read head: %w", err)
-	}
-	head = &pogs.ConnectRequest{Type: pogs.ConnectionType(root.Type())}
-	list, err := root.Metadata()
-	if err == nil {
-		head.Dest, err = root.Dest()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read head: %w", err)
-	}
-	if list.Len() > maxHead/16 { // a list may claim more than a message holds
-		return nil, errors.New("read head: too many fields")
-	}
-	head.Metadata = make([]pogs.Metadata, list.Len())
-	for i := range head.Metadata {
-		m := &head.Metadata[i]
-		if m.Key, err = list.At(i).Key(); err == nil {
-			m.Val, err = list.At(i).Val()
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read head: %w", err)
-		}
-	}
-	return head, nil
+	// Of the head that was read last, and valid until the next.
+	kind    pogs.ConnectionType
+	dest    string
+	request edgewire.Request
 }
 
-// writeHead writes the head of a response; fault is why there is none.
-func writeHead(w io.Writer, fault error, metadata []pogs.Metadata) error {
-	message, segment, err := capnp.NewMessage(capnp.SingleSegment(make([]byte, 0, usualHead)))
-	if err != nil {
-		return fmt.Errorf("write head: %w", err)
-	}
-	root, err := proto.NewRootConnectResponse(segment)
-	if err == nil && fault != nil {
-		err = root.SetError(fault.Error())
-	}
-	if err != nil {
-		return fmt.Errorf("write head: %w", err)
-	}
-	list, err := root.NewMetadata(int32(len(metadata)))
-	for i := 0; err == nil && i < len(metadata); i++ {
-		if err = list.At(i).SetKey(metadata[i].Key); err == nil {
-			err = list.At(i).SetVal(metadata[i].Val)
+func newQUICHead(in *bufio.Reader) *quicHead {
+	h := &quicHead{in: in, decoder: capnp.NewDecoder(in)}
+	h.decoder.MaxMessageSize = maxHead
+	h.decoder.ReuseBuffer()
+	return h
+}
+
+// read reads what the edge says of a stream, behind its signature.
+func (h *quicHead) read() (err error) {
+	defer func() { // the library panics where a message points out of itself
+		if reason := recover(); reason != nil {
+			err = fmt.Errorf("read head: malformed: %v", reason)
 		}
+	}()
+	if _, err := h.in.Discard(len(edgewire.Version)); err != nil {
+		return fmt.Errorf("read head: %w", err)
+	}
+	message, err := h.decoder.Decode()
+	if err != nil {
+		return fmt.Errorf("read head: %w", err)
+	}
+	message.ReadLimiter().Reset(2 * maxHead) // a list may have the same text many times
+	first, err := message.Segment(0)
+	if err != nil {
+		return fmt.Errorf("read head: %w", err)
+	}
+	h.spent = h.spent || message.NumSegments() > 1 || len(first.Data()) > usualHead
+	root, err := proto.ReadRootConnectRequest(message)
+	if err == nil {
+		err = h.take(root)
 	}
 	if err != nil {
-		return fmt.Errorf("write head: %w", err)
+		return fmt.Errorf("read head: %w", err)
 	}
-	signature := quicSignature()
-	if _, err := w.Write(append(signature[:], quicVersion...)); err != nil {
+	return nil
+}
+
+// take takes all from a message.
+func (h *quicHead) take(root proto.ConnectRequest) error {
+	h.kind = pogs.ConnectionType(root.Type())
+	r := &h.request
+	*r = edgewire.Request{WebSocket: h.kind == pogs.ConnectionTypeWebsocket, Fields: r.Fields[:0]}
+	dest, err := root.DestBytes()
+	if err != nil {
 		return err
 	}
-	return capnp.NewEncoder(w).Encode(message)
+	h.dest = text(dest)
+	r.Target = pathOf(h.dest)
+	list, err := root.Metadata()
+	if err != nil {
+		return err
+	}
+	if list.Len() > maxHead/16 { // a list may claim more than a message holds
+		return errors.New("too many fields")
+	}
+	for i := range list.Len() {
+		m := list.At(i)
+		key, err := m.KeyBytes()
+		if err != nil {
+			return err
+		}
+		value, err := m.ValBytes()
+		if err != nil {
+			return err
+		}
+		switch name := text(key); name {
+		case edgewire.MethodKey:
+			r.Method = text(value)
+		case edgewire.HostKey:
+			r.Host = text(value)
+		default:
+			if name, ok := strings.CutPrefix(name, edgewire.FieldKey); ok {
+				r.Fields = append(r.Fields, edgewire.Field{Name: name, Value: text(value)})
+			}
+		}
+	}
+	return nil
+}
+
+// text is b, which stays as it is until the next head.
+func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// pathOf is the path and query of a URL, or of what is just these.
+func pathOf(dest string) string {
+	if strings.HasPrefix(dest, "/") {
+		return dest
+	}
+	_, rest, _ := strings.Cut(dest, "://")
+	switch i := strings.IndexAny(rest, "/?"); {
+	case i < 0:
+		return "/"
+	case rest[i] == '?':
+		return "/" + rest[i:]
+	default:
+		return rest[i:]
+	}
 }

@@ -1,14 +1,15 @@
 package tunnel
 
 import (
+	"bufio"
 	"bytes"
-	"errors"
 	"io"
 	"reflect"
 	"testing"
 
 	"github.com/cloudflare/cloudflared/tunnelrpc/pogs"
 	rpcquic "github.com/cloudflare/cloudflared/tunnelrpc/quic"
+	"github.com/lintel-dev/lintel/internal/edgewire"
 )
 
 // buffered is a stream in memory.
@@ -17,49 +18,91 @@ type buffered struct{ *bytes.Buffer }
 // Close implements io.Closer.
 func (buffered) Close() error { return nil }
 
-// Heads are what cloudflared's own package reads and writes.
+// sent is how cloudflared's own package sends a head, behind its signature.
+func sent(t testing.TB, dest string, kind pogs.ConnectionType, metadata ...pogs.Metadata) []byte {
+	t.Helper()
+	var stream bytes.Buffer
+	client := rpcquic.RequestClientStream{ReadWriteCloser: buffered{&stream}}
+	if err := client.WriteConnectRequestData(dest, kind, metadata...); err != nil {
+		t.Fatal(err)
+	}
+	if got := string(stream.Next(len(edgewire.DataSignature))); got != edgewire.DataSignature {
+		t.Errorf("signature %x", got)
+	}
+	return stream.Bytes()
+}
+
+// Heads are what cloudflared's own package writes, and one reader reads them all.
 func TestHeadsAreThoseOfCloudflared(t *testing.T) {
+	in := bufio.NewReader(nil)
+	head := newQUICHead(in)
+	long := string(bytes.Repeat([]byte("x"), 70000))
 	for _, metadata := range [][]pogs.Metadata{
-		{}, {{Key: "HttpMethod", Val: "GET"}, {Key: "HttpHeader:X-Empty", Val: ""}, {Key: "HttpHeader:X-Long", Val: string(make([]byte, 70000))}},
+		{}, {{Key: "HttpMethod", Val: "GET"}, {Key: "HttpHost", Val: "app.test"}, {Key: "HttpHeader:x-odd:name", Val: ""}, {Key: "HttpHeader:X-Long", Val: long}, {Key: "FlowID", Val: "1"}}, {},
 	} {
-		var stream bytes.Buffer
-		client := rpcquic.RequestClientStream{ReadWriteCloser: buffered{&stream}}
-		if err := client.WriteConnectRequestData("http://app.test/", pogs.ConnectionTypeWebsocket, metadata...); err != nil {
+		in.Reset(io.MultiReader(bytes.NewReader(sent(t, "http://app.test/a", pogs.ConnectionTypeWebsocket, metadata...)), bytes.NewReader([]byte("body"))))
+		if err := head.read(); err != nil {
 			t.Fatal(err)
 		}
-		signature := quicSignature()
-		if got := stream.Next(len(signature)); !bytes.Equal(got, signature[:]) {
-			t.Errorf("signature %x", got)
+		want := edgewire.Request{Target: "/a", WebSocket: true, Fields: []edgewire.Field{}}
+		if len(metadata) > 0 {
+			want.Method, want.Host, want.Fields = "GET", "app.test", []edgewire.Field{{Name: "x-odd:name"}, {Name: "X-Long", Value: long}}
 		}
-		head, err := readHead(&stream)
-		want := &pogs.ConnectRequest{Dest: "http://app.test/", Type: pogs.ConnectionTypeWebsocket, Metadata: metadata}
-		if err != nil || !reflect.DeepEqual(head, want) {
-			t.Errorf("%+v, %v", head, err)
+		got := head.request
+		got.Fields = append([]edgewire.Field{}, got.Fields...)
+		if !reflect.DeepEqual(got, want) || head.dest != "http://app.test/a" || len(metadata) > 0 && !head.spent {
+			t.Errorf("%.200v", got)
 		}
-		for _, fault := range []error{nil, errors.New("nobody there")} {
-			if err := writeHead(&stream, fault, metadata); err != nil {
-				t.Fatal(err)
-			}
-			answer, err := client.ReadConnectResponseData()
-			if err != nil || len(answer.Metadata) != len(metadata) || len(metadata) > 0 && !reflect.DeepEqual(answer.Metadata, metadata) || (answer.Error != "") != (fault != nil) {
-				t.Errorf("%+v, %v", answer, err)
-			}
+		if rest, err := io.ReadAll(in); string(rest) != "body" || err != nil {
+			t.Errorf("%q follows, %v", rest, err)
+		}
+	}
+}
+
+func TestPathOfADestination(t *testing.T) {
+	for dest, want := range map[string]string{
+		"/a?b=http://c/":                 "/a?b=http://c/",
+		"http://app.test/a%2Fb?c":        "/a%2Fb?c",
+		"https://app.test":               "/",
+		"https://app.test?q":             "/?q",
+		"http://app.test:80//double/../": "//double/../",
+	} {
+		if got := pathOf(dest); got != want {
+			t.Errorf("%s: %s", dest, got)
 		}
 	}
 }
 
 func FuzzReadHead(f *testing.F) {
-	var stream bytes.Buffer
-	client := rpcquic.RequestClientStream{ReadWriteCloser: buffered{&stream}}
-	if err := client.WriteConnectRequestData("http://app.test/", pogs.ConnectionTypeHTTP, pogs.Metadata{Key: "HttpMethod", Val: "GET"}); err != nil {
-		f.Fatal(err)
-	}
-	f.Add(stream.Bytes()[6:]) // without the signature
-	f.Fuzz(func(_ *testing.T, data []byte) {
-		head, err := readHead(bytes.NewReader(data))
-		if err != nil {
-			return
+	f.Add(sent(f, "http://app.test/", pogs.ConnectionTypeHTTP, pogs.Metadata{Key: "HttpMethod", Val: "GET"}))
+	good := sent(f, "http://app.test/good", pogs.ConnectionTypeHTTP, pogs.Metadata{Key: "HttpMethod", Val: "PUT"})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		in := bufio.NewReader(bytes.NewReader(data))
+		head := newQUICHead(in)
+		if head.read() == nil { // it must not panic
+			checkSame(t, data, head)
 		}
-		_, _ = requestOf(head, io.NopCloser(bytes.NewReader(nil))) // it must not panic
+		in.Reset(bytes.NewReader(good)) // what was read before does not matter
+		if err := head.read(); err != nil || head.request.Method != "PUT" || head.request.Target != "/good" || len(head.request.Fields) != 0 {
+			t.Errorf("%+v, %v", head.request, err)
+		}
 	})
+}
+
+// checkSame compares a head with what cloudflared's package reads.
+func checkSame(t *testing.T, data []byte, head *quicHead) {
+	server := rpcquic.RequestServerStream{ReadWriteCloser: buffered{bytes.NewBuffer(data)}}
+	want, err := server.ReadConnectRequestData()
+	if err != nil {
+		return // it reads more of the message
+	}
+	var fields []edgewire.Field
+	for _, m := range want.Metadata {
+		if len(m.Key) > len(edgewire.FieldKey) && m.Key[:len(edgewire.FieldKey)] == edgewire.FieldKey {
+			fields = append(fields, edgewire.Field{Name: m.Key[len(edgewire.FieldKey):], Value: m.Val})
+		}
+	}
+	if head.dest != want.Dest || head.kind != want.Type || len(fields) > 0 && !reflect.DeepEqual(head.request.Fields, fields) {
+		t.Errorf("%+v, want %+v", head, want)
+	}
 }

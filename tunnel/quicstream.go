@@ -1,53 +1,55 @@
 package tunnel
 
 import (
+	"bufio"
+	"io"
 	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
+
+	"github.com/lintel-dev/lintel/internal/edgewire"
 )
 
-// quicStream is a stream of QUIC as a connection.
+// quicStream is a stream of QUIC as a connection. It implements [edgewire.Stream].
 type quicStream struct {
 	*quic.Stream
+	in       *bufio.Reader // of Stream
 	conn     *quic.Conn
-	client   net.Addr
-	accept   func() error // sends the response's head with the first Read or Write; nil when there is none to send
+	accepts  bool // the first Read or Write accepts the stream by a head
 	accepted sync.Once
 	writing  atomic.Int32
 	ended    sync.Once
 }
 
-// callStream is a stream of which it is not known yet whether it has a request or calls: behind
-// the signature, which the latter begin with too, it has messages.
-type callStream struct {
-	*quicStream
-	signature int // bytes of it that are to be read
-	messages  messages
-}
-
-// Read implements io.Reader.
-func (c *callStream) Read(p []byte) (int, error) {
-	if c.signature == 0 {
-		return c.messages.Read(p)
-	}
-	n, err := c.quicStream.Read(p[:min(len(p), c.signature)])
-	c.signature -= n
-	return n, err
-}
-
+// begin accepts the stream. The next Write knows if that fails.
 func (s *quicStream) begin() {
-	if s.accept != nil {
-		s.accepted.Do(func() { _ = s.accept() }) // the next Write knows
+	if s.accepts {
+		s.accepted.Do(func() { _ = s.answer(0, "") })
 	}
+}
+
+// refuse tells the edge that nobody serves the stream, unless it was accepted.
+func (s *quicStream) refuse() error {
+	var err error
+	s.accepted.Do(func() { err = s.answer(http.StatusBadGateway, io.ErrClosedPipe.Error()) })
+	return err
+}
+
+// answer sends a head without fields.
+func (s *quicStream) answer(status int, fault string) error {
+	head := edgewire.BeginHead(nil, status, 0, fault)
+	_, err := s.Stream.Write(head.End())
+	return err
 }
 
 // Read implements net.Conn.
 func (s *quicStream) Read(p []byte) (int, error) {
 	s.begin()
-	return s.Stream.Read(p)
+	return s.in.Read(p)
 }
 
 // Write implements net.Conn.
@@ -80,5 +82,24 @@ func (s *quicStream) Close() error {
 // LocalAddr implements net.Conn.
 func (s *quicStream) LocalAddr() net.Addr { return s.conn.LocalAddr() }
 
-// RemoteAddr implements net.Conn.
-func (s *quicStream) RemoteAddr() net.Addr { return s.client }
+// RemoteAddr implements net.Conn. Nothing over QUIC tells of a TCP stream's client, and a
+// request's stands in its head.
+func (s *quicStream) RemoteAddr() net.Addr { return &net.TCPAddr{} }
+
+// callStream is a stream that has calls: behind
+// the signature it has messages.
+type callStream struct {
+	*quicStream
+	signature int // bytes of it that are to be read
+	messages  messages
+}
+
+// Read implements io.Reader.
+func (c *callStream) Read(p []byte) (int, error) {
+	if c.signature == 0 {
+		return c.messages.Read(p)
+	}
+	n, err := c.quicStream.Read(p[:min(len(p), c.signature)])
+	c.signature -= n
+	return n, err
+}
