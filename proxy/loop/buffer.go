@@ -17,9 +17,9 @@ const (
 	// waitingSize holds what the kernel did not take of one piece with its head and
 	// framing.
 	waitingSize = pieceSize + headroom
-	// keptBuffers bounds the free buffers of a size that a loop keeps: the rest is
-	// left to the garbage collector after a burst.
-	keptBuffers = 256
+	// keptBytes bounds the free buffers of a size that a loop keeps: the rest is
+	// left to the garbage collector after a burst. These are 512 heads, or 51 pieces.
+	keptBytes = 4 << 20
 )
 
 // buffers lends out slices of one capacity. A loop owns it.
@@ -41,7 +41,7 @@ func (b *buffers) get(n int) []byte {
 
 // put takes a slice back. Nothing may point into it any more.
 func (b *buffers) put(p []byte) {
-	if cap(p) == b.size && len(b.free) < keptBuffers {
+	if cap(p) == b.size && len(b.free) < keptBytes/b.size {
 		b.free = append(b.free, p[:0])
 	}
 }

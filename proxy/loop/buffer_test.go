@@ -58,16 +58,16 @@ func TestInputIsAQueue(t *testing.T) {
 
 // A burst's buffers are not kept.
 func TestBuffersAreBounded(t *testing.T) {
-	b := buffers{size: 64}
+	b := buffers{size: headSize}
 	var lent [][]byte
-	for range 4 * keptBuffers {
+	for range 4 * keptBytes / headSize {
 		lent = append(lent, b.get(10))
 	}
 	for _, p := range lent {
 		b.put(p)
 	}
 	b.put(make([]byte, 0, 1<<20))
-	if len(b.free) != keptBuffers {
+	if len(b.free) != keptBytes/headSize {
 		t.Errorf("%d buffers kept", len(b.free))
 	}
 	if p := b.get(1 << 20); cap(p) < 1<<20 || len(p) != 0 {

@@ -28,6 +28,7 @@ type clocked struct {
 	in     *bufio.Reader
 	stats  exchange.Stats
 	table  *router.Table
+	comes  Incoming // how the next connection does
 }
 
 // Methods of a Socket.
@@ -89,7 +90,9 @@ func (c *clocked) dial() {
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		c.l.accept(&Incoming{FD: duplicate, Socket: c})
+		in := c.comes
+		in.FD, in.Socket = duplicate, c
+		c.l.accept(&in)
 	})
 }
 

@@ -75,8 +75,8 @@ const (
 	tunnelling              // both sides speak another protocol, see tunnel.go
 )
 
-// keptFlights bounds the free flights of a loop.
-const keptFlights = 256
+// keptFlights bounds the free flights of a loop: as many as heads.
+const keptFlights = keptBytes / headSize
 
 // borrow returns a flight for a connection's next request.
 func (l *loop) borrow(down client, client *exchange.Client) *flight {

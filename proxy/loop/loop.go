@@ -299,14 +299,16 @@ func (l *loop) accept(in *Incoming) {
 		return
 	}
 	l.gauges.downstream++
+	d.writable = true // as a new connection is: what it is greeted with needs not wait
 	d.start(in.Draining)
 	if in.HTTP2 {
 		d.multiplex()
 	}
-	if d.secure != nil {
-		d.secure.sealed = append(l.pieces.get(len(in.Unread)), in.Unread...)
-	} else {
+	switch {
+	case d.secure == nil:
 		d.in.push(in.Unread)
+	case len(in.Unread) > 0:
+		d.secure.sealed = append(l.pieces.get(len(in.Unread)), in.Unread...)
 	}
 	d.ready()
 }
