@@ -191,6 +191,21 @@ func (e *election) renew(now time.Time) {
 	}
 }
 
+// restore is told that an address went away from the interface. Linux may remove one that
+// is renewed while it looks for those that end (check_lifetime of net/ipv4/devinet.c reads
+// the time once, and an address that is newer than that seems very old to it).
+func (e *election) restore(addr netip.Addr, now time.Time) {
+	entry := e.entries[addr]
+	if entry == nil || entry.state != holding || now.Sub(e.beaten) > frozen {
+		return // we took it away, or it may be another's
+	}
+	if err := e.medium.hold(addr); err != nil {
+		e.refuse(addr, entry, err, now)
+		return
+	}
+	e.log.Warn("address was taken from this node, and is back", "address", addr.String())
+}
+
 func (e *election) claims() []claim {
 	claims := make([]claim, 0, len(e.entries))
 	for addr, entry := range e.entries {

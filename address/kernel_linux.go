@@ -148,6 +148,28 @@ func (k *kernel) adopt(addrs []netip.Addr) []netip.Addr {
 	return adopted
 }
 
+// watch tells which addresses go away from the interface, until stop.
+func (k *kernel) watch() (lost <-chan netip.Addr, stop func(), err error) {
+	changes, done := make(chan netlink.AddrUpdate), make(chan struct{})
+	if err := netlink.AddrSubscribe(changes, done); err != nil {
+		return nil, nil, explain("watch addresses of this node", err)
+	}
+	gone := make(chan netip.Addr)
+	go func() {
+		for change := range changes { // closed after done
+			addr, ok := netip.AddrFromSlice(change.LinkAddress.IP)
+			if !ok || change.NewAddr || change.LinkIndex != k.link.Index {
+				continue
+			}
+			select {
+			case gone <- addr.Unmap():
+			case <-done:
+			}
+		}
+	}()
+	return gone, func() { close(done) }, nil
+}
+
 // hold puts an address on the interface, or renews it, for the lifetime. It is no
 // preferred source for connections of the node itself, and IPv6 does not look for
 // duplicates again.

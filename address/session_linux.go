@@ -29,6 +29,12 @@ func (a *Announcer) session(ctx context.Context, want Want) (Want, error) {
 	}
 	defer kernel.close()
 	s := &session{kernel: kernel}
+	lost, stop, err := kernel.watch()
+	if err != nil {
+		return want, err
+	}
+	defer stop()
+	s.lost = lost
 	e := newElection(s, a.options.Name+"/"+kernel.link.HardwareAddr.String(), a.log.With("interface", name))
 	e.alone = kernel.loopback()
 	e.want(want.number(), want.Addresses) // first of all: it keeps what a process before this one had
@@ -78,6 +84,8 @@ func (a *Announcer) follow(ctx context.Context, e *election, s *session, want Wa
 			e.want(want.number(), want.Addresses)
 		case r := <-s.received():
 			r.tell(e)
+		case addr := <-s.lost:
+			e.restore(addr, time.Now())
 		case <-tick.C:
 		}
 	}
@@ -86,7 +94,8 @@ func (a *Announcer) follow(ctx context.Context, e *election, s *session, want Wa
 // session is the medium of an election.
 type session struct {
 	kernel *kernel
-	wire   *wire // nil on lo
+	lost   <-chan netip.Addr // addresses that went away
+	wire   *wire             // nil on lo
 }
 
 func (s *session) probe(addr netip.Addr) { s.wire.probe(addr) }

@@ -174,3 +174,30 @@ func TestNewcomerTakesTheSeat(t *testing.T) {
 	time.Sleep(2 * lifetime) // for which it has to renew them
 	stayed()
 }
+
+// TestAddressIsTakenAway has somebody take an address from the interface, as the kernel does that
+// removes one just when it is renewed: it is back before the next beat.
+func TestAddressIsTakenAway(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	const addr, times = "10.9.0.100", 9
+	m := newMachine(t, addr)
+	m.run()
+	m.eventually("the address is on the node", m.has)
+	away := &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(addr), Mask: net.CIDRMask(32, 32)}}
+	var took []time.Duration
+	stalled := stalls()
+	for range times {
+		start := time.Now()
+		m.must(netlink.AddrDel(m.bridge, away))
+		for !m.has() && time.Since(start) < testTimeout {
+			time.Sleep(time.Millisecond)
+		}
+		took = append(took, time.Since(start))
+	}
+	slices.Sort(took)
+	if median, stall := took[times/2], stalled(); median > beatInterval/8+stall {
+		t.Errorf("the address was away for %v, median %v", took, median)
+	}
+}
