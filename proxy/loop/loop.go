@@ -17,11 +17,14 @@ import (
 // the 10 ms after which the scheduler's monitor would send a signal.
 const pauseLimit = 5
 
-// yieldAfter is how long a loop keeps its processor before it lets other goroutines run:
-// shorter than the 10 ms after which the scheduler's monitor would send a signal. It is not
-// done more often, because a thread wakes up for it, and looks for work in vain for as long
-// as an exchange takes.
-const yieldAfter = int64(8 * time.Millisecond)
+// yieldAfter and yieldEvery are for how long, and for how many turns, a loop keeps its
+// processor before it lets other goroutines run: before the 10 ms have passed after which the
+// scheduler's monitor would send a signal to a busy one. It is not done more often, because a
+// thread wakes up for it and looks for work, mostly in vain.
+const (
+	yieldAfter = int64(8 * time.Millisecond)
+	yieldEvery = 64
+)
 
 // loop is one event loop. Its goroutine owns everything but the mailbox.
 type loop struct {
@@ -116,7 +119,7 @@ func (l *loop) free() { l.poller.close() }
 func (l *loop) run() {
 	l.tell()
 	l.wheel.done = l.now / int64(tick)
-	for {
+	for turns := 0; ; turns++ {
 		var events []unix.EpollEvent
 		if l.keeps && l.quiet() {
 			events = l.sleep()
@@ -133,9 +136,9 @@ func (l *loop) run() {
 		l.wheel.advance(l.now)
 		l.flush()
 		l.publish()
-		if l.now-l.yielded >= yieldAfter {
+		if turns >= yieldEvery && l.now-l.yielded >= yieldAfter {
 			runtime.Gosched()
-			l.yielded = l.now
+			turns, l.yielded = 0, l.now
 		}
 	}
 	l.end()
