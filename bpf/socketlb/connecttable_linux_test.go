@@ -41,25 +41,15 @@ func TestConnectTable(t *testing.T) {
 	}
 	bpftest.Require(t, Needs().Probe())
 	bpftest.NothingLeft(t, "lb_")
-	served, plain := bpftest.Cgroup(t), bpftest.Cgroup(t)
-	bpftest.Enter(t, plain)
-	var p *programs
-	err := bpftest.WithCapabilities(func() (err error) { // as in a Pod
-		p, err = load(bpf.Pins{}, NodeSizes())
-		return err
-	}, bpf.CapBPF, bpf.CapNetAdmin)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.close)
-	table, err := newTable(p.collection.Maps)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.attach(served); err != nil {
-		t.Fatal(err)
-	}
 	counts := []int{1, 100, 5000}
+	plain, served := bpftest.Cgroup(t), map[int]string{}
+	for _, count := range counts {
+		served[count] = bpftest.Cgroup(t)
+	}
+	bpftest.Enter(t, plain)
+	for _, count := range counts {
+		serveMany(t, served[count], count)
+	}
 	var cases []*connectCase
 	bare, err := startPlace(t, "")
 	if err != nil {
@@ -77,21 +67,14 @@ func TestConnectTable(t *testing.T) {
 			cases = append(cases, &connectCase{way: way, services: count, at: at})
 		}
 	}
-	current := 0
 	for range tableRounds {
 		for _, c := range cases {
 			group := plain
 			if c.way.balanced {
-				group = served
+				group = served[c.services]
 			}
 			if err := os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte("0"), 0); err != nil {
 				t.Fatal(err)
-			}
-			if c.way.balanced && current != c.services {
-				if err := table.apply(manyServices(c.services)); err != nil {
-					t.Fatal(err)
-				}
-				current = c.services
 			}
 			c.at.turns <- c
 			if err := <-c.at.done; err != nil {
@@ -101,6 +84,29 @@ func TestConnectTable(t *testing.T) {
 	}
 	printConnectTable(t, counts, cases)
 	if err := os.WriteFile(filepath.Join(plain, "cgroup.procs"), []byte("0"), 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// serveMany serves a cgroup with programs and tables of its own, until the test ends.
+func serveMany(t *testing.T, cgroup string, count int) {
+	var p *programs
+	err := bpftest.WithCapabilities(func() (err error) { // as in a Pod
+		p, err = load(bpf.Pins{}, NodeSizes())
+		return err
+	}, bpf.CapBPF, bpf.CapNetAdmin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.close)
+	table, err := newTable(p.collection.Maps)
+	if err == nil {
+		err = table.apply(manyServices(count))
+	}
+	if err == nil {
+		err = p.attach(cgroup)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 }
