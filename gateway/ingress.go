@@ -316,13 +316,13 @@ func (m *ingressMemo) rulesFor(i *networkingv1.Ingress, e entry) []*router.Rule 
 		if m.fields[j] == fieldDefaultBackend {
 			order.Created = createdLast
 		}
-		rules[j] = &router.Rule{
+		rules[j] = router.NewRule(router.Rule{
 			Listener: e.label,
 			Route:    ingressRef(i).String(),
 			Match:    p.match,
 			Order:    order,
 			Action:   router.Action{Backends: []router.WeightedBackend{{Backend: m.backends[j], Weight: 1}}},
-		}
+		})
 	}
 	m.rules[e] = rules
 	return rules

@@ -88,7 +88,7 @@ func (r *boundRoute) rulesFor(e entry, backends []*router.Backend) []*router.Rul
 		p := &r.memo.parsed.rules[i]
 		action := p.actionOn(e, backends)
 		for _, m := range p.matches {
-			rules = append(rules, &router.Rule{Listener: e.label, Route: r.memo.label, Match: m, Order: order, Action: action})
+			rules = append(rules, router.NewRule(router.Rule{Listener: e.label, Route: r.memo.label, Match: m, Order: order, Action: action}))
 			order.Index++
 		}
 	}

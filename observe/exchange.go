@@ -7,7 +7,8 @@ import (
 
 // Exchange is one request and its response, or one connection or session of datagrams that
 // was not read as HTTP. It is read during a call alone:
-// whoever keeps its strings longer clones them.
+// whoever keeps its strings longer clones them, but for Listener and Route, which stay as
+// they are.
 type Exchange struct {
 	Listener string // "Gateway default/web/http"; "" when no rule matched
 	Route    string // "HTTPRoute default/shop"; "" when no rule matched

@@ -85,18 +85,19 @@ func TestProtocolsOfClientsMakeNoSeriesEach(t *testing.T) {
 	}
 }
 
-// What an Exchange aliases is overwritten by the next request of its connection.
+// What an Exchange aliases is overwritten by the next request of its connection, but for
+// Listener and Route, which a new configuration may have anew.
 func TestLabelsOutliveTheExchange(t *testing.T) {
 	m := NewMetrics(Build{})
-	route := []byte("HTTPRoute default/first")
+	protocol := []byte("HTTP/1.1")
 	e := exchange(200)
-	e.Route = unsafeString(route)
+	e.Protocol = unsafeString(protocol)
 	m.ObserveExchange(e)
-	copy(route, "XXXXXXXXXXXXXXXXXXXXXXX")
-	e.Route = "HTTPRoute default/first"
+	copy(protocol, "XXXXXXXX")
+	e.Protocol, e.Route = "HTTP/1.1", strings.Clone(e.Route)
 	m.ObserveExchange(e)
 	if lines := scrape(t, m, `lintel_requests_total{code="2xx"`); len(lines) != 1 ||
-		!strings.HasSuffix(lines[0], `route="HTTPRoute default/first"} 2`) {
+		!strings.HasSuffix(lines[0], `route="HTTPRoute default/shop"} 2`) {
 		t.Errorf("got %q", lines)
 	}
 }

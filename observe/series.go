@@ -17,11 +17,13 @@ type Attachment struct {
 	Route    string
 }
 
-// seriesKey finds the series of an exchange.
+// seriesKey finds the series of an exchange. It is as small as can be, since with thousands
+// of Routes each look-up is one in memory that no cache has; and the strings are those of the
+// Rules themselves, so that they need not be compared byte by byte.
 type seriesKey struct {
 	Attachment
-	protocol string
-	class    int // of the status code; 0 is aborted
+	protocol protocol
+	class    uint8 // of the status code; 0 is aborted
 }
 
 // series is what one kind of exchange counts in. With thousands of Routes it comes from
@@ -131,10 +133,10 @@ func (r *requestSeries) of(key seriesKey) *series {
 func (r *requestSeries) add(key seriesKey) *series {
 	listener, known := r.listeners[key.Listener]
 	if !known { // one string for all of its Routes
-		listener = strings.Clone(key.Listener)
+		listener = key.Listener
 		r.listeners[listener] = listener
 	}
-	key.Listener, key.Route = listener, strings.Clone(key.Route)
+	key.Listener = listener
 	s := &series{}
 	r.fresh[key] = s
 	return s
@@ -209,7 +211,7 @@ func (r *requestSeries) Collect(to chan<- prometheus.Metric) {
 		}
 		count := sum.add(s)
 		to <- prometheus.MustNewConstMetric(r.requests, prometheus.CounterValue, float64(count),
-			classLabel(key.class), key.Listener, key.Route, key.protocol)
+			classLabel(key.class), key.Listener, key.Route, key.protocol.String())
 	}
 	for a, sum := range sums {
 		buckets, count := sum.cumulative()
@@ -224,7 +226,7 @@ func (m *Metrics) ObserveExchange(e *Exchange) {
 		m.observeStream(e)
 		return
 	}
-	key := seriesKey{Attachment{e.Listener, e.Route}, protocolLabel(e.Protocol), codeClass(e.Status)}
+	key := seriesKey{Attachment{e.Listener, e.Route}, protocolOf(e.Protocol), codeClass(e.Status)}
 	m.series.of(key).observe(e.Duration)
 }
 
@@ -266,28 +268,44 @@ func (m *Metrics) Keep(live map[Attachment]bool) {
 }
 
 // codeClass returns the first digit of a status, or 0 for no status.
-func codeClass(status int) int {
+func codeClass(status int) uint8 {
 	if class := status / 100; class >= 1 && class <= 5 {
-		return class
+		return uint8(class)
 	}
 	return 0
 }
 
-func classLabel(class int) string {
+func classLabel(class uint8) string {
 	return [...]string{"aborted", "1xx", "2xx", "3xx", "4xx", "5xx"}[class]
 }
 
-// protocolLabel keeps what a client may write from becoming a series each.
-func protocolLabel(protocol string) string {
-	switch protocol {
+// protocol is one that exchanges are counted by: what a client may write is not to become
+// a series each.
+type protocol uint8
+
+const (
+	otherProtocol protocol = iota
+	http10
+	http11
+	http2
+	http3
+)
+
+// String returns the label.
+func (p protocol) String() string {
+	return [...]string{"other", "HTTP/1.0", "HTTP/1.1", "HTTP/2.0", "HTTP/3.0"}[p]
+}
+
+func protocolOf(name string) protocol {
+	switch name {
 	case "HTTP/1.1":
-		return "HTTP/1.1" // constants: the exchange's string does not live on
+		return http11
 	case "HTTP/1.0":
-		return "HTTP/1.0"
+		return http10
 	case "HTTP/2.0":
-		return "HTTP/2.0"
+		return http2
 	case "HTTP/3.0":
-		return "HTTP/3.0"
+		return http3
 	}
-	return "other"
+	return otherProtocol
 }

@@ -13,6 +13,12 @@ type compiledPath struct {
 	path string
 }
 
+// takesAll reports whether the Rule has no condition at all.
+func (p *compiledPath) takesAll() bool {
+	m := &p.rule.Match
+	return p.kind == PathPrefix && p.path == "" && m.Path.Regexp == nil && m.Method == "" && len(m.Headers) == 0 && len(m.Query) == 0
+}
+
 // compilePath normalises the path of a Rule, as requests' paths are. A prefix
 // loses the slash at its end, which does not count: "/foo/" and "/foo" are equal,
 // and "/" becomes "".

@@ -62,6 +62,10 @@ type listener struct {
 
 // host is one hostname of a Listener.
 type host struct {
+	// only is the one Rule, if that takes every request for the host; nil otherwise. Most
+	// hosts have one, and with thousands of them each look at more memory is one that no
+	// cache has.
+	only  *Rule
 	given []*Rule // in the order in which Compile got them
 	tree  *pathTree
 }
@@ -131,10 +135,13 @@ func (h *host) compile(was *host) {
 	h.given = slices.Clone(h.given) // the caller may reuse its slice
 	paths := sortPaths(h.given)
 	if was != nil && slices.EqualFunc(paths, was.tree.rules, func(p compiledPath, r *Rule) bool { return p.rule == r }) {
-		h.tree = was.tree
+		h.tree, h.only = was.tree, was.only
 		return
 	}
 	h.tree = newPathTree(paths)
+	if len(paths) == 1 && paths[0].takesAll() {
+		h.only = paths[0].rule
+	}
 }
 
 // Match returns the Rule for a request that came in on socket, or nil when
@@ -175,6 +182,9 @@ func (t *Table) Plain(socket string) bool { return !t.special[socket] }
 // match tries the hostnames from the most specific to the least.
 func (l *listener) match(r *Request) *Rule {
 	for h := range l.hosts.candidates(r.Host) {
+		if h.only != nil {
+			return h.only
+		}
 		if rule := h.tree.match(r); rule != nil {
 			return rule
 		}

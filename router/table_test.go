@@ -1,6 +1,8 @@
 package router
 
 import (
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -333,5 +335,43 @@ func TestPlainSockets(t *testing.T) {
 	}
 	if table = Compile([]HostRules{{Socket: ":443", Host: "a.test", Rules: []*Rule{plain}}}, table); !table.Plain(":443") {
 		t.Error("the special rule is gone, but not forgotten")
+	}
+}
+
+// A Rule without a condition is found by its host alone; one with any is not.
+func TestOnlyRuleOfAHost(t *testing.T) {
+	for name, rule := range map[string]*Rule{
+		"none":   {},
+		"slash":  {Match: Match{Path: PathMatch{Value: "/"}}},
+		"path":   {Match: Match{Path: PathMatch{Value: "/a"}}},
+		"exact":  {Match: Match{Path: PathMatch{Kind: PathExact, Value: "/"}}},
+		"method": {Match: Match{Method: "PUT"}},
+		"header": {Match: Match{Headers: []ValueMatch{{Name: "a", Value: "b"}}}},
+		"query":  {Match: Match{Query: []ValueMatch{{Name: "a", Value: "b"}}}},
+		"regex":  {Match: Match{Path: PathMatch{Value: "/", Regexp: regexp.MustCompile("^/x$")}}},
+	} {
+		table := Compile([]HostRules{{Socket: ":80", Host: "a.test", Rules: []*Rule{rule}}}, nil)
+		for range 2 {
+			got := table.Match(":80", &Request{Method: "GET", Host: "a.test", Path: "/b"})
+			if want := name == "none" || name == "slash"; (got != nil) != want {
+				t.Errorf("%s: found %v", name, got)
+			}
+			table = Compile([]HostRules{{Socket: ":80", Host: "a.test", Rules: []*Rule{rule}}, {Socket: ":80", Host: "b.test"}}, table)
+		}
+		both := Compile([]HostRules{{Socket: ":80", Host: "a.test", Rules: []*Rule{rule, prefix("first", "/b")}}}, table)
+		if got := both.Match(":80", &Request{Method: "GET", Host: "a.test", Path: "/b"}); got == nil || got == rule {
+			t.Errorf("%s: with another rule %v", name, got)
+		}
+	}
+}
+
+// NewRule moves a Backend, and changes nothing.
+func TestNewRule(t *testing.T) {
+	one, two := NewBackend("default/one:80"), NewBackend("default/two:80")
+	for _, backends := range [][]WeightedBackend{nil, {{Backend: one, Weight: 1}}, {{Backend: one, Weight: 1}, {Backend: two, Weight: 2}}} {
+		r := Rule{Listener: "l", Route: "r", Action: Action{Backends: backends, Status: 3}}
+		if got := NewRule(r); !reflect.DeepEqual(*got, r) {
+			t.Errorf("%+v became %+v", r, *got)
+		}
 	}
 }

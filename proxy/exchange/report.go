@@ -9,7 +9,7 @@ import (
 // Report tells of one exchange, or of one stream or session of datagrams that is not read
 // as HTTP, as [Settings.Observe] gets it. It belongs to the
 // connection and is used again for the next exchange: it and its strings are valid
-// during the call alone.
+// during the call alone, but for Listener and Route, which are those of the Rule.
 type Report struct {
 	Socket   string // the listening socket: ":80"
 	Listener string // of the Rule, "" when none matched
