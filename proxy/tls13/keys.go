@@ -26,26 +26,19 @@ func (k *keys) set(s suite, secret []byte) error {
 	if err != nil {
 		return err
 	}
-	iv, err := s.expandLabel(secret, "iv", nonceSize)
-	if err != nil {
-		return fmt.Errorf("derive iv: %w", err)
-	}
+	s.expandLabel(k.iv[:], secret, "iv")
 	k.aead = aead
 	k.sequence = 0
-	copy(k.iv[:], iv)
 	copy(k.secret[:], secret)
 	return nil
 }
 
 // update changes to the next generation of keys (RFC 8446 §7.2).
 func (k *keys) update(s suite) {
-	size := s.hashSize()
-	next, err := s.expandLabel(k.secret[:size], "traffic upd", size)
-	if err == nil {
-		err = k.set(s, next)
-	}
-	if err != nil {
-		// The same derivation has succeeded before, for the first keys.
+	next := make([]byte, s.hashSize())
+	s.expandLabel(next, k.secret[:len(next)], "traffic upd")
+	if err := k.set(s, next); err != nil {
+		// The same cipher was made before, for the first keys.
 		panic(fmt.Sprintf("tls13: update keys: %v", err))
 	}
 }

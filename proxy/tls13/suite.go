@@ -3,7 +3,6 @@ package tls13
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/hkdf"
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/tls"
@@ -38,31 +37,74 @@ func (s suite) hashSize() int {
 	}
 }
 
-// expandLabel is HKDF-Expand-Label without a context (RFC 8446 §7.1).
-func (s suite) expandLabel(secret []byte, label string, size int) ([]byte, error) {
+// maxInfo is the longest HkdfLabel that is used: 2+1+6+11+1 bytes.
+const maxInfo = 24
+
+// expandLabel is HKDF-Expand-Label without a context (RFC 8446 §7.1). It fills out, which is
+// no longer than the hash.
+func (s suite) expandLabel(out, secret []byte, label string) {
 	const prefix = "tls13 "
-	info := make([]byte, 0, 32) // 2+1+6+11+1 bytes for the longest label that is used
-	info = append(info, byte(size>>8), byte(size), byte(len(prefix)+len(label)))
+	var buf [maxInfo]byte
+	info := append(buf[:0], byte(len(out)>>8), byte(len(out)), byte(len(prefix)+len(label)))
 	info = append(info, prefix...)
 	info = append(info, label...)
 	info = append(info, 0)
+	// HKDF-Expand (RFC 5869 §2.3): this is its first block, and no more are needed.
+	info = append(info, 1)
 	if s.hashSize() == sha512.Size384 {
-		return hkdf.Expand(sha512.New384, secret, string(info), size)
+		sum := hmacSHA384(secret, info)
+		copy(out, sum[:])
+		return
 	}
-	return hkdf.Expand(sha256.New, secret, string(info), size)
+	sum := hmacSHA256(secret, info)
+	copy(out, sum[:])
+}
+
+// The padding of HMAC (RFC 2104 §2).
+const (
+	innerPad = 0x36
+	outerPad = 0x5c
+)
+
+// hmacSHA256 is HMAC of a short key and message. It allocates nothing, unlike crypto/hmac,
+// and every connection needs several.
+func hmacSHA256(key, message []byte) [sha256.Size]byte {
+	var inner [sha256.BlockSize + maxInfo]byte
+	var outer [sha256.BlockSize + sha256.Size]byte
+	pad(inner[:sha256.BlockSize], key, innerPad)
+	pad(outer[:sha256.BlockSize], key, outerPad)
+	sum := sha256.Sum256(append(inner[:sha256.BlockSize], message...))
+	copy(outer[sha256.BlockSize:], sum[:])
+	return sha256.Sum256(outer[:])
+}
+
+// hmacSHA384 is hmacSHA256 with another hash.
+func hmacSHA384(key, message []byte) [sha512.Size384]byte {
+	var inner [sha512.BlockSize + maxInfo]byte
+	var outer [sha512.BlockSize + sha512.Size384]byte
+	pad(inner[:sha512.BlockSize], key, innerPad)
+	pad(outer[:sha512.BlockSize], key, outerPad)
+	sum := sha512.Sum384(append(inner[:sha512.BlockSize], message...))
+	copy(outer[sha512.BlockSize:], sum[:])
+	return sha512.Sum384(outer[:])
+}
+
+// pad fills block with a key and what that is mixed with.
+func pad(block, key []byte, with byte) {
+	copy(block, key)
+	for i := range block {
+		block[i] ^= with
+	}
 }
 
 // aead derives the key of a traffic secret (RFC 8446 §7.3) and returns the cipher.
 // It fails where Go's FIPS 140 mode refuses a cipher.
 func (s suite) aead(secret []byte) (cipher.AEAD, error) {
-	size := 32
+	key := make([]byte, 32)
 	if s == aes128 {
-		size = 16
+		key = key[:16]
 	}
-	key, err := s.expandLabel(secret, "key", size)
-	if err != nil {
-		return nil, fmt.Errorf("derive key: %w", err)
-	}
+	s.expandLabel(key, secret, "key")
 	if s == chacha20 {
 		return chacha20poly1305.New(key)
 	}

@@ -2,6 +2,10 @@ package tls13
 
 import (
 	"bytes"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -49,9 +53,10 @@ func TestKeysOfRFC8448(t *testing.T) {
 	if got := hex.EncodeToString(k.iv[:]); got != rfcClientIV {
 		t.Errorf("client's iv %s, want %s", got, rfcClientIV)
 	}
-	key, err := aes128.expandLabel(unhex(t, rfcClientSecret), "key", 16)
-	if got := hex.EncodeToString(key); err != nil || got != rfcClientKey {
-		t.Errorf("client's key %s, %v, want %s", got, err, rfcClientKey)
+	key := make([]byte, 16)
+	aes128.expandLabel(key, unhex(t, rfcClientSecret), "key")
+	if got := hex.EncodeToString(key); got != rfcClientKey {
+		t.Errorf("client's key %s, want %s", got, rfcClientKey)
 	}
 	if err := k.set(aes128, unhex(t, rfcServerSecret)); err != nil {
 		t.Fatal(err)
@@ -122,6 +127,30 @@ func TestOpenTamperedRecord(t *testing.T) {
 		}
 		if _, _, again := s.Open(unhex(t, rfcClientData)); !errors.Is(again, err) {
 			t.Errorf("bit %d: then %v", bit, again)
+		}
+	}
+}
+
+// What is derived is what the standard library derives, for every suite.
+func TestExpandLabel(t *testing.T) {
+	for name, suite := range suites() {
+		secret := make([]byte, suite.hashSize())
+		_, _ = rand.Read(secret)
+		for _, c := range []struct {
+			label string
+			size  int
+		}{{"key", 16}, {"key", 32}, {"iv", nonceSize}, {"traffic upd", suite.hashSize()}} {
+			label := "tls13 " + c.label
+			info := string(append([]byte{0, byte(c.size), byte(len(label))}, label...)) + "\x00"
+			want, err := hkdf.Expand(sha256.New, secret, info, c.size)
+			if suite == aes256 {
+				want, err = hkdf.Expand(sha512.New384, secret, info, c.size)
+			}
+			got := make([]byte, c.size)
+			suite.expandLabel(got, secret, c.label)
+			if err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%s, %s of %d bytes: %x, want %x, %v", name, c.label, c.size, got, want, err)
+			}
 		}
 	}
 }
