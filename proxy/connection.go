@@ -78,22 +78,15 @@ func (c *connection) identifySecure() {
 }
 
 // run serves the connection until it ends, and closes it.
-func (c *connection) run() outcome {
+func (c *connection) run() {
 	stats := &c.server.stats
 	stats.Downstream.Add(1)
 	defer stats.Downstream.Add(-1)
 	defer func() { c.conn.Close() }()
 
 	c.startClock()
-	if c.secure {
-		h, err := c.handshake()
-		if err != nil || h.protocol == challengeProtocol {
-			return ended
-		}
-		if c.moveToLoop(h) {
-			return moved
-		}
-		c.settle(h)
+	if c.secure && c.handshake() != nil {
+		return
 	}
 	c.head = c.server.heads.get()
 	defer c.server.heads.put(c.head)
@@ -104,14 +97,13 @@ func (c *connection) run() outcome {
 	for c.await() {
 		if c.h1 == nil && c.beginsH2() {
 			c.serveH2()
-			return ended
+			return
 		}
 		if !c.serve() {
-			return ended
+			return
 		}
 		c.in.compact()
 	}
-	return ended
 }
 
 // serve does one exchange, and reports whether another may follow.

@@ -1,14 +1,14 @@
 package proxy
 
 import (
-	"net"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// duplicate returns a descriptor of the connection that is not the Go runtime's.
-func duplicate(conn *net.TCPConn) (fd int, ok bool) {
-	wire, err := conn.SyscallConn()
+// duplicate returns a descriptor of the socket that is not the Go runtime's.
+func duplicate(socket syscall.Conn) (fd int, ok bool) {
+	wire, err := socket.SyscallConn()
 	if err != nil {
 		return -1, false
 	}

@@ -4,8 +4,8 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"os"
 	"sync"
+	"time"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/proxy/loop"
@@ -55,21 +55,18 @@ func (e express) Closed(peer netip.AddrPort) {
 
 // HandOver goes on with a connection in the full lane.
 func (e express) HandOver(handed loop.HandedOver) {
-	file := os.NewFile(uintptr(handed.FD), "")
-	conn, err := net.FileConn(file) // a duplicate
-	file.Close()
+	conn, err := connectionOf(handed.FD)
 	if err != nil {
-		e.server.settings.Log.Warn("connection dropped", "socket", e.name, "error", err)
+		e.drops(err)
 		e.Closed(handed.Peer)
 		return
 	}
 	defer e.served.Done()
-	a := arrival{
+	c := newConnection(e.socket, arrival{
 		conn:   conn,
 		client: proxyprotocol.Header{Source: handed.Peer, Destination: handed.Local},
 		unread: handed.Unread,
-	}
-	c := newConnection(e.socket, a)
+	})
 	if handed.Session != nil {
 		c.identifySecure()
 		c.client.ServerName = handed.ServerName
@@ -81,49 +78,106 @@ func (e express) HandOver(handed loop.HandedOver) {
 	e.begin(c, handed.Draining || e.closed)
 }
 
-// serveExpress gives a plain connection to the loops, and reports whether they
-// took it. The caller holds s.mu.
-func (s *socket) serveExpress(a *arrival) bool {
-	return s.toLoop(a, loop.Incoming{Unread: a.unread, Draining: s.closed})
+// Shake does the handshake of TLS, and says where the connection goes on.
+func (e express) Shake(conn net.Conn) loop.Shaken {
+	h, err := e.handshakes.Handshake(context.Background(), conn)
+	if err != nil {
+		refusePlain(conn, err)
+		return loop.Shaken{}
+	}
+	out := loop.Shaken{
+		Lane: loop.ExpressLane, Handshake: h,
+		ServerName: serverName(&h.State), HTTP2: h.State.NegotiatedProtocol == "h2",
+	}
+	switch {
+	case h.State.NegotiatedProtocol == challengeProtocol:
+		out.Lane = loop.NoLane
+	case h.Session == nil, out.HTTP2 && !e.table().Plain(e.name):
+		out.Lane = loop.FullLane
+	}
+	return out
 }
 
-// moveToLoop gives the connection to the loops after a handshake, and reports whether
-// they took it.
-func (c *connection) moveToLoop(h *handshaken) bool {
-	s := c.socket
-	multiplexed := h.protocol == "h2"
-	if h.session == nil || multiplexed && !s.table().Plain(s.name) {
+// TakeOver goes on with a connection in the full lane after its handshake.
+func (e express) TakeOver(taken loop.TakenOver) {
+	conn, err := connectionOf(taken.FD)
+	if err != nil {
+		e.drops(err)
+		e.Closed(taken.Peer)
+		return
+	}
+	defer e.served.Done()
+	a := arrival{
+		conn:   conn,
+		client: proxyprotocol.Header{Source: taken.Peer, Destination: taken.Local},
+	}
+	c := newConnection(e.socket, a)
+	c.identifySecure()
+	c.alpn, c.client.ServerName = taken.State.NegotiatedProtocol, taken.ServerName
+	if taken.Session != nil {
+		c.conn = newSecureConn(conn, taken.Session, taken.Unread)
+	} else {
+		a.unread = taken.Below
+		c.conn = taken.GoOn(a.underTLS())
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.begin(c, taken.Draining || e.closed)
+}
+
+// acceptExpress lets the loops accept until the socket is closed, or returns false when they
+// can't.
+func (s *socket) acceptExpress() bool {
+	l, ok := s.listener.(*loopListener)
+	if !ok {
 		return false
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if c.aborted.Load() {
-		return false
-	}
-	a := arrival{conn: c.wire, client: c.arrived}
-	return s.toLoop(&a, loop.Incoming{
-		Session:    h.session,
-		HTTP2:      multiplexed,
-		AltSvc:     c.client.AltSvc,
-		ServerName: h.name,
-		Unread:     h.unread,
-		Draining:   c.draining.Load(),
+	var accepting *loop.Listener
+	err := l.Control(func(fd uintptr) {
+		accepting = s.server.loops.Listen(loop.Listening{
+			FD: int(fd), Local: s.address,
+			Accepted: func(fd int, peer, local netip.AddrPort) { s.serve(arrival{fd: fd, peer: peer, local: local}) },
+			Failed:   s.acceptFails,
+		})
 	})
+	if err != nil {
+		return true // it was closed before it began
+	}
+	<-s.closing
+	time.Sleep(sweepTime)
+	accepting.Close()
+	return true
+}
+
+// serveExpress gives a connection of HTTP to the loops, and reports whether they took it.
+// The caller holds s.mu.
+func (s *socket) serveExpress(a *arrival) bool {
+	in := loop.Incoming{Unread: a.unread, Draining: s.closed}
+	if s.certificates.Load() != nil {
+		in.Handshake = true
+		in.AltSvc = s.announcesHTTP3(exchange.Client{Trusted: s.server.settings.Trusts(a.source().Addr())})
+	}
+	return s.toLoop(a, in)
 }
 
 // toLoop gives a connection to the loops. The caller holds s.mu, so that a drain
 // meets it either here or there.
 func (s *socket) toLoop(a *arrival, in loop.Incoming) bool {
-	tcp, ok := a.conn.(*net.TCPConn)
-	if !ok || s.server.loops == nil {
+	if s.server.loops == nil {
 		return false
 	}
 	in.Socket = express{s}
-	in.Peer, in.Local = a.source(), a.destination()
-	if in.FD, ok = duplicate(tcp); !ok {
-		return false
+	in.Peer, in.Local, in.FD = a.source(), a.destination(), a.fd
+	if a.conn != nil {
+		tcp, ok := a.conn.(*net.TCPConn)
+		if !ok {
+			return false
+		}
+		if in.FD, ok = duplicate(tcp); !ok {
+			return false
+		}
+		_ = tcp.Close() // the duplicate goes on
 	}
-	_ = tcp.Close() // the duplicate goes on
 	s.served.Add(1)
 	s.server.loops.Serve(in)
 	return true

@@ -29,7 +29,7 @@ func (s *socket) receiveHello(a arrival) {
 	case err == nil:
 		s.route(a, name)
 	case isTLS && wrong != clienthello.ErrLong && s.table().HTTP(s.name):
-		s.begin(newSecureConnection(s, a), s.closed) // which says what is wrong
+		s.beginSecure(&a) // which says what is wrong
 	default:
 		if isTLS {
 			sendAlert(a.conn, byte(wrong))
@@ -44,7 +44,7 @@ func (s *socket) receiveHello(a arrival) {
 func (s *socket) route(a arrival, serverName string) {
 	match := s.table().MatchStream(s.name, serverName)
 	if match.HTTP {
-		s.begin(newSecureConnection(s, a), s.closed)
+		s.beginSecure(&a)
 		return
 	}
 	t := newStream(s, a, match)

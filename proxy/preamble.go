@@ -2,9 +2,11 @@ package proxy
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"time"
 
@@ -14,16 +16,47 @@ import (
 
 // arrival is an accepted connection before it is clear what serves it.
 type arrival struct {
-	conn   net.Conn
+	conn   net.Conn             // nil while it is a descriptor of the loops; see connect
 	client proxyprotocol.Header // whom a load balancer speaks for; zero when it is nobody
 	unread []byte               // read behind that header
+
+	fd          int // while conn is nil, and
+	peer, local netip.AddrPort
+}
+
+// connect makes the arrival a connection of the full lane. If that fails, it is closed.
+func (a *arrival) connect() (err error) {
+	if a.conn == nil {
+		a.conn, err = connectionOf(a.fd)
+	}
+	return err
+}
+
+// close ends it before anybody serves it.
+func (a *arrival) close() {
+	if a.conn != nil {
+		a.conn.Close()
+		return
+	}
+	os.NewFile(uintptr(a.fd), "").Close()
+}
+
+// connectionOf makes a connection of a descriptor, which is used up.
+func connectionOf(fd int) (net.Conn, error) {
+	file := os.NewFile(uintptr(fd), "")
+	defer file.Close()
+	conn, err := net.FileConn(file) // a duplicate
+	if err != nil {
+		return nil, fmt.Errorf("make connection of descriptor: %w", err)
+	}
+	return conn, nil
 }
 
 // receivePreamble reads the PROXY protocol header with which a load balancer
 // begins, and then lets the connection be served.
-func (s *socket) receivePreamble(conn net.Conn) {
+func (s *socket) receivePreamble(a arrival) {
 	defer s.served.Done()
-	a := arrival{conn: conn}
+	conn := a.conn
 	_ = conn.SetReadDeadline(time.Now().Add(s.server.settings.ReadHeaderTimeout))
 	err := a.readHeader()
 	_ = conn.SetReadDeadline(time.Time{})
@@ -46,6 +79,9 @@ func (s *socket) receivePreamble(conn net.Conn) {
 func (a *arrival) source() netip.AddrPort {
 	if a.client.Source.IsValid() {
 		return a.client.Source
+	}
+	if a.conn == nil {
+		return a.peer
 	}
 	return addrPort(a.conn.RemoteAddr())
 }
@@ -77,6 +113,9 @@ func (a *arrival) underTLS() net.Conn {
 func (a *arrival) destination() netip.AddrPort {
 	if a.client.Destination.IsValid() {
 		return a.client.Destination
+	}
+	if a.conn == nil {
+		return a.local
 	}
 	return addrPort(a.conn.LocalAddr())
 }

@@ -235,6 +235,7 @@ func TestManyUpgrades(t *testing.T) {
 			}
 		})))
 		g.apply()
+		g.accepts()
 		before := descriptors(t)
 		var clients sync.WaitGroup
 		for range many {
@@ -262,6 +263,16 @@ func TestManyUpgrades(t *testing.T) {
 		g.observed(many)
 		eventually(t, "all descriptors are closed", func() bool { return descriptors(t) <= before })
 	})
+}
+
+// accepts returns once the gateway serves connections, and has none.
+func (g *gateway) accepts() {
+	g.t.Helper()
+	c := g.dial()
+	stats := g.server.Stats()
+	eventually(g.t, "a connection is served", func() bool { return stats.Downstream.Load() == 1 })
+	c.conn.Close()
+	eventually(g.t, "it has ended", func() bool { return stats.Downstream.Load() == 0 })
 }
 
 // talkLines sends lines of random length until one does not come back.

@@ -39,17 +39,17 @@ const (
 
 // shared is our part in a listening socket.
 type shared struct {
-	name   string // of the seat; "" shares with nobody
-	log    *slog.Logger
-	socket syscall.RawConn
-	inner  bool          // it is not bound to what it listens to
-	keeps  chan struct{} // closed when this process keeps the socket
-	gone   chan struct{} // closed with left
+	name  string // of the seat; "" shares with nobody
+	log   *slog.Logger
+	inner bool          // it is not bound to what it listens to
+	keeps chan struct{} // closed when this process keeps the socket
+	gone  chan struct{} // closed with left
 
-	mu    sync.Mutex       // guards what follows
-	seat  *succession.Seat // nil unless we keep it
-	queue *net.UnixConn    // nil unless another does
-	left  bool
+	mu     sync.Mutex // guards what follows
+	socket syscall.RawConn
+	seat   *succession.Seat // nil unless we keep it
+	queue  *net.UnixConn    // nil unless another does
+	left   bool
 
 	following sync.WaitGroup
 }
@@ -106,7 +106,7 @@ func bindShared[S listening](h *shared, from origin[S]) (S, error) {
 	socket, inner, err := from.open()
 	if err == nil {
 		h.inner = inner
-		h.socket, err = socket.SyscallConn()
+		err = h.isConn(socket)
 	}
 	close(bound)
 	if err != nil {
@@ -136,7 +136,7 @@ func askFor[S listening](h *shared, from origin[S]) (S, error) {
 	socket, inner, err := from.take(file, inner)
 	if err == nil {
 		h.inner = inner
-		h.socket, err = socket.SyscallConn()
+		err = h.isConn(socket)
 	}
 	if err != nil {
 		_ = queue.Close()
@@ -147,13 +147,32 @@ func askFor[S listening](h *shared, from origin[S]) (S, error) {
 	return socket, nil
 }
 
+// isConn says what the socket is.
+func (h *shared) isConn(socket syscall.Conn) error {
+	wire, err := socket.SyscallConn()
+	if err == nil {
+		h.is(wire)
+	}
+	return err
+}
+
+// is says that the socket is another object now.
+func (h *shared) is(socket syscall.RawConn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.socket = socket
+}
+
 // give sends the socket to another process.
 func (h *shared) give(conn *net.UnixConn) error {
-	if h.socket == nil {
+	h.mu.Lock()
+	socket := h.socket
+	h.mu.Unlock()
+	if socket == nil {
 		return net.ErrClosed // it could not be opened
 	}
 	var sendErr error
-	err := h.socket.Control(func(fd uintptr) { sendErr = sendFile(conn, int(fd), h.inner) })
+	err := socket.Control(func(fd uintptr) { sendErr = sendFile(conn, int(fd), h.inner) })
 	return errors.Join(err, sendErr)
 }
 

@@ -79,6 +79,12 @@ func (s *Server) open(l Listener) (*socket, error) {
 	if at, ok := listener.Addr().(*net.TCPAddr); ok {
 		sock.address = at.AddrPort()
 	}
+	if s.loops != nil {
+		if l, ok := forLoops(listener); ok {
+			sock.listener = l
+			shared.is(l)
+		}
+	}
 	if shared.inner {
 		sock.address = listensTo(l.Name)
 	}
@@ -165,19 +171,19 @@ func (s *socket) close() {
 		return
 	}
 	s.closeHTTP3()
-	if l, ok := s.listener.(interface{ SetDeadline(time.Time) error }); ok {
-		_ = l.SetDeadline(time.Now().Add(sweepTime))
-		close(s.closing)
+	close(s.closing)
+	switch l := s.listener.(type) {
+	case *loopListener:
 		s.accepting.Wait()
-	} else {
-		close(s.closing)
+	case interface{ SetDeadline(time.Time) error }:
+		_ = l.SetDeadline(time.Now().Add(sweepTime))
+		s.accepting.Wait()
 	}
+	s.mu.Lock()
+	s.drain()
+	s.mu.Unlock()
 	s.shared.leave()
 	s.listener.Close()
-
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.drain()
 }
 
 // drain asks every connection to end after its exchange. The caller holds s.mu.
@@ -240,18 +246,21 @@ func (s *socket) run() {
 }
 
 func (s *socket) accept() {
+	if s.acceptExpress() {
+		return
+	}
 	pause := minAcceptPause
 	for {
 		conn, err := s.listener.Accept()
 		if err == nil {
 			pause = minAcceptPause
-			s.serve(conn)
+			s.serve(arrival{conn: conn})
 			continue
 		}
 		if errors.Is(err, net.ErrClosed) || isTimeout(err) {
 			return
 		}
-		s.server.settings.Log.Warn("accept failed", "socket", s.name, "error", err, "pause", pause)
+		s.acceptFails(err, pause)
 		select {
 		case <-s.closing:
 			return
@@ -261,39 +270,52 @@ func (s *socket) accept() {
 	}
 }
 
+func (s *socket) acceptFails(err error, pause time.Duration) {
+	s.server.settings.Log.Warn("accept failed", "socket", s.name, "error", err, "pause", pause)
+}
+
 // serve serves a connection that was accepted, or closes it when there are too
 // many.
-func (s *socket) serve(conn net.Conn) {
+func (s *socket) serve(a arrival) {
 	s.mu.Lock()
 	full := s.server.settings.MaxConnections > 0 && s.count >= s.server.settings.MaxConnections
 	if full {
 		s.mu.Unlock()
-		s.refuse(conn)
+		s.refuse(&a)
 		return
 	}
 	s.count++
-	if s.expectsPreamble(conn) {
-		s.arriving[conn] = struct{}{}
-		s.served.Add(1)
-		go s.receivePreamble(conn)
+	if !s.expectsPreamble(&a) {
 		s.mu.Unlock()
+		s.welcome(a)
 		return
 	}
-	s.mu.Unlock()
-	s.welcome(arrival{conn: conn})
+	defer s.mu.Unlock()
+	if err := a.connect(); err != nil {
+		s.drops(err)
+		s.count--
+		return
+	}
+	s.arriving[a.conn] = struct{}{}
+	s.served.Add(1)
+	go s.receivePreamble(a)
 }
 
 // expectsPreamble reports whether the peer is a load balancer that tells whose
 // connection it forwards.
-func (s *socket) expectsPreamble(conn net.Conn) bool {
-	peer := addrPort(conn.RemoteAddr()).Addr()
-	return exchange.Within(peer, s.server.settings.ProxyProtocolFrom)
+func (s *socket) expectsPreamble(a *arrival) bool {
+	return exchange.Within(a.source().Addr(), s.server.settings.ProxyProtocolFrom)
+}
+
+// drops tells of a connection that could not be served.
+func (s *socket) drops(err error) {
+	s.server.settings.Log.Warn("connection dropped", "socket", s.name, "error", err)
 }
 
 // refuse closes a connection that is one too many.
-func (s *socket) refuse(conn net.Conn) {
+func (s *socket) refuse(a *arrival) {
 	s.server.stats.Refused.Add(1)
-	conn.Close()
+	a.close()
 }
 
 // leave notes that a connection has ended.
@@ -307,23 +329,41 @@ func (s *socket) leave() {
 func (s *socket) welcome(a arrival) {
 	client := a.source().Addr()
 	if !s.server.clients.enter(client) {
-		s.refuse(a.conn)
+		s.refuse(&a)
 		s.leave()
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	secure := s.certificates.Load() != nil
+	asks := secure && s.table().Streams(s.name)
+	if !s.isTCP.Load() && !asks && s.serveExpress(&a) {
+		return
+	}
+	if err := a.connect(); err != nil {
+		s.drops(err)
+		s.server.clients.leave(client)
+		s.count--
+		return
+	}
 	switch {
 	case s.isTCP.Load():
 		s.beginStream(newStream(s, a, s.table().MatchStream(s.name, "")))
-	case s.certificates.Load() != nil && s.table().Streams(s.name):
+	case asks:
 		s.arriving[a.conn] = struct{}{}
 		s.served.Add(1)
 		go s.receiveHello(a)
-	case s.certificates.Load() != nil:
+	case secure:
 		s.begin(newSecureConnection(s, a), s.closed)
-	case !s.serveExpress(&a):
+	default:
 		s.begin(newConnection(s, a), s.closed)
+	}
+}
+
+// beginSecure serves a connection that turned out to be HTTP over TLS. The caller holds s.mu.
+func (s *socket) beginSecure(a *arrival) {
+	if !s.serveExpress(a) {
+		s.begin(newSecureConnection(s, *a), s.closed)
 	}
 }
 
@@ -335,15 +375,11 @@ func (s *socket) begin(c *connection, draining bool) {
 		c.drain()
 	}
 	s.served.Go(func() {
-		outcome := c.run()
-		if outcome == ended {
-			s.server.clients.leave(c.client.Addr)
-		}
+		c.run()
+		s.server.clients.leave(c.client.Addr)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		delete(s.connections, c)
-		if outcome == ended {
-			s.count--
-		}
+		s.count--
 	})
 }

@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"net"
 	"net/netip"
 	"time"
 
@@ -38,8 +39,26 @@ type Socket interface {
 	// HandOver passes a connection on that the loops cannot serve: from now on it is
 	// the receiver's to serve and to close. The loops have forgotten it.
 	HandOver(HandedOver)
+	// Shake does the handshake of TLS on conn, whose reads and writes wait. The loop that
+	// calls it does other things meanwhile, so nothing else may block.
+	Shake(conn net.Conn) Shaken
+	// TakeOver passes a connection on after its handshake. It is the receiver's as after
+	// HandOver.
+	TakeOver(TakenOver)
 	// Closed says that a connection has ended, and that its descriptor is closed.
 	Closed(peer netip.AddrPort)
+}
+
+// Listening is what a loop accepts connections from.
+type Listening struct {
+	FD int // of a listening TCP socket that does not block; it stays open until Listener.Close has returned
+	// Local is where it listens; connections are asked for theirs where that is invalid or
+	// no certain address.
+	Local netip.AddrPort
+	// Accepted is given each connection, as a descriptor that does not block, and Failed
+	// is told why there is none and how long the loop pauses. Neither may block.
+	Accepted func(fd int, peer, local netip.AddrPort)
+	Failed   func(err error, pause time.Duration)
 }
 
 // Incoming is a connection that was accepted. The Group owns the descriptor from
@@ -51,6 +70,9 @@ type Incoming struct {
 	Socket Socket
 	// Unread was read from the connection already; the Group owns it too.
 	Unread []byte
+	// Handshake says that the connection begins with one of TLS, see [Socket]. Then
+	// there is no Session, and whether it is HTTP2 is not known.
+	Handshake bool
 	// Session protects the connection by TLS 1.3, and Unread is records; nil when it is
 	// in the clear.
 	Session *tls13.Session
@@ -84,6 +106,36 @@ type HandedOver struct {
 	Session    *tls13.Session
 	Sealed     []byte
 	ServerName string
+}
+
+// Lane is where a connection goes on.
+type Lane uint8
+
+// The lanes.
+const (
+	NoLane      Lane = iota // nowhere: it is to be closed
+	ExpressLane             // here
+	FullLane                // where [Socket.TakeOver] leads
+)
+
+// Shaken is what came of a handshake.
+type Shaken struct {
+	Lane Lane
+	// Conn goes on where a Session can't: it is nil in the express lane.
+	tls13.Handshake
+	// ServerName and HTTP2 are as those of Incoming.
+	ServerName string
+	HTTP2      bool
+}
+
+// TakenOver is a connection that leaves the loops after its handshake, before any request.
+type TakenOver struct {
+	Shaken
+	FD       int
+	Peer     netip.AddrPort
+	Local    netip.AddrPort
+	Below    []byte // what comes before what FD has, for Shaken.Conn
+	Draining bool
 }
 
 // Pair is a connection to be relayed, one that was upgraded or never was read as HTTP. The

@@ -36,6 +36,8 @@ func (c *clocked) Name() string          { return "s" }
 func (c *clocked) Table() *router.Table  { return c.table }
 func (c *clocked) Drained() uint32       { return 0 }
 func (c *clocked) HandOver(HandedOver)   { c.t.Error("the connection was handed over") }
+func (c *clocked) TakeOver(TakenOver)    { c.t.Error("the connection was handed over") }
+func (c *clocked) Shake(net.Conn) Shaken { return Shaken{} }
 func (c *clocked) Closed(netip.AddrPort) {}
 
 // newClocked returns a loop with a client, whose requests all go to backend.

@@ -47,6 +47,15 @@ func (c *conn) open(l *loop, u user, fd int) bool {
 	return true
 }
 
+// adopt makes c what other was, whose user knows nothing more of the descriptor.
+func (c *conn) adopt(other *conn, u user) {
+	secure := c.secure
+	*c = *other
+	c.secure, c.user = secure, u
+	c.loop.watch(c)
+	other.fd = -1
+}
+
 // close closes the descriptor, once.
 func (c *conn) close() {
 	if c.fd < 0 {

@@ -5,9 +5,10 @@
 // and the bytes from packages h1, h2 and tls13, as in the full lane, so that nobody
 // outside can tell which lane a request took.
 //
-// A [Group] owns the loops. The data plane accepts, does the handshake of TLS, and
-// gives each connection to [Group.Serve]. A loop serves it until it ends, or until a
-// request comes over HTTP/1.1 that needs more than a loop can do: an upgrade, CONNECT,
+// A [Group] owns the loops. One of them accepts what comes to a listening socket
+// ([Group.Listen]); the data plane counts it, and gives it to [Group.Serve]. A loop does
+// the handshake of TLS and serves the connection until it ends, or until a request comes
+// over HTTP/1.1 that needs more than a loop can do: an upgrade, CONNECT,
 // Expect: 100-continue, or a Rule that is not plain. Then, before anything of the
 // request is used up, the connection goes to [Socket.HandOver] with all its unread
 // bytes, and does not come back. So does one that begins with HTTP/2 in the clear. Of
@@ -19,14 +20,23 @@
 //
 // A loop asks epoll what is ready, reads its mailbox, lets each connection go as far
 // as it can, continues those that have used up their budget in the turn before, and
-// looks at its timer wheel. It reads the clock once a turn. Only when
-// nothing is ready does it wait in the kernel, by a call that the Go scheduler
+// looks at its timer wheel. It reads the clock once a turn, and between handshakes. Only
+// when nothing is ready does it wait in the kernel, by a call that the Go scheduler
 // knows of. One goroutine runs a loop and alone touches its connections: there are
 // no locks but that of the mailbox.
 //
 // Descriptors are registered edge-triggered, once, for everything: no epoll_ctl in
 // an exchange. So a connection remembers what it may do (readable, writable) until
 // the kernel says EAGAIN.
+//
+// # Handshakes
+//
+// crypto/tls does them, in code that blocks when it has to wait. It runs on coroutines: a
+// read that finds nothing gives the loop its turn back, and epoll says when to go on. So a
+// handshake needs no goroutine that the scheduler would have to wake, nor a second poller.
+// A step of one takes a hundred times what an exchange does: the loop does some in a turn,
+// and lets the others wait (handshake.go). What a session can't go on with, such as TLS 1.2,
+// and HTTP/2 where it is not plain, leaves by [Socket.TakeOver].
 //
 // # Memory
 //
@@ -37,12 +47,12 @@
 // length do not pass through us at all (splice.go).
 //
 // Files: group.go what others call; loop.go the turn; poller.go, wheel.go,
-// mailbox.go, buffer.go, socket.go the engine room; conn.go a descriptor and what
-// waits for it, secure.go its TLS. flight.go, forward.go, body.go, response.go,
-// expiry.go, splice.go are one exchange; client.go says what that needs of its client:
-// downstream.go, h1body.go, h1response.go for HTTP/1.1, and mux.go, stream.go,
-// tunnel.go for HTTP/2. server.go says what it needs of the other side: upstream.go and
-// pool.go for HTTP/1.1, and call.go, trunk.go, trunks.go for HTTP/2. outflow.go is what
-// both sides of HTTP/2 write, grpcweb.go translates between them, and relay.go is upgraded
-// connections.
+// mailbox.go, buffer.go, socket.go the engine room; listener.go accepts; conn.go is a
+// descriptor and what waits for it, handshake.go, coroutine.go and secure.go its TLS.
+// flight.go, forward.go, body.go, response.go, expiry.go, splice.go are one exchange;
+// client.go says what that needs of its client: downstream.go, h1body.go, h1response.go
+// for HTTP/1.1, and mux.go, stream.go, tunnel.go for HTTP/2. server.go says what it needs
+// of the other side: upstream.go and pool.go for HTTP/1.1, and call.go, trunk.go,
+// trunks.go for HTTP/2. outflow.go is what both sides of HTTP/2 write, grpcweb.go
+// translates between them, and relay.go is upgraded connections.
 package loop

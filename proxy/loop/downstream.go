@@ -347,6 +347,9 @@ func (d *downstream) discardInput() {
 // drains reports whether no exchange follows the one in flight.
 func (d *downstream) drains() bool { return d.draining || d.socket.Drained() != d.drained }
 
+// from is the socket that the client has connected to.
+func (d *downstream) from() Socket { return d.socket }
+
 // drain makes the exchange in flight the last one, or one that is on the way.
 func (d *downstream) drain() {
 	if d.draining {

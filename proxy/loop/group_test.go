@@ -48,6 +48,8 @@ func (r *rig) Table() *router.Table    { return r.table }
 func (r *rig) Drained() uint32         { return r.drains.Load() }
 func (r *rig) Closed(netip.AddrPort)   { r.closed.Add(1) }
 func (r *rig) HandOver(out HandedOver) { r.handed <- out }
+func (*rig) TakeOver(TakenOver)        {}
+func (*rig) Shake(net.Conn) Shaken     { return Shaken{} }
 func (r *rig) address() string         { return r.in.Addr().String() }
 
 // newRig returns a running rig whose backend answers with serve.

@@ -43,6 +43,9 @@ type loop struct {
 	dirty  []gatherer // those that may have something to write
 	spared []gatherer // the other array for dirty
 
+	shaking []*handshake // that may go on, in turn
+	resting []*coroutine // free ones
+
 	begin time.Time // when now was 0
 	clock time.Time // of this turn
 	now   int64     // clock in nanoseconds since begin
@@ -135,6 +138,7 @@ func (l *loop) run() {
 		l.goOn()
 		l.wheel.advance(l.now)
 		l.flush()
+		l.shake()
 		l.publish()
 		if turns >= yieldEvery && l.now-l.yielded >= yieldAfter {
 			runtime.Gosched()
@@ -145,7 +149,9 @@ func (l *loop) run() {
 }
 
 // quiet reports whether nothing is to be done but what others ask for.
-func (l *loop) quiet() bool { return len(l.again) == 0 && len(l.dirty) == 0 }
+func (l *loop) quiet() bool {
+	return len(l.again) == 0 && len(l.dirty) == 0 && len(l.shaking) == 0
+}
 
 // flush writes what gathered in the turn. Writing may let streams go on, which is for
 // the next turn.
@@ -178,6 +184,7 @@ func (l *loop) await() []unix.EpollEvent {
 			return events
 		}
 	}
+	l.stopCoroutines()
 	events := l.poller.wait(limit)
 	l.tell()
 	l.yielded = l.now
@@ -278,6 +285,8 @@ func (l *loop) end() {
 	l.abort(nil)
 	l.cutRelays()
 	l.closeTrunks()
+	l.closeListeners()
+	l.stopCoroutines()
 	l.closeIdle()
 	l.closePipes()
 	l.publish()
@@ -296,6 +305,10 @@ func (l *loop) forget(c *conn) { l.conns[c.fd] = nil }
 
 // accept begins to serve a connection.
 func (l *loop) accept(in *Incoming) {
+	if in.Handshake {
+		l.acceptTLS(in)
+		return
+	}
 	d := newDownstream(l, in)
 	if !d.open(l, d, in.FD) {
 		in.Socket.Closed(in.Peer)
@@ -303,6 +316,12 @@ func (l *loop) accept(in *Incoming) {
 	}
 	l.gauges.downstream++
 	d.writable = true // as a new connection is: what it is greeted with needs not wait
+	d.serve(in)
+}
+
+// serve begins with what was read already.
+func (d *downstream) serve(in *Incoming) {
+	l := d.loop
 	d.start(in.Draining)
 	if in.HTTP2 {
 		d.multiplex()
@@ -318,21 +337,28 @@ func (l *loop) accept(in *Incoming) {
 
 // drain does what [Group.Drain] says.
 func (l *loop) drain(socket Socket) {
-	l.each(socket, (*downstream).drain)
+	l.each(socket, guest.drain)
 }
 
 // abort does what [Group.Abort] says.
 func (l *loop) abort(socket Socket) {
-	l.each(socket, (*downstream).cut)
+	l.each(socket, guest.cut)
 }
 
-func (l *loop) each(socket Socket, do func(*downstream)) {
+// guest is the connection of a client.
+type guest interface {
+	from() Socket
+	drain()
+	cut()
+}
+
+func (l *loop) each(socket Socket, do func(guest)) {
 	for _, c := range l.conns {
 		if c == nil {
 			continue
 		}
-		if d, ok := c.user.(*downstream); ok && (socket == nil || d.socket == socket) {
-			do(d)
+		if g, ok := c.user.(guest); ok && (socket == nil || g.from() == socket) {
+			do(g)
 		}
 	}
 }

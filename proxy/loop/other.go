@@ -22,6 +22,15 @@ func (*Group) Run(context.Context) error { return errors.ErrUnsupported }
 // Serve is never called.
 func (*Group) Serve(Incoming) {}
 
+// Listen is never called.
+func (*Group) Listen(Listening) *Listener { return nil }
+
+// Listener is a listening socket.
+type Listener struct{}
+
+// Close is never called.
+func (*Listener) Close() {}
+
 // Reclaim is never called.
 func (*Group) Reclaim(*router.Endpoint) bool { return false }
 

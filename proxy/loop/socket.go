@@ -3,6 +3,7 @@
 package loop
 
 import (
+	"encoding/binary"
 	"errors"
 	"net/netip"
 	"unsafe"
@@ -117,4 +118,46 @@ func socketError(fd int) unix.Errno {
 		return errnoOf(err)
 	}
 	return unix.Errno(value)
+}
+
+// acceptSocket takes a connection from a listening socket. What that has set, such as
+// TCP_NODELAY and what keeps connections alive, the connection inherits.
+func acceptSocket(listening int) (fd int, peer netip.AddrPort, errno unix.Errno) {
+	var address unix.RawSockaddrAny
+	size := uint32(unix.SizeofSockaddrAny)
+	n, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(listening), uintptr(unsafe.Pointer(&address)), uintptr(unsafe.Pointer(&size)),
+		unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+	if errno != 0 {
+		return -1, netip.AddrPort{}, errno
+	}
+	return int(n), addressOf(&address), 0
+}
+
+// localAddress is what the peer has connected to; invalid is not known.
+func localAddress(fd int) netip.AddrPort {
+	var address unix.RawSockaddrAny
+	size := uint32(unix.SizeofSockaddrAny)
+	_, _, errno := unix.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(fd), uintptr(unsafe.Pointer(&address)), uintptr(unsafe.Pointer(&size)))
+	if errno != 0 {
+		return netip.AddrPort{}
+	}
+	return addressOf(&address)
+}
+
+// addressOf reads an address of the kernel's: IPv4 as such, and without a zone.
+func addressOf(address *unix.RawSockaddrAny) netip.AddrPort {
+	switch address.Addr.Family {
+	case unix.AF_INET:
+		in := (*unix.RawSockaddrInet4)(unsafe.Pointer(address))
+		return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), networkOrder(in.Port))
+	case unix.AF_INET6:
+		in := (*unix.RawSockaddrInet6)(unsafe.Pointer(address))
+		return netip.AddrPortFrom(netip.AddrFrom16(in.Addr).Unmap(), networkOrder(in.Port))
+	}
+	return netip.AddrPort{}
+}
+
+// networkOrder is a port as the kernel writes it, big-endian.
+func networkOrder(port uint16) uint16 {
+	return binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&port))[:])
 }

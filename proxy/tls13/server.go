@@ -70,6 +70,15 @@ type Handshake struct {
 	Conn *tls.Conn
 }
 
+// GoOn makes conn what lies beneath Conn, which it returns, from now on. Both lead to the
+// same client.
+func (h *Handshake) GoOn(conn net.Conn) *tls.Conn {
+	if r, ok := h.Conn.NetConn().(*recorder); ok {
+		r.Conn = conn
+	}
+	return h.Conn
+}
+
 // Handshake does the server's part of a handshake on conn, and blocks meanwhile:
 // deadlines are those that the caller has set on conn. When ctx ends first, it
 // closes conn and returns an error that wraps ctx's. After an error conn is

@@ -1,6 +1,6 @@
 // Package tls13 is the TLS 1.3 record layer (RFC 8446 §5) for an event loop that
 // reads and writes its sockets itself. crypto/tls does the handshake, on a
-// goroutine that may block; after it [Server.Handshake] hands over a [Session],
+// coroutine that may wait; after it [Server.Handshake] hands over a [Session],
 // which turns records into plaintext and plaintext into records: pure code
 // without I/O, goroutines, clock or, between key updates, allocation.
 //
