@@ -75,6 +75,48 @@ func (l *loop) dialTrunk(list *trunkList, endpoint *router.Endpoint) (*trunk, ex
 	return t, exchange.CauseNone
 }
 
+// conclude looks what became of the attempt to connect.
+func (t *trunk) conclude() {
+	if !t.writable {
+		return
+	}
+	if t.broken && socketError(t.fd) != 0 {
+		waiters := t.waiters
+		t.waiters = nil
+		t.close()
+		for _, c := range waiters {
+			if c.waits {
+				c.waits = false
+				c.flight.refused()
+			}
+		}
+		return
+	}
+	t.opened()
+	t.admit()
+}
+
+// opened begins to use the connection.
+func (t *trunk) opened() {
+	t.connecting = false
+	t.list.opened(t)
+	t.heard, t.idle = t.loop.now, t.loop.now
+	t.arm()
+	t.soil() // the preface
+}
+
+// admit lets those go on who have waited.
+func (t *trunk) admit() {
+	waiters := t.waiters
+	t.waiters = nil
+	for _, c := range waiters {
+		if c.waits {
+			c.waits = false
+			c.flight.joins(c)
+		}
+	}
+}
+
 // forgetTrunks forgets endpoints without connections, and reports whether there are others.
 func (l *loop) forgetTrunks() bool {
 	for endpoint, list := range l.trunks {
