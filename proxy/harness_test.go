@@ -227,7 +227,10 @@ func (g *gateway) observed(n int) Report {
 		if len(g.exchanges) < n {
 			return false
 		}
-		x = g.exchanges[n-1]
+		// A client may be done with a response before it is reported, and send another request.
+		inTurn := slices.Clone(g.exchanges)
+		slices.SortStableFunc(inTurn, func(a, b Report) int { return a.Start.Compare(b.Start) })
+		x = inTurn[n-1]
 		return true
 	})
 	return x
