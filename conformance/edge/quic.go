@@ -62,6 +62,9 @@ func (t *quicTransport) roundTrip(r *http.Request) (*http.Response, error) {
 		metadata = append(metadata, pogs.Metadata{Key: "HttpHeader:Transfer-Encoding", Val: "chunked"})
 	}
 	for name, values := range r.Header {
+		if name == "Content-Length" { // of a request that is passed on, and it stands above
+			continue
+		}
 		for _, value := range values {
 			metadata = append(metadata, pogs.Metadata{Key: "HttpHeader:" + name, Val: value})
 		}
