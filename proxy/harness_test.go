@@ -217,7 +217,7 @@ func (g *gateway) count() int {
 	return len(g.exchanges)
 }
 
-// observed waits for the n-th Report.
+// observed waits for n Reports, and returns that of the n-th exchange by its beginning.
 func (g *gateway) observed(n int) Report {
 	g.t.Helper()
 	var x Report
