@@ -3,8 +3,6 @@
 package loop
 
 import (
-	"slices"
-
 	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/proxy/h1"
 	"github.com/lintel-dev/lintel/proxy/h2"
@@ -14,7 +12,8 @@ import (
 // call is the server's side of an exchange over HTTP/2: a stream of a trunk. A trunk uses
 // it again.
 type call struct {
-	outflow  // the request
+	outflow // the request
+	entry
 	t        *trunk
 	flight   *flight
 	kept     bool // the connection had served before
@@ -31,8 +30,6 @@ type call struct {
 	fate    fate // and whether the stream is over before that
 	shut    bool // nothing more is taken
 	waits   bool // it is in t.waiters
-	active  bool // it is in t.active
-	blocked bool // it is in t.blocked
 }
 
 // fate is what has become of a stream.
@@ -112,9 +109,8 @@ func (c *call) write(p []byte, last ending) bool {
 
 // block waits for room, if something waits for that.
 func (c *call) block() {
-	if c.pending() > 0 && !c.blocked {
-		c.blocked = true
-		c.t.blocked = append(c.t.blocked, c)
+	if c.pending() > 0 {
+		c.t.block(c)
 	}
 }
 
@@ -275,9 +271,6 @@ func (c *call) close() {
 	c.flight = nil
 	c.waited()
 	t := c.t
-	if c.blocked {
-		t.blocked = slices.DeleteFunc(t.blocked, func(other *call) bool { return other == c })
-	}
 	if c.id != 0 {
 		delete(t.calls, c.id)
 		t.codec.Reset(c.id, h2.Cancel)

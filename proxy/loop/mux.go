@@ -14,16 +14,12 @@ const relaxInterval = 10 * time.Second
 
 // mux is what a client connection has that speaks HTTP/2: many streams, each with a
 // flight of its own. What is written gathers in the codec, and goes out once a turn.
-//
-// While the codec reads, its input stands in the loop's buffer; so streams only note
-// what happens to them, and their flights go on afterwards.
 type mux struct {
+	agenda
 	d       *downstream
 	codec   h2.Conn
 	streams map[uint32]*stream
-	left    []byte    // bytes that the codec could not use yet
-	active  []*stream // those to which something has happened
-	blocked []*stream // those that wait for room
+	left    []byte // bytes that the codec could not use yet
 	free    []*stream
 	head    h2.Response // that is being written
 
@@ -155,36 +151,6 @@ func (m *mux) begin(e *h2.Event) {
 	m.activate(s)
 }
 
-// activate makes a stream go on after the codec has read.
-func (m *mux) activate(s *stream) {
-	if !s.active {
-		s.active = true
-		m.active = append(m.active, s)
-	}
-}
-
-// unblock makes the streams go on that wait for room.
-func (m *mux) unblock() {
-	for _, s := range m.blocked {
-		s.blocked = false
-		m.activate(s)
-	}
-	m.blocked = m.blocked[:0]
-}
-
-// goOn lets the active streams go on.
-func (m *mux) goOn() {
-	for i := 0; i < len(m.active); i++ {
-		s := m.active[i]
-		m.active[i] = nil
-		s.active = false
-		if s.flight != nil {
-			s.goOn()
-		}
-	}
-	m.active = m.active[:0]
-}
-
 // soil makes the output go out at the end of the turn.
 func (m *mux) soil() {
 	if !m.dirty {
@@ -237,7 +203,6 @@ func (m *mux) abandon(cause exchange.Cause) {
 		}
 	}
 	clear(m.streams)
-	m.active, m.blocked = m.active[:0], m.blocked[:0]
 }
 
 // arm bounds how long the client may be silent while no stream is open.

@@ -4,7 +4,6 @@ package loop
 
 import (
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
@@ -15,15 +14,14 @@ import (
 // stream is the client's side of an exchange over HTTP/2. A mux uses it again.
 type stream struct {
 	outflow // the response
-	m       *mux
-	flight  *flight
-	fields  []h1.Field // of the request
+	entry
+	m      *mux
+	flight *flight
+	fields []h1.Field // of the request
 
 	fresh   bool // its flight has not begun
 	refusal int  // the status that a bad head is answered with, or 0
 	reset   bool // the client has given it up
-	active  bool // it is in m.active
-	blocked bool // it is in m.blocked
 
 	body    []byte // payload that has come and the peer may not send anew
 	given   int    // bytes of it that went upstream in this attempt
@@ -40,7 +38,7 @@ type stream struct {
 // begin takes the request that e tells of.
 func (s *stream) begin(e *h2.Event) {
 	d := s.m.d
-	*s = stream{outflow: s.outflow, m: s.m, active: s.active, fields: s.fields, body: s.body[:0], trailer: s.trailer[:0]}
+	*s = stream{outflow: s.outflow, m: s.m, fields: s.fields, body: s.body[:0], trailer: s.trailer[:0]}
 	s.restart(e.Stream)
 	s.fresh, s.ended = true, e.End
 	s.flight = d.loop.borrow(s, &d.client)
@@ -113,10 +111,7 @@ func (s *stream) release() {
 	s.shrink()
 	f := s.flight
 	s.flight = nil
-	if s.blocked {
-		s.m.blocked = slices.DeleteFunc(s.m.blocked, func(other *stream) bool { return other == s })
-		s.blocked = false
-	}
+	s.m.leave(s)
 	s.m.d.loop.giveBack(f)
 }
 
@@ -312,17 +307,9 @@ func (s *stream) write(p []byte, last ending) bool {
 	s.m.soil()
 	ok := s.push(p, last, s.m.d.loop.now)
 	if s.pending() > 0 {
-		s.block()
+		s.m.block(s)
 	}
 	return ok
-}
-
-// block waits for room.
-func (s *stream) block() {
-	if !s.blocked {
-		s.blocked = true
-		s.m.blocked = append(s.m.blocked, s)
-	}
 }
 
 // writeOn gives what waits. It reports false when the client takes that too slowly.
@@ -335,7 +322,7 @@ func (s *stream) writeOn() bool {
 		return false
 	}
 	if s.pending() > 0 {
-		s.block()
+		s.m.block(s)
 	}
 	return true
 }

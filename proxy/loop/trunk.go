@@ -12,11 +12,12 @@ import (
 )
 
 // trunk is a connection to an endpoint that speaks HTTP/2: many calls, each of another
-// flight. As with a mux, what is written gathers in the codec and goes out once a turn, and
-// while the codec reads, calls only note what happens to them. What an endpoint sends is
-// read whatever waits to be written: it may want to get rid of that first.
+// flight. As with a mux, what is written gathers in the codec and goes out once a turn.
+// What an endpoint sends is read whatever waits to be written: it may want to get rid of
+// that first.
 type trunk struct {
 	conn
+	agenda
 	endpoint *router.Endpoint
 	list     *trunkList
 	codec    h2.Conn
@@ -24,8 +25,6 @@ type trunk struct {
 
 	calls   map[uint32]*call
 	unread  []byte  // what the codec could not use yet
-	active  []*call // those to which something has happened
-	blocked []*call // those that wait for room
 	waiters []*call // those that wait for the connection, or for the endpoint's settings
 	free    []*call
 
@@ -93,9 +92,7 @@ func (t *trunk) adopt(c *call) {
 
 // left forgets a call that has ended.
 func (t *trunk) left(c *call) {
-	if c.active {
-		t.active[slices.Index(t.active, c)] = nil
-	}
+	t.leave(c)
 	if c.waits {
 		t.waiters = slices.DeleteFunc(t.waiters, func(other *call) bool { return other == c })
 	}
@@ -221,33 +218,9 @@ func fateOf(e *h2.Event) fate {
 	return reset
 }
 
-// activate makes a call go on after the codec has read.
-func (t *trunk) activate(c *call) {
-	if !c.active {
-		c.active = true
-		t.active = append(t.active, c)
-	}
-}
-
-// unblock makes the calls go on that wait for room.
-func (t *trunk) unblock() {
-	for _, c := range t.blocked {
-		c.blocked = false
-		t.activate(c)
-	}
-	t.blocked = t.blocked[:0]
-}
-
-// goOn lets the active calls go on.
+// goOn lets the active calls go on, and those that may begin.
 func (t *trunk) goOn() {
-	for i := 0; i < len(t.active); i++ {
-		if c := t.active[i]; c != nil {
-			t.active[i] = nil
-			c.active = false
-			c.goOn()
-		}
-	}
-	t.active = t.active[:0]
+	t.agenda.goOn()
 	if t.settled && len(t.waiters) > 0 {
 		t.admit()
 	}
