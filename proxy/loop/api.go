@@ -22,7 +22,7 @@ type Config struct {
 	// and reports whether there was one; nil if there are no others.
 	Reclaim func(*router.Endpoint) bool
 	// Loops is their number; 0 takes half of GOMAXPROCS. When there are fewer loops than
-	// that, each of them keeps its processor (P) of the Go scheduler through short waits.
+	// that, each of them keeps its processor (P) of the Go scheduler through its shorter waits.
 	Loops int
 }
 

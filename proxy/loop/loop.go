@@ -12,10 +12,11 @@ import (
 	"github.com/lintel-dev/lintel/router"
 )
 
-// pauseLimit is how many milliseconds a loop waits without telling the scheduler:
-// longer than the gaps between events under any load worth the name, and shorter than
-// the 10 ms after which the scheduler's monitor would send a signal.
-const pauseLimit = 5
+// keepFor is for how long after its last event a loop keeps its processor while it waits, see
+// poller.pause. A wait without it costs as much as keeping it for about a quarter of a
+// second: the scheduler's monitor wakes every 20 µs for a while, before and after, but only
+// every 10 ms for processors that are kept.
+const keepFor = 250 * time.Millisecond
 
 // yieldAfter and yieldEvery are for how long, and for how many turns, a loop keeps its
 // processor before it lets other goroutines run: before the 10 ms have passed after which the
@@ -33,7 +34,7 @@ type loop struct {
 	poller   *poller
 	box      mailbox
 	spare    []func() // for the mailbox
-	keeps    bool     // its processor while it waits for a short time: see poller.pause
+	keeps    bool     // its processor while it waits, see keepFor
 	wheel    *wheel
 
 	conns  []*conn    // by descriptor
@@ -49,6 +50,7 @@ type loop struct {
 	begin time.Time // when now was 0
 	clock time.Time // of this turn
 	now   int64     // clock in nanoseconds since begin
+	heard int64     // when the last event came
 	// yielded is when others were last let run, in the loop's time.
 	yielded int64
 
@@ -130,6 +132,9 @@ func (l *loop) run() {
 			events = l.sleep()
 		}
 		l.tell()
+		if len(events) > 0 {
+			l.heard = l.now
+		}
 		// First: what happens because of a call has to come after it.
 		if l.box.some.Load() && !l.readMail() {
 			break
@@ -179,10 +184,8 @@ func (l *loop) sleep() []unix.EpollEvent {
 // await is sleep once nobody can have asked for something unnoticed.
 func (l *loop) await() []unix.EpollEvent {
 	limit := l.wheel.wait(l.now)
-	if l.keeps {
-		if events := l.poller.pause(pauseOf(limit)); len(events) > 0 || l.box.some.Load() {
-			return events
-		}
+	if left := int64(keepFor) - (l.now - l.heard); l.keeps && left > 0 {
+		return l.poller.pause(shorter(limit, time.Duration(left)))
 	}
 	l.stopCoroutines()
 	events := l.poller.wait(limit)
@@ -191,12 +194,13 @@ func (l *loop) await() []unix.EpollEvent {
 	return events
 }
 
-// pauseOf is the part of a wait that is a pause; a negative wait has no end.
-func pauseOf(limit int) int {
+// shorter returns the shorter of two waits, in milliseconds. A negative limit is none.
+func shorter(limit int, d time.Duration) int {
+	most := int(d/time.Millisecond) + 1
 	if limit < 0 {
-		return pauseLimit
+		return most
 	}
-	return min(limit, pauseLimit)
+	return min(limit, most)
 }
 
 // tell reads the clock.

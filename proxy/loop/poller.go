@@ -76,10 +76,11 @@ func (p *poller) remove(fd int) {
 func (p *poller) poll() []unix.EpollEvent { return p.pause(0) }
 
 // pause waits for events, at most as many milliseconds, without telling the
-// scheduler. Telling it costs as much as an exchange: its monitor wakes every 20 µs, takes
+// scheduler. Telling it costs more than an exchange: its monitor wakes every 20 µs, takes
 // the processor away, and we get it back. So the processor is not free for others
-// meanwhile. Who has to stop all goroutines, as the garbage collector, sends a signal,
-// and another one every 100 µs if that came too soon; it ends the wait.
+// meanwhile. A signal ends the wait: the monitor sends one every 10 ms, and who has to stop
+// all goroutines, as the garbage collector, at once, and another one every 100 µs if that
+// came too soon.
 func (p *poller) pause(milliseconds int) []unix.EpollEvent {
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.epoll), uintptr(unsafe.Pointer(&p.events)), batch, uintptr(milliseconds), 0, 0)
 	if errno != 0 {
