@@ -53,7 +53,7 @@ func (e *edge) inCgroup(folder string, capabilities ...uintptr) func(*exec.Cmd) 
 func (p *program) observed(args ...string) []observe.Record {
 	p.Helper()
 	var out bytes.Buffer
-	root := newRootCommand()
+	root := newRootCommand(new(job))
 	root.SetOut(&out)
 	root.SetArgs(append([]string{"observe", "--admin-socket=" + p.socket, "-o=json"}, args...))
 	p.must(root.ExecuteContext(p.Context()))

@@ -38,10 +38,11 @@ func execute() int {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 
-	usage := true // until a command starts to run
-	root := newRootCommand()
-	root.PersistentPreRun = func(*cobra.Command, []string) { usage = false }
-	switch err := root.ExecuteContext(ctx); {
+	job, usage, err := readCommandLine(ctx)
+	if err == nil && job != nil {
+		err = job(ctx)
+	}
+	switch {
 	case err == nil:
 		return 0
 	case errors.Is(err, errReported):
@@ -57,7 +58,22 @@ func execute() int {
 	}
 }
 
-func newRootCommand() *cobra.Command {
+// job is what is left to do of a command when the command line is not needed any more,
+// which is a third of a megabyte with all the flags: for what runs long.
+type job func(context.Context) error
+
+// readCommandLine runs the command that the command line is of, and returns its job, which
+// most have none of. If there is an error, usage says that no command began to run.
+func readCommandLine(ctx context.Context) (left job, usage bool, err error) {
+	usage = true
+	root := newRootCommand(&left)
+	root.PersistentPreRun = func(*cobra.Command, []string) { usage = false }
+	err = root.ExecuteContext(ctx)
+	return left, usage, err
+}
+
+// newRootCommand returns all commands. One that leaves a job puts it into left.
+func newRootCommand(left *job) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "lintel",
 		Short:         "The edge of a small cluster in one binary: Gateway API and Ingress, from Kubernetes or from files",
@@ -66,6 +82,6 @@ func newRootCommand() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(explainFlagError)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newRunCommand(), newCheckCommand(), newProbeCommand(), newCertsCommand(), newDNSCommand(), newTunnelCommand(), newBPFCommand(), newObserveCommand(), newVersionCommand())
+	root.AddCommand(newRunCommand(left), newCheckCommand(), newProbeCommand(), newCertsCommand(), newDNSCommand(), newTunnelCommand(), newBPFCommand(), newObserveCommand(), newVersionCommand())
 	return root
 }

@@ -116,7 +116,7 @@ func (o *observed) get(path string) {
 func (o *observed) observe(args ...string) (out, message string) {
 	o.Helper()
 	var stdout, stderr strings.Builder
-	root := newRootCommand()
+	root := newRootCommand(new(job))
 	root.SetOut(&stdout)
 	root.SetErr(&stderr)
 	root.SetArgs(append([]string{"observe", "--admin-address=" + o.admin}, args...))
@@ -131,7 +131,7 @@ func (o *observed) follow(args ...string) (lines *bufio.Scanner, end func() (mes
 	o.Helper()
 	reader, writer := io.Pipe()
 	var stderr strings.Builder
-	root := newRootCommand()
+	root := newRootCommand(new(job))
 	root.SetOut(writer)
 	root.SetErr(&stderr)
 	root.SetArgs(append([]string{"observe", "--admin-address=" + o.admin}, args...))
@@ -216,7 +216,7 @@ func TestObserveFollowsUntilLintelEnds(t *testing.T) {
 func TestObserveWhereNoRecordsAreKept(t *testing.T) {
 	o := startObserved(t, "--observe-records=0")
 	o.get("/")
-	root := newRootCommand()
+	root := newRootCommand(new(job))
 	root.SetArgs([]string{"observe", "--admin-address=" + o.admin})
 	if err := root.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), "observe-records is 0") {
 		t.Errorf("got %v", err)

@@ -74,7 +74,7 @@ func TestProbe(t *testing.T) {
 	go func() { ended <- a.Run(ctx) }()
 	ask := func(what string) (string, error) {
 		var out strings.Builder
-		root := newRootCommand()
+		root := newRootCommand(new(job))
 		root.SetArgs([]string{"probe", what, "--admin-socket", path})
 		root.SetOut(&out)
 		err := root.ExecuteContext(t.Context())

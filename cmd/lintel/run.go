@@ -18,7 +18,7 @@ import (
 	"github.com/lintel-dev/lintel/router"
 )
 
-func newRunCommand() *cobra.Command {
+func newRunCommand(left *job) *cobra.Command {
 	reader := newSettingsReader()
 	cmd := &cobra.Command{
 		Use:   "run",
@@ -28,14 +28,17 @@ manifests (--manifests), say, and follow their changes. SIGTERM, SIGHUP and Ctrl
 exchanges in flight are finished, then the exit code is 0. With --share-sockets=on SIGUSR2
 starts the program that is at the same path by then, and drains when that one serves.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(*cobra.Command, []string) error {
 			settings, err := reader.Read(os.Environ())
 			if err != nil {
 				return err
 			}
-			log := newLog(os.Stderr, settings)
-			adoptLibraryLogs(log)
-			return run(cmd.Context(), settings, log)
+			*left = func(ctx context.Context) error {
+				log := newLog(os.Stderr, settings)
+				adoptLibraryLogs(log)
+				return run(ctx, settings, log)
+			}
+			return nil
 		},
 	}
 	cmd.Flags().AddFlagSet(reader.Flags())

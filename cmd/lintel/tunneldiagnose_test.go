@@ -18,7 +18,7 @@ import (
 func diagnoseTunnel(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
-	root := newRootCommand()
+	root := newRootCommand(new(job))
 	root.SetOut(&out)
 	root.SetArgs(append([]string{"tunnel", "diagnose"}, args...))
 	err := root.ExecuteContext(t.Context())
