@@ -1,16 +1,12 @@
 package main
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -102,26 +98,4 @@ func TestProgramPages(t *testing.T) {
 			t.Errorf("%s: got %#v, %v", line, got, ok)
 		}
 	}
-}
-
-// Memory is given back once building has stopped for a while, and not before.
-func TestFootprintWaitsForQuiet(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx, stop := context.WithCancel(t.Context())
-		defer stop()
-		start, given := time.Now(), []time.Duration(nil)
-		f := newFootprint()
-		f.giveBack = func() { given = append(given, time.Since(start)) }
-		go func() { _ = f.Run(ctx) }()
-		for range 10 {
-			f.built()
-			time.Sleep(time.Second)
-		}
-		time.Sleep(time.Hour)
-		synctest.Wait()
-		want := []time.Duration{14 * time.Second, 74 * time.Second}
-		if !slices.Equal(given, want) {
-			t.Errorf("memory was given back after %v, want %v", given, want)
-		}
-	})
 }

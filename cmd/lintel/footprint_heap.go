@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+)
+
+// heapUse is what the heap is used for, in bytes.
+type heapUse struct {
+	live      uint64 // as the last collection found
+	garbage   uint64 // allocated since then; part of it is in use
+	allocated uint64 // since the start
+}
+
+// newHeapReader returns a function that reads the use of the heap, in microseconds. It is
+// for one goroutine.
+func newHeapReader() func() heapUse {
+	samples := []metrics.Sample{
+		{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/objects:bytes"}, {Name: "/gc/heap/allocs:bytes"},
+	}
+	return func() heapUse {
+		metrics.Read(samples)
+		live, objects := samples[0].Value.Uint64(), samples[1].Value.Uint64()
+		return heapUse{live: live, garbage: max(objects, live) - live, allocated: samples[2].Value.Uint64()}
+	}
+}
+
+const (
+	// thriftyPercent is GOGC while Lintel starts. What stays is allocated among garbage
+	// then, and where that was there are holes for good. The less of it there is at a time,
+	// the fewer.
+	thriftyPercent = 25
+	// thriftyBelow is the live heap in bytes up to which this is cheap: some tens of
+	// milliseconds in all.
+	thriftyBelow = 8 << 20
+	thriftyLook  = 20 * time.Millisecond
+)
+
+// start has the collector run often until something was built, or so much is in use that
+// it would take long. GOGC less than that, or off, stays as it is.
+func (f *footprint) start(ctx context.Context) {
+	usual := debug.SetGCPercent(thriftyPercent)
+	defer debug.SetGCPercent(usual)
+	if usual <= thriftyPercent {
+		return
+	}
+	looks := time.NewTicker(thriftyLook)
+	defer looks.Stop()
+	for f.look().live < thriftyBelow {
+		select {
+		case <-ctx.Done():
+			return
+		case <-f.builds:
+			f.built() // for Run
+			return
+		case <-looks.C:
+		}
+	}
+}
