@@ -20,8 +20,8 @@ import (
 // catalog is the set of objects that serve. It belongs to one goroutine; what it
 // hands out is immutable.
 type catalog struct {
-	entries map[gateway.ObjectRef]*entry
-	order   []gateway.ObjectRef // of entries: by file, line and place in a List
+	entries map[gateway.ObjectRef]*entry // update makes another map, of entries that stay as they are
+	order   []gateway.ObjectRef          // of entries: by file, line and place in a List
 	implied map[string]*corev1.Namespace
 	// seen outlives the objects, so that one that comes back is older than what
 	// came after it, and no generation stands for two contents.
@@ -235,15 +235,6 @@ func (c *catalog) snapshot() (*gateway.Snapshot, map[types.NamespacedName][]*dis
 		snapshot.Namespaces = append(snapshot.Namespaces, c.implied[name])
 	}
 	return snapshot, endpoints
-}
-
-// places returns where the objects that serve are declared.
-func (c *catalog) places() map[gateway.ObjectRef]place {
-	places := make(map[gateway.ObjectRef]place, len(c.entries))
-	for ref, e := range c.entries {
-		places[ref] = e.place
-	}
-	return places
 }
 
 // stamp sets the metadata that an API server would own.

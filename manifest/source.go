@@ -41,7 +41,7 @@ type Source struct {
 	snapshot  *gateway.Snapshot
 	endpoints map[types.NamespacedName][]*discoveryv1.EndpointSlice
 	problems  []Problem
-	places    map[gateway.ObjectRef]place
+	entries   map[gateway.ObjectRef]*entry // of the objects that serve
 }
 
 // New returns a Source for a directory, a file, or Stdin. Of a directory and its
@@ -113,11 +113,12 @@ func (s *Source) Problems() []Problem {
 // file declares the object.
 func (s *Source) Locate(ref gateway.ObjectRef, field string) (file string, line int) {
 	s.mu.Lock()
-	p, ok := s.places[ref]
+	e := s.entries[ref]
 	s.mu.Unlock()
-	if !ok {
+	if e == nil {
 		return "", 0
 	}
+	p := e.place
 	root := p.doc.root(p.item)
 	if root == nil {
 		return p.file, p.line()
@@ -236,7 +237,7 @@ func (s *Source) publish(more []Problem) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	news := change.Objects || len(change.Services) > 0 || !slices.Equal(problems, s.problems)
-	s.snapshot, s.endpoints, s.problems, s.places = snapshot, endpoints, problems, s.catalog.places()
+	s.snapshot, s.endpoints, s.problems, s.entries = snapshot, endpoints, problems, s.catalog.entries
 	if !news {
 		return
 	}
