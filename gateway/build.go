@@ -48,6 +48,7 @@ type build struct {
 	classTunnels, ingressTunnels map[string]*boundTunnel // by class
 
 	ingressIssues map[*networkingv1.Ingress]*issuance
+	madeStatus    *madeStatus // of the last Route whose status is new
 
 	clientAuths map[*gatewayv1.FrontendTLSValidation]*clientAuth
 	tlsPolicies []*tlsPolicy // oldest first

@@ -3,6 +3,7 @@ package gateway
 import (
 	"cmp"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -45,9 +46,10 @@ type routeMemo struct {
 	label      string // of its Rules
 	parsed     *parsedRoute
 	backends   []*router.Backend // of every reference in order, nil where it does not resolve
-	rules      map[entry][]*router.Rule
+	rules      []entryRules
 	streams    map[entry]*router.Stream // of Routes whose traffic is not requests
-	outcome    routeOutcome             // what its Status was made from
+	status     *Status                  // of the Build before, nil for none
+	outcome    *routeOutcome            // what status was made from; nil if it tells of no parent
 }
 
 // routes returns the Routes of every kind that is served, the oldest first, so that
@@ -161,9 +163,19 @@ func (b *build) bindRoutes() []*boundRoute {
 func (b *build) releaseRoute(r *boundRoute) {
 	isOurs := func(p gatewayv1.RouteParentStatus) bool { return string(p.ControllerName) == b.Settings.ControllerName }
 	if slices.ContainsFunc(r.status, isOurs) {
-		r.memo.outcome = routeOutcome{} // no Status is made from it any more
-		b.addStatus(&Status{Object: r.ref, UID: r.GetUID(), Generation: r.GetGeneration(), Route: &RouteStatus{}})
+		b.addRouteStatus(r.memo, &Status{Object: r.ref, UID: r.GetUID(), Generation: r.GetGeneration(), Route: &RouteStatus{}})
+	} else {
+		r.memo.status = nil
 	}
+	r.memo.outcome = nil
+}
+
+// addRouteStatus is addStatus of a Route.
+func (b *build) addRouteStatus(m *routeMemo, s *Status) {
+	if m.status == nil || !reflect.DeepEqual(m.status, s) {
+		m.status = s
+	}
+	b.plan.Statuses = append(b.plan.Statuses, m.status)
 }
 
 // routeOutcome is all that a Route's Status is made from, in a form that is cheap
@@ -178,7 +190,7 @@ type routeOutcome struct {
 	keepsRecords bool
 }
 
-func (o routeOutcome) equal(x routeOutcome) bool {
+func (o *routeOutcome) equal(x *routeOutcome) bool {
 	return o.resolved == x.resolved && o.partial == x.partial && o.shadowed == x.shadowed && o.records == x.records && o.keepsRecords == x.keepsRecords &&
 		slices.EqualFunc(o.parents, x.parents, func(p, q boundParent) bool { return p.index == q.index && p.accepted == q.accepted })
 }
@@ -186,12 +198,30 @@ func (o routeOutcome) equal(x routeOutcome) bool {
 func (b *build) routeStatus(r *boundRoute) {
 	outcome := routeOutcome{parents: b.shownParents(r), resolved: r.resolved, partial: r.partial(), shadowed: b.shadowedCondition(r.ref)}
 	outcome.records, outcome.keepsRecords = b.recordsCondition(r)
-	if was := b.was.statuses[r.ref]; was != nil && was.UID == r.GetUID() && was.Generation == r.GetGeneration() && outcome.equal(r.memo.outcome) {
-		b.memo.statuses[r.ref] = was
-		b.plan.Statuses = append(b.plan.Statuses, was)
+	if m := r.memo; m.status != nil && m.outcome != nil && outcome.equal(m.outcome) {
+		b.plan.Statuses = append(b.plan.Statuses, m.status)
 		return
 	}
-	r.memo.outcome = outcome
+	made := b.madeStatus
+	if made == nil || made.generation != r.GetGeneration() || !outcome.equal(made.outcome) || !reflect.DeepEqual(made.parentRefs, r.parentRefs) {
+		made = &madeStatus{parentRefs: r.parentRefs, generation: r.GetGeneration(), outcome: new(outcome)}
+		made.status = b.newRouteStatus(r, made.outcome)
+		b.madeStatus = made
+	}
+	r.memo.outcome = made.outcome
+	b.addRouteStatus(r.memo, &Status{Object: r.ref, UID: r.GetUID(), Generation: r.GetGeneration(), Route: made.status})
+}
+
+// madeStatus is a RouteStatus and all that it was made from. Of thousands of Routes most fare
+// alike: they have it together.
+type madeStatus struct {
+	parentRefs []gatewayv1.ParentReference
+	generation int64
+	outcome    *routeOutcome
+	status     *RouteStatus
+}
+
+func (b *build) newRouteStatus(r *boundRoute, outcome *routeOutcome) *RouteStatus {
 	status := &RouteStatus{KeepsRecords: outcome.keepsRecords}
 	for _, p := range outcome.parents {
 		conditions := []condition{p.accepted, outcome.resolved}
@@ -210,7 +240,7 @@ func (b *build) routeStatus(r *boundRoute) {
 			Conditions:     all,
 		})
 	}
-	b.addStatus(&Status{Object: r.ref, UID: r.GetUID(), Generation: r.GetGeneration(), Route: status})
+	return status
 }
 
 // shownParents are the parents that the Route's status has room for.

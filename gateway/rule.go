@@ -19,16 +19,22 @@ type entry struct {
 	certificate *tls.Certificate
 }
 
+// entryRules are the Rules of a Route for an entry. A Route has few entries, mostly one.
+type entryRules struct {
+	entry entry
+	rules []*router.Rule
+}
+
 // placeRules resolves the Route's BackendRefs, and puts its Rules under every
 // host of every Listener that it is attached to.
 func (b *build) placeRules(r *boundRoute) {
 	parsed := r.memo.parsed
 	backends := b.resolveRefs(r)
-	if !slices.Equal(backends, r.memo.backends) || r.memo.rules == nil {
-		r.memo.backends, r.memo.rules = backends, make(map[entry][]*router.Rule)
+	if !slices.Equal(backends, r.memo.backends) {
+		r.memo.backends, r.memo.rules = backends, nil
 	}
 	if len(r.memo.rules) > len(r.listeners) { // some are of certificates or Listeners that are no more
-		clear(r.memo.rules)
+		r.memo.rules = nil
 	}
 	for _, l := range r.listeners {
 		if !l.usable() {
@@ -79,8 +85,8 @@ func (b *build) resolveRefs(r *boundRoute) []*router.Backend {
 // returns those that were made before: the same pointers tell the router that
 // nothing changed.
 func (r *boundRoute) rulesFor(e entry, backends []*router.Backend) []*router.Rule {
-	if rules, ok := r.memo.rules[e]; ok {
-		return rules
+	if known := slices.IndexFunc(r.memo.rules, func(k entryRules) bool { return k.entry == e }); known >= 0 {
+		return r.memo.rules[known].rules
 	}
 	var rules []*router.Rule
 	order := router.Order{Created: r.created, Name: r.ref.Namespace + "/" + r.ref.Name}
@@ -92,7 +98,7 @@ func (r *boundRoute) rulesFor(e entry, backends []*router.Backend) []*router.Rul
 			order.Index++
 		}
 	}
-	r.memo.rules[e] = rules
+	r.memo.rules = append(r.memo.rules, entryRules{e, rules})
 	return rules
 }
 
