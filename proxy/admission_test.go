@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -211,6 +212,26 @@ func TestMemoryIsWatched(t *testing.T) {
 		stop()
 		<-ended
 	}
+}
+
+// Pressure ends with its cause, even if nothing more happens that would make the garbage
+// collector look.
+func TestPressureDoesNotOutlastItsCause(t *testing.T) {
+	const much = 256 << 20
+	var pressure exchange.Pressure
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	ballast := make([]byte, much)
+	runtime.GC()
+	go func() {
+		defer close(ended)
+		watchMemory(ctx, much, &pressure)
+	}()
+	eventually(t, "there is pressure", pressure.Load)
+	runtime.KeepAlive(ballast) // until here
+	eventually(t, "the pressure is over", func() bool { return !pressure.Load() })
+	stop()
+	<-ended
 }
 
 // dialAfter dials and sends bytes before anything else.

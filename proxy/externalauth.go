@@ -149,7 +149,9 @@ func (f *flight) whole(limit int) ([]byte, exchange.Cause) {
 			return nil, cause
 		}
 	}
-	f.keep(limit)
+	if !f.keep(limit) {
+		return nil, exchange.CauseOverload
+	}
 	f.down.rewind()
 	f.body.received.Store(0)
 	for {

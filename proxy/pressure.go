@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"runtime"
 	"runtime/metrics"
 	"time"
 
@@ -21,6 +22,10 @@ const (
 	// pressureFull percent with the garbage are too much too: what is in use is known
 	// after a collection alone, and a flood does not wait for one.
 	pressureFull = 90
+	// pressureStale is after how many looks without a collection one is made while there is
+	// pressure: what is refused leaves too little garbage for another one to come soon, so the
+	// pressure would outlast its cause by minutes.
+	pressureStale = 10
 )
 
 // watchMemory keeps pressure up to date until ctx ends.
@@ -31,7 +36,9 @@ func watchMemory(ctx context.Context, limit int64, pressure *exchange.Pressure) 
 		{Name: "/gc/heap/live:bytes"},
 		{Name: "/memory/classes/heap/objects:bytes"}, // live or garbage
 		{Name: "/memory/classes/heap/stacks:bytes"},
+		{Name: "/gc/cycles/total:gc-cycles"},
 	}
+	collections, looks := uint64(0), 0 // so many since the last collection
 	for {
 		select {
 		case <-ctx.Done():
@@ -39,6 +46,12 @@ func watchMemory(ctx context.Context, limit int64, pressure *exchange.Pressure) 
 		case <-ticker.C:
 		}
 		metrics.Read(sample)
+		if now := sample[3].Value.Uint64(); now != collections {
+			collections, looks = now, 0
+		}
+		if looks++; looks > pressureStale && pressure.Load() {
+			runtime.GC()
+		}
 		stacks := int64(sample[2].Value.Uint64())
 		used, held := int64(sample[0].Value.Uint64())+stacks, int64(sample[1].Value.Uint64())+stacks
 		switch {

@@ -103,7 +103,7 @@ func New(settings Settings) *Server {
 	s.asking = s.authSettings()
 	s.pool = newPool(s)
 	if s.settings.MemoryLimit > 0 {
-		s.pressure.Limit(s.settings.MemoryLimit)
+		s.pressure.Limit(s.settings.MemoryLimit / 100 * pressureOn)
 	}
 	s.clients = admission{
 		limit: s.settings.MaxConnectionsPerAddress,

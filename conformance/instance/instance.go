@@ -107,3 +107,6 @@ func FreeAddress(t testing.TB) string {
 	defer l.Close()
 	return l.Addr().String()
 }
+
+// PID is that of the process.
+func (i *Instance) PID() int { return i.process.Process.Pid }

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lintel-dev/lintel/conformance/instance"
+)
+
+// A flood of large requests to a backend that takes nothing is met by refusals: what was
+// begun ends well, Lintel stays below its limit of memory, and serves on.
+func TestFloodOfRequestsBelowTheMemoryLimit(t *testing.T) {
+	length := "Content-Length: " + strconv.Itoa(floodBody)
+	for _, c := range []struct {
+		lane, path, framing string
+		most                int // bytes of memory; 0 where the connections alone may take more
+	}{
+		{"on", "/", length, floodLimit},
+		{"on", "/repeated", length, floodLimit},
+		{"on", "/repeated", chunkedFraming, floodLimit + floodLimit/8}, // the collector falls behind for a moment
+		{"off", "/repeated", chunkedFraming, 0},
+	} {
+		t.Run(fmt.Sprintf("%s, express lane %s, %s", c.path, c.lane, c.framing), func(t *testing.T) {
+			f := startFlooded(t, "--express-lane="+c.lane)
+			if most := f.flood(c.path, c.framing); c.most > 0 && most > c.most {
+				t.Errorf("%d bytes resident with a limit of %d", most, floodLimit)
+			}
+		})
+	}
+}
+
+const chunkedFraming = "Transfer-Encoding: chunked"
+
+const (
+	floodLimit   = 64 << 20 // bytes, Lintel's
+	floodClients = 1500
+	floodBody    = 1 << 20
+)
+
+// flooded is a Lintel with a backend that reads nothing before release is closed.
+type flooded struct {
+	*testing.T
+	lintel  *instance.Instance
+	address string
+	pid     int
+	release chan struct{}
+}
+
+func startFlooded(t *testing.T, flags ...string) *flooded {
+	f := &flooded{T: t, address: instance.FreeAddress(t), release: make(chan struct{})}
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		<-f.release
+		n, _ := io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, n)
+	}))
+	t.Cleanup(backend.Close)
+	_, port, _ := net.SplitHostPort(f.address)
+	_, backendPort, _ := net.SplitHostPort(backend.Listener.Addr().String())
+	folder := t.TempDir()
+	if err := os.WriteFile(filepath.Join(folder, "all.yaml"), fmt.Appendf(nil, floodedManifests, port, backendPort), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(t.TempDir(), "lintel") // by this name the test binary is lintel
+	self, err := os.Executable()
+	if err == nil {
+		err = os.Symlink(self, program)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.lintel = instance.Start(t, program, folder, append(flags, "--memory-limit", strconv.Itoa(floodLimit), "--body-stall-timeout=60s")...)
+	f.pid = f.lintel.PID()
+	return f
+}
+
+// answers is what the clients of a flood got.
+type answers struct {
+	served, refused int
+	odd             []string
+}
+
+// flood sends requests, and returns how much memory Lintel took at most meanwhile.
+func (f *flooded) flood(path, framing string) int {
+	var clients, begun sync.WaitGroup
+	var mu sync.Mutex
+	var got answers
+	for range floodClients {
+		begun.Add(1)
+		clients.Go(func() {
+			status, retryAfter, err := f.post(path, framing, begun.Done)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil && status == http.StatusOK:
+				got.served++
+			case err == nil && status == http.StatusServiceUnavailable && retryAfter != "":
+				got.refused++
+			default:
+				got.odd = append(got.odd, fmt.Sprintf("%d, Retry-After %q, %v", status, retryAfter, err))
+			}
+		})
+	}
+	most := 0
+	watched := make(chan struct{})
+	stop := make(chan struct{})
+	go func() {
+		defer close(watched)
+		for {
+			most = max(most, f.resident())
+			select {
+			case <-stop:
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}()
+	begun.Wait()
+	close(f.release)
+	clients.Wait()
+	close(stop)
+	<-watched
+	f.Logf("%d served, %d refused, %d KiB at most", got.served, got.refused, most>>10)
+	if got.served == 0 || got.refused == 0 || len(got.odd) > 0 {
+		f.Errorf("%d served, %d refused with Retry-After, %d others: %.3q", got.served, got.refused, len(got.odd), got.odd)
+	}
+	untilNil(f.T, "requests are served after the flood", func() error {
+		status, _, err := f.post(path, framing, func() {})
+		if err == nil && status != http.StatusOK {
+			err = fmt.Errorf("status %d", status)
+		}
+		return err
+	})
+	return most
+}
+
+// post makes a request, and calls sent once nothing more of it is taken for now, or an
+// answer came.
+func (f *flooded) post(path, framing string, sent func()) (status int, retryAfter string, err error) {
+	conn, err := net.Dial("tcp", f.address)
+	if err != nil {
+		sent()
+		return 0, "", err
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	wrote := make(chan struct{})
+	go func() {
+		defer close(wrote)
+		_, _ = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: a.test\r\n%s\r\n\r\n", path, framing)
+		if framing == chunkedFraming {
+			_, _ = fmt.Fprintf(conn, "%x\r\n", floodBody)
+			defer io.WriteString(conn, "\r\n0\r\n\r\n")
+		}
+		_, _ = io.CopyN(conn, zeros{}, floodBody)
+	}()
+	defer func() { conn.Close(); <-wrote }()
+	in := bufio.NewReader(conn)
+	first := make(chan struct{})
+	go func() {
+		select {
+		case <-first:
+		case <-wrote:
+		case <-time.After(time.Second):
+		}
+		sent()
+	}()
+	response, err := http.ReadResponse(in, nil)
+	close(first)
+	if err != nil {
+		return 0, "", err
+	}
+	defer response.Body.Close()
+	return response.StatusCode, response.Header.Get("Retry-After"), nil
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+// resident is how many bytes Lintel has in memory, without its program's file.
+func (f *flooded) resident() int {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", f.pid))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, "RssAnon:"); ok {
+			n, _ := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")))
+			return n << 10
+		}
+	}
+	return 0
+}
+
+const floodedManifests = `apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: lintel}
+spec: {controllerName: lintel.dev/gateway-controller}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: web}
+spec:
+  gatewayClassName: lintel
+  listeners: [{name: http, port: %s, protocol: HTTP}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: app}
+spec:
+  parentRefs: [{name: web}]
+  rules:
+  - matches: [{path: {value: /repeated}}]
+    retry: {attempts: 2, codes: [502]}
+    backendRefs: [{name: app, port: 80}]
+  - backendRefs: [{name: app, port: 80}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: app}
+spec: {ports: [{name: http, port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: app, labels: {kubernetes.io/service-name: app}}
+addressType: IPv4
+ports: [{name: http, port: %s}]
+endpoints: [{addresses: [127.0.0.1], conditions: {ready: true}}]
+`
