@@ -3,11 +3,17 @@
 package proxy
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"github.com/lintel-dev/lintel/proxy/h2"
 )
 
 // laneSeed is an input of [bothLanes.compare].
@@ -241,6 +247,27 @@ func attackSeeds(t testing.TB) []laneSeed {
 			}
 		}
 		all = append(all, laneSeed{input: a.bytes})
+	}
+	return all
+}
+
+// seedsOfPrefaces are clients that know that the port speaks HTTP/2, or seem to.
+func seedsOfPrefaces() []laneSeed {
+	var frames bytes.Buffer
+	framer := http2.NewFramer(&frames, nil)
+	_ = framer.WriteSettings()
+	var block bytes.Buffer
+	encoder := hpack.NewEncoder(&block)
+	for _, f := range []hpack.HeaderField{{Name: ":method", Value: "GET"}, {Name: ":scheme", Value: "http"}, {Name: ":authority", Value: "a.test"}, {Name: ":path", Value: "/1"}} {
+		_ = encoder.WriteField(f)
+	}
+	_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: true})
+	all := []laneSeed{
+		{h2.Preface + frames.String(), ""}, {h2.Preface + frames.String()[:9], ""}, {getOf("/418") + h2.Preface + frames.String(), ""}, {h2.Preface + "garbage of a client", ""},
+		{"PRI / HTTP/1.1\r\nHost: a.test\r\n\r\n" + getOf("/418"), ""}, {"PRI * HTTP/2.0\r\nHost: a.test\r\n\r\n", ""}, {"PRI * HTTP/2.0\r\n\r\nSM\r\n\rx", ""},
+	}
+	for n := range len(h2.Preface) {
+		all = append(all, laneSeed{h2.Preface[:n], ""})
 	}
 	return all
 }

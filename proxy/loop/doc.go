@@ -1,7 +1,7 @@
 // Package loop is the express lane of the data plane: an event loop per core that
 // moves plain exchanges with non-blocking system calls and no goroutine of their own.
-// Clients speak HTTP/1.1, in the clear or over TLS 1.3, or HTTP/2 over TLS 1.3;
-// endpoints HTTP/1.1 or HTTP/2 in the clear. What an exchange means comes from package exchange
+// Clients speak HTTP/1.1 or HTTP/2, in the clear or over TLS 1.3; endpoints either in the
+// clear. What an exchange means comes from package exchange
 // and the bytes from packages h1, h2 and tls13, as in the full lane, so that nobody
 // outside can tell which lane a request took.
 //
@@ -11,10 +11,10 @@
 // over HTTP/1.1 that needs more than a loop can do: an upgrade, CONNECT,
 // Expect: 100-continue, or a Rule that is not plain. Then, before anything of the
 // request is used up, the connection goes to [Socket.HandOver] with all its unread
-// bytes, and does not come back. So does one that begins with HTTP/2 in the clear. Of
-// a connection that was upgraded, a loop relays the bytes: see [Group.Relay]. A stream
-// cannot leave its connection: over HTTP/2 come only clients of sockets all of whose
-// Rules are plain, and their WebSockets are served here (tunnel.go).
+// bytes, and does not come back. Of a connection that was upgraded, a loop relays the
+// bytes: see [Group.Relay]. A stream cannot leave its connection: HTTP/2 is served only on
+// sockets all of whose Rules are plain, with its WebSockets (tunnel.go). Elsewhere the
+// connection goes after the handshake, or the preface (preface.go).
 //
 // # One turn
 //

@@ -3,7 +3,6 @@
 package loop
 
 import (
-	"bytes"
 	"errors"
 	"net/http"
 	"net/netip"
@@ -45,10 +44,6 @@ const (
 	unused                   // the first byte of another request
 	lingering                // the client's end
 )
-
-// otherPreface is how a connection begins whose client knows that we speak HTTP/2
-// (RFC 9113 §3.4). No method is called so.
-const otherPreface = "PRI "
 
 // maxLinger bounds the bytes that a lingering connection still takes.
 const maxLinger = 4 * maxSettle
@@ -118,6 +113,9 @@ func (d *downstream) expire() {
 			d.close()
 			return
 		}
+		if d.refusesPreface() {
+			return
+		}
 		d.refuse(exchange.CauseClientStalled.Answer())
 	case settling:
 		d.linger()
@@ -139,18 +137,20 @@ func (d *downstream) readHead() {
 	f := d.flight
 	for {
 		if unread := d.in.unread(); len(unread) > 0 {
-			if !d.known && bytes.HasPrefix(unread, []byte(otherPreface)) {
-				d.handOver()
+			switch d.prefaceOf(unread) {
+			case wholePreface:
+				d.switchToHTTP2()
 				return
-			}
-			n, err := f.request.Parse(unread, d.loop.settings.Limits)
-			if err != nil {
-				d.refuseHead(err)
-				return
-			}
-			if n > 0 {
-				d.begin(n)
-				return
+			case noPreface:
+				n, err := f.request.Parse(unread, d.loop.settings.Limits)
+				if err != nil {
+					d.refuseHead(err)
+					return
+				}
+				if n > 0 {
+					d.begin(n)
+					return
+				}
 			}
 		}
 		n, outcome := d.read(d.in.room())
@@ -159,6 +159,11 @@ func (d *downstream) readHead() {
 			d.in.added(n)
 		case dry:
 			d.awaitHead()
+			return
+		case end:
+			if !d.refusesPreface() {
+				d.close()
+			}
 			return
 		default:
 			d.close()

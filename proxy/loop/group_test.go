@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
+	"github.com/lintel-dev/lintel/proxy/h2"
 	"github.com/lintel-dev/lintel/router"
 )
 
@@ -52,14 +53,18 @@ func (*rig) TakeOver(TakenOver)        {}
 func (*rig) Shake(net.Conn) Shaken     { return Shaken{} }
 func (r *rig) address() string         { return r.in.Addr().String() }
 
-// newRig returns a running rig whose backend answers with serve.
-func newRig(t *testing.T, serve func(net.Conn, *bufio.Reader)) *rig {
+// newRig returns a running rig whose backend answers with serve, by a rule that may be
+// changed before.
+func newRig(t *testing.T, serve func(net.Conn, *bufio.Reader), changes ...func(*router.Action)) *rig {
 	t.Helper()
 	backend := listen(t, serve)
 	b := router.NewBackend("default/app:80")
 	b.SetEndpoints([]netip.AddrPort{netip.MustParseAddrPort(backend.Addr().String())})
 	rule := &router.Rule{Match: router.Match{Path: router.PathMatch{Value: "/"}}}
 	rule.Action.Backends = []router.WeightedBackend{{Backend: b, Weight: 1}}
+	for _, change := range changes {
+		change(&rule.Action)
+	}
 
 	r := &rig{t: t, handed: make(chan HandedOver, 1)}
 	r.table = router.Compile([]router.HostRules{{Socket: "test", Rules: []*router.Rule{rule}}}, nil)
@@ -274,27 +279,56 @@ func TestHandsOverWithAllBytes(t *testing.T) {
 		"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nearly bytes",
 		"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\nearly bytes",
 		"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\nbo",
-		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 	} {
-		conn := r.dial()
-		if _, err := io.WriteString(conn, request); err != nil {
-			t.Fatal(err)
+		r.handsOver(request)
+	}
+	special := newRig(t, fickle, func(a *router.Action) { a.Retry = &router.Retry{Attempts: 1} })
+	special.handsOver(h2.Preface)
+}
+
+// handsOver has the rig hand over a connection that begins with a request.
+func (r *rig) handsOver(request string) {
+	t := r.t
+	t.Helper()
+	conn := r.dial()
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	out := <-r.handed
+	file := os.NewFile(uintptr(out.FD), "")
+	rest := make([]byte, len(request)-len(out.Unread))
+	if len(rest) > 0 {
+		if _, err := io.ReadFull(file, rest); err != nil && !errors.Is(err, unix.EAGAIN) {
+			t.Errorf("read on: %v", err)
 		}
-		out := <-r.handed
-		file := os.NewFile(uintptr(out.FD), "")
-		rest := make([]byte, len(request)-len(out.Unread))
-		if len(rest) > 0 {
-			if _, err := io.ReadFull(file, rest); err != nil && !errors.Is(err, unix.EAGAIN) {
-				t.Errorf("read on: %v", err)
+	}
+	if got := string(out.Unread) + string(rest); got != request {
+		t.Errorf("handed over %q of %q", got, request)
+	}
+	file.Close()
+	if _, err := conn.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("after the receiver has closed: %v", err)
+	}
+}
+
+// HTTP/2 in the clear stays where all rules are plain, however its preface comes.
+func TestPrefaceIsServed(t *testing.T) {
+	r := newRig(t, fickle)
+	for _, cut := range []int{len(h2.Preface), 1, 4, len(h2.Preface) - 1} {
+		conn := r.dial()
+		for _, part := range []string{h2.Preface[:cut], h2.Preface[cut:] + "\x00\x00\x00\x04\x00\x00\x00\x00\x00"} {
+			if _, err := io.WriteString(conn, part); err != nil {
+				t.Fatal(err)
 			}
 		}
-		if got := string(out.Unread) + string(rest); got != request {
-			t.Errorf("handed over %q of %q", got, request)
+		header := make([]byte, 9)
+		if _, err := io.ReadFull(conn, header); err != nil || header[3] != 4 {
+			t.Errorf("cut at %d: %x, %v", cut, header, err)
 		}
-		file.Close()
-		if _, err := conn.Read(make([]byte, 1)); err != io.EOF {
-			t.Errorf("after the receiver has closed: %v", err)
-		}
+		conn.Close()
+	}
+	if len(r.handed) > 0 {
+		t.Error("a connection was handed over")
 	}
 }
 
