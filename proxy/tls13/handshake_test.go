@@ -256,6 +256,11 @@ func TestDataGluedToTheFinished(t *testing.T) {
 			if a.Session == nil || len(a.Unread) == 0 {
 				t.Fatalf("nothing unread: %v", a.outcome())
 			}
+			// Others read into the memory of handshakes that are done.
+			l.dial(t, client)
+			if other := l.next(t); other.err != nil {
+				t.Fatal(other.err)
+			}
 			go echo(a.Conn)
 			got := make([]byte, size)
 			if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, early) {

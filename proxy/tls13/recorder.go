@@ -93,12 +93,15 @@ func (r *recorder) fill() error {
 	return err
 }
 
-// unread returns what crypto/tls has not read; nil if nothing.
-func (r *recorder) unread() []byte {
+// takeUnread returns what crypto/tls has not read, nil if nothing, and leaves nothing. It is a
+// copy, as a request often comes with the end of a handshake: that should not cost the scratch.
+func (r *recorder) takeUnread() []byte {
 	if r.start == r.end {
 		return nil
 	}
-	return r.buf[r.start:r.end]
+	unread := bytes.Clone(r.buf[r.start:r.end])
+	r.start = r.end
+	return unread
 }
 
 // Write passes p on.

@@ -97,7 +97,7 @@ func (s *Server) Handshake(ctx context.Context, conn net.Conn) (Handshake, error
 		h.Conn = c
 		return h, nil
 	}
-	h.Unread = r.unread()
+	h.Unread = r.takeUnread()
 	return h, nil
 }
 
