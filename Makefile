@@ -16,13 +16,24 @@ TEST_TIMEOUT ?= 30m
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build image run test lint bpf generate fuzz smoke h2spec bench bench-tunnel bench-bpf conformance services clean
+.PHONY: help build profile image run test lint bpf generate fuzz smoke h2spec bench bench-tunnel bench-bpf conformance services clean
 
 help: ## say what there is
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 build: ## bin/lintel, one static file
-	CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags='-s -w' -o bin/lintel ./cmd/lintel
+	CGO_ENABLED=0 go build -buildvcs=auto -trimpath -pgo=cmd/lintel/bench.pgo -ldflags='-s -w' -o bin/lintel ./cmd/lintel
+
+# What Lintel is optimized for: each case has a part of the code to itself.
+PROFILED ?= h1-1k,tls-1k,tls-handshake,h2-1k,grpc-unary,hosts-5000,websocket-echo
+
+profile: ## cmd/lintel/bench.pgo anew: where the program spends its time, by which it is optimized; 2 minutes
+	@bench/install.sh
+	CGO_ENABLED=0 go build -trimpath -tags profile -ldflags='-s -w' -o bin/lintel-profile ./cmd/lintel
+	go build -o bin/bench ./bench
+	rm -rf bin/profiles && mkdir bin/profiles
+	CPU_PROFILE=$(CURDIR)/bin/profiles bin/bench -lintel bin/lintel-profile -peers lintel -case '$(PROFILED)' -rounds 3 -seconds $(or $(SECONDS_EACH),4)
+	go tool pprof -proto -symbolize=none -ignore 'linux\.Syscall6$$' bin/profiles/*.pprof >bin/bench.pgo && mv bin/bench.pgo cmd/lintel/
 
 image: ## bin/lintel.tar, the container image, for amd64 and arm64
 	@mkdir -p bin
@@ -37,7 +48,7 @@ test: ## every test, with the race detector
 
 lint: ## formatting, vet, golangci-lint
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo 'lint: gofmt these files' >&2; exit 1; }
-	go vet ./... && go vet -tags smoke ./cmd/lintel
+	go vet ./... && go vet -tags smoke,profile ./cmd/lintel
 	$(LINT) run
 
 # Objects of eBPF programs, and the Go that embeds them.

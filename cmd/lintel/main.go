@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func main() { os.Exit(execute()) }
+func main() { os.Exit(profiled(execute)) }
 
 // Exit codes: 1 says that the command found or met a problem, 2 that it was called
 // wrongly.

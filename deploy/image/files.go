@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 	"golang.org/x/sys/unix"
@@ -72,8 +73,13 @@ func build(ctx context.Context, p oci.Platform) ([]byte, error) {
 		return nil, fmt.Errorf("make folder: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
-	path := filepath.Join(folder, "lintel")
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=auto", "-trimpath", "-ldflags=-s -w", "-o", path, "github.com/lintel-dev/lintel/cmd/lintel")
+	const program = "github.com/lintel-dev/lintel/cmd/lintel"
+	source, err := exec.CommandContext(ctx, "go", "list", "-f", "{{.Dir}}", program).Output()
+	if err != nil {
+		return nil, fmt.Errorf("find %s: %w", program, err)
+	}
+	path, profile := filepath.Join(folder, "lintel"), filepath.Join(strings.TrimSpace(string(source)), "bench.pgo")
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=auto", "-trimpath", "-pgo="+profile, "-ldflags=-s -w", "-o", path, program)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+p.OS, "GOARCH="+p.Architecture)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	if err := cmd.Run(); err != nil {
