@@ -45,6 +45,9 @@ func (n *entry) setExchange(e *Exchange) {
 	n.facts.bytesIn, n.facts.bytesOut = e.BytesIn, e.BytesOut
 	n.facts.duration, n.facts.upstreamLatency = e.Duration, e.UpstreamLatency
 	n.facts.status, n.facts.attempts = int32(e.Status), int32(e.Attempts) //nolint:gosec // Three digits, and a few.
+	if n.facts.text == nil {
+		n.facts.text = make([]byte, 0, e.textSize()) // what comes here next may well fit, too
+	}
 	all := n.facts.text[:0]
 	for i, place := range e.strings() {
 		text := *place
@@ -53,6 +56,25 @@ func (n *entry) setExchange(e *Exchange) {
 		n.facts.lengths[i] = uint16(len(text)) //nolint:gosec // Bounded above.
 	}
 	n.facts.text = all
+}
+
+// textSize is how many bytes e's strings are, in an entry.
+func (e *Exchange) textSize() int {
+	size := 0
+	for _, place := range e.strings() {
+		size += min(len(*place), maxEntryString)
+	}
+	return size
+}
+
+// setFlow makes n an entry of a flow. Few have one in all their life, unless flows are
+// recorded.
+func (n *entry) setFlow(f *Flow) {
+	n.kind, n.ended = KindL4, f.Ended
+	if n.flow == nil {
+		n.flow = new(Flow)
+	}
+	*n.flow = *f
 }
 
 // exchange returns what was kept of an exchange, and when that was over is n.ended.
@@ -71,9 +93,12 @@ func (n *entry) exchange() *Exchange {
 
 // copy makes n equal to from, in memory of its own.
 func (n *entry) copy(from *entry) {
-	text := append(n.facts.text[:0], from.facts.text...)
+	text, flow := append(n.facts.text[:0], from.facts.text...), n.flow
 	*n = *from
-	n.facts.text = text
+	n.facts.text, n.flow = text, flow
+	if n.kind == KindL4 {
+		n.setFlow(from.flow)
+	}
 }
 
 // record returns what n tells, without names.

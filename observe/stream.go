@@ -41,7 +41,7 @@ type entry struct {
 	kind  Kind
 	ended time.Time
 	facts facts // of an exchange
-	flow  Flow
+	flow  *Flow // nil until there was one here
 	lost  uint64
 }
 
@@ -71,7 +71,7 @@ func (s *Stream) ObserveFlow(f *Flow) {
 	slot, number := s.next()
 	if slot.number < number {
 		slot.number = number
-		slot.entry.kind, slot.entry.ended, slot.entry.flow = KindL4, f.Ended, *f
+		slot.entry.setFlow(f)
 	}
 	slot.mu.Unlock()
 	s.wake()
