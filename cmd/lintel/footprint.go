@@ -12,11 +12,12 @@ import (
 func settleTimes() []time.Duration { return []time.Duration{5 * time.Second, time.Minute} }
 
 const (
-	// lookEvery is how often the heap is looked at.
+	// lookEvery is how often is looked at what is in use.
 	lookEvery = time.Second
-	// worthGiving is the garbage that is worth a collection, in bytes, and stillBelow how
-	// little is allocated from look to look when a burst is over: under load, where there
-	// is always more, the collector runs often enough by itself.
+	// worthGiving is how much garbage is worth a collection, and how much of the program worth
+	// letting it go, in bytes; stillBelow is how little is allocated from look to look when a
+	// burst is over: under load, where there is always more, the collector runs often enough
+	// by itself.
 	worthGiving = 1 << 20
 	stillBelow  = worthGiving / 8
 	// restAfter is how many times as long as giving back took it is not done again: of a
@@ -27,17 +28,15 @@ const (
 // footprint gives back what only starting and building needed, or a burst of connections:
 // the garbage, and the pages of the program itself, most of which are never used again.
 type footprint struct {
-	builds   chan struct{} // one slot
-	giveBack func()
-	look     func() heapUse
+	builds  chan struct{} // one slot
+	collect func()        // the garbage
+	unmap   func()        // the program
+	look    func() memoryUse
 }
 
 func newFootprint() *footprint {
-	var program programFile
-	return &footprint{builds: make(chan struct{}, 1), look: newHeapReader(), giveBack: func() {
-		debug.FreeOSMemory()
-		program.unmap()
-	}}
+	program := new(programFile)
+	return &footprint{builds: make(chan struct{}, 1), collect: debug.FreeOSMemory, unmap: program.unmap, look: newMemoryReader(program)}
 }
 
 // built says that a build is over. It does not block.
@@ -66,30 +65,73 @@ func (f *footprint) Run(ctx context.Context) error {
 			settled.Reset(waits[0])
 		case <-settled.C:
 			f.giveBack()
+			after.given = true
 			if waits = waits[1:]; len(waits) > 0 {
 				settled.Reset(waits[0])
 			}
 		case now := <-looks.C:
-			if after.over(f.look(), now) {
-				start := time.Now()
-				f.giveBack()
-				after.rest(start, time.Now())
-			}
+			f.giveBackAfter(&after, now)
 		}
 	}
 }
 
-// burst is one of allocations.
+func (f *footprint) giveBack() {
+	f.collect()
+	f.unmap() // which collecting has used
+}
+
+// giveBackAfter gives back what a burst left.
+func (f *footprint) giveBackAfter(b *burst, now time.Time) {
+	left := b.look(f.look(), now)
+	start := time.Now()
+	switch left {
+	case nothing:
+		return
+	case garbage:
+		f.giveBack()
+	case pagesAlone:
+		f.unmap()
+	}
+	b.rest(start, time.Now())
+}
+
+// leftover is what a burst leaves that is worth giving back.
+type leftover int
+
+const (
+	nothing    leftover = iota
+	garbage             // and pages of the program
+	pagesAlone          // of the program
+)
+
+// burst is one of work that needed memory.
 type burst struct {
 	allocated uint64    // as it was at the last look
-	next      time.Time // not before then
+	next      time.Time // when giving back may be due again
+	given     bool      // since the last look
+	// program is how much of it is always in use: what came back at once.
+	program uint64
 }
 
-// over reports whether there was one, and memory is worth giving back.
-func (b *burst) over(now heapUse, at time.Time) bool {
-	allocated := now.allocated - b.allocated
-	b.allocated = now.allocated
-	return now.garbage >= worthGiving && allocated < stillBelow && !at.Before(b.next)
+// look returns what one left that is over.
+func (b *burst) look(use memoryUse, now time.Time) leftover {
+	still := use.allocated-b.allocated < stillBelow
+	b.allocated = use.allocated
+	if b.given {
+		b.given, b.program = false, use.program
+	}
+	switch {
+	case !still || now.Before(b.next):
+		return nothing
+	case use.garbage >= worthGiving:
+		return garbage
+	case use.program >= b.program+worthGiving:
+		return pagesAlone
+	default:
+		return nothing
+	}
 }
 
-func (b *burst) rest(start, end time.Time) { b.next = end.Add(restAfter * end.Sub(start)) }
+func (b *burst) rest(start, end time.Time) {
+	b.given, b.next = true, end.Add(restAfter*end.Sub(start))
+}

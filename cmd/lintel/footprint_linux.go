@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"os"
 	"strconv"
 	"strings"
@@ -12,8 +13,9 @@ import (
 
 // programFile is what the process has mapped of its program: text and constants.
 type programFile struct {
-	tried bool  // onePageAtATime was done
-	dense error // why pages still come back with their neighbours; nil if they don't
+	statm *os.File // nil until it was read
+	tried bool     // onePageAtATime was done
+	dense error    // why pages still come back with their neighbours; nil if they don't
 }
 
 // unmap lets go of the pages. They stay in the kernel's page cache, which can drop them
@@ -27,6 +29,29 @@ func (f *programFile) unmap() {
 	for _, part := range parts {
 		_, _, _ = unix.Syscall(unix.SYS_MADVISE, part.start, part.size, unix.MADV_DONTNEED)
 	}
+}
+
+// resident returns how much of it is in memory, in bytes; 0 is not known. It counts what else
+// is mapped of files, which is next to nothing.
+func (f *programFile) resident() uint64 {
+	if f.statm == nil {
+		statm, err := os.Open("/proc/self/statm")
+		if err != nil {
+			return 0
+		}
+		f.statm = statm // for as long as the process lives
+	}
+	var text [128]byte
+	n, _ := f.statm.ReadAt(text[:], 0) // it ends with io.EOF
+	fields := bytes.Fields(text[:n])
+	if len(fields) < 3 {
+		return 0
+	}
+	pages, err := strconv.ParseUint(string(fields[2]), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return pages * uint64(os.Getpagesize()) //nolint:gosec // More than 0.
 }
 
 // pages are some that follow each other; both are in bytes.

@@ -22,6 +22,9 @@ func TestUnmapProgramShrinksTheResidentSet(t *testing.T) {
 	constants := parts[len(parts)-1]
 	readAt(t, "/proc/self/mem", int64(constants.start), make([]byte, constants.size))
 	before := residentFile(t)
+	if told := int(file.resident() >> 10); told < before*9/10 || told > before*11/10 { //nolint:gosec // Megabytes.
+		t.Errorf("%d KiB of the program resident, and %d of files", told, before)
+	}
 	file.unmap()
 	if after := residentFile(t); after > before/2 {
 		t.Errorf("%d KiB of files resident before, %d KiB after", before, after)

@@ -7,3 +7,6 @@ type programFile struct{}
 
 // unmap does nothing here.
 func (*programFile) unmap() {}
+
+// resident returns 0: it is not known here.
+func (*programFile) resident() uint64 { return 0 }

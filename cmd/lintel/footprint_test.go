@@ -10,39 +10,44 @@ import (
 	"time"
 )
 
-// heapInTest is a heap whose use the test says.
-type heapInTest struct {
+// memoryInTest is memory whose use the test says.
+type memoryInTest struct {
 	mu  sync.Mutex
-	use heapUse
+	use memoryUse
 }
 
-func (h *heapInTest) look() heapUse {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.use
+func (m *memoryInTest) look() memoryUse {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.use
 }
 
-func (h *heapInTest) change(by func(*heapUse)) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	by(&h.use)
+func (m *memoryInTest) change(by func(*memoryUse)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	by(&m.use)
 }
 
-func (h *heapInTest) allocate(n uint64) {
-	h.change(func(u *heapUse) { u.garbage, u.allocated = u.garbage+n, u.allocated+n })
+func (m *memoryInTest) allocate(n uint64) {
+	m.change(func(u *memoryUse) { u.garbage, u.allocated = u.garbage+n, u.allocated+n })
 }
+
+// alwaysUsed is how much of the program comes back when it was let go, in a test.
+const alwaysUsed = 5 << 20
 
 // runFootprint runs one for as long as do takes, in a bubble, and returns when it gave
 // memory back.
-func runFootprint(t *testing.T, heap *heapInTest, do func(f *footprint)) (given []time.Duration) {
+func runFootprint(t *testing.T, memory *memoryInTest, do func(f *footprint)) (given []time.Duration) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		start := time.Now()
 		f := newFootprint()
-		f.look, f.giveBack = heap.look, func() {
+		f.look = memory.look
+		f.collect = func() { memory.change(func(u *memoryUse) { u.garbage = 0 }) }
+		f.unmap = func() {
 			given = append(given, time.Since(start))
-			heap.change(func(u *heapUse) { u.garbage = 0 })
+			memory.change(func(u *memoryUse) { u.program = alwaysUsed })
 		}
 		ended := make(chan error, 1)
 		go func() { ended <- f.Run(ctx) }()
@@ -58,7 +63,7 @@ func runFootprint(t *testing.T, heap *heapInTest, do func(f *footprint)) (given 
 
 // Memory is given back once building has stopped for a while, and not before.
 func TestFootprintWaitsForQuiet(t *testing.T) {
-	given := runFootprint(t, new(heapInTest), func(f *footprint) {
+	given := runFootprint(t, new(memoryInTest), func(f *footprint) {
 		for range 10 {
 			f.built()
 			time.Sleep(time.Second)
@@ -73,19 +78,36 @@ func TestFootprintWaitsForQuiet(t *testing.T) {
 // What a burst of connections left is given back after it, once; while there is always
 // more, it is the collector's business.
 func TestFootprintGivesBackAfterABurst(t *testing.T) {
-	var heap heapInTest
-	given := runFootprint(t, &heap, func(f *footprint) {
+	var memory memoryInTest
+	given := runFootprint(t, &memory, func(f *footprint) {
 		f.built()
 		time.Sleep(99*time.Second + time.Millisecond) // longer than a build needs
 		for range 20 {
-			heap.allocate(3 << 20)
+			memory.allocate(3 << 20)
 			time.Sleep(time.Second)
 		}
 		time.Sleep(time.Minute)
-		heap.allocate(worthGiving - 1)
+		memory.allocate(worthGiving - 1)
 		time.Sleep(time.Minute)
 	})
 	if want := []time.Duration{5 * time.Second, 65 * time.Second, 120 * time.Second}; !slices.Equal(given, want) {
+		t.Errorf("memory was given back after %v, want %v", given, want)
+	}
+}
+
+// So is what it needed of the program. What is always in use comes back, and stays.
+func TestFootprintLetsPagesGoAfterABurst(t *testing.T) {
+	var memory memoryInTest
+	given := runFootprint(t, &memory, func(f *footprint) {
+		use := func(n uint64) { memory.change(func(u *memoryUse) { u.program = n }) }
+		f.built()
+		time.Sleep(100*time.Second + time.Millisecond)
+		use(alwaysUsed + worthGiving - 1)
+		time.Sleep(20 * time.Second)
+		use(alwaysUsed + worthGiving)
+		time.Sleep(time.Minute)
+	})
+	if want := []time.Duration{5 * time.Second, 65 * time.Second, 121 * time.Second}; !slices.Equal(given, want) {
 		t.Errorf("memory was given back after %v, want %v", given, want)
 	}
 }
@@ -94,14 +116,15 @@ func TestFootprintGivesBackAfterABurst(t *testing.T) {
 func TestFootprintRestsAsLongAsItWorked(t *testing.T) {
 	var b burst
 	start := time.Now()
-	if !b.over(heapUse{garbage: worthGiving}, start) {
+	left := memoryUse{garbage: worthGiving}
+	if b.look(left, start) != garbage {
 		t.Fatal("a burst was not seen")
 	}
 	b.rest(start, start.Add(50*time.Millisecond))
-	if b.over(heapUse{garbage: worthGiving}, start.Add(10*time.Second)) {
+	if b.look(left, start.Add(10*time.Second)) != nothing {
 		t.Error("after 10 s for 50 ms it is done again")
 	}
-	if !b.over(heapUse{garbage: worthGiving}, start.Add(10*time.Second+50*time.Millisecond)) {
+	if b.look(left, start.Add(10*time.Second+50*time.Millisecond)) != garbage {
 		t.Error("it is never done again")
 	}
 }
@@ -116,11 +139,11 @@ func TestFootprintStartsThrifty(t *testing.T) {
 		return now
 	}
 	var seen []int
-	var heap heapInTest
-	runFootprint(t, &heap, func(f *footprint) {
+	var memory memoryInTest
+	runFootprint(t, &memory, func(f *footprint) {
 		time.Sleep(time.Second)
 		seen = append(seen, percent())
-		heap.change(func(u *heapUse) { u.live = thriftyBelow })
+		memory.change(func(u *memoryUse) { u.live = thriftyBelow })
 		time.Sleep(time.Second)
 		seen = append(seen, percent())
 		f.built()
@@ -130,8 +153,8 @@ func TestFootprintStartsThrifty(t *testing.T) {
 	}
 }
 
-func TestHeapReaderSeesAllocations(t *testing.T) {
-	read := newHeapReader()
+func TestMemoryReaderSeesAllocations(t *testing.T) {
+	read := newMemoryReader(new(programFile))
 	before := read()
 	kept := make([][]byte, 64)
 	for i := range kept {

@@ -7,23 +7,27 @@ import (
 	"time"
 )
 
-// heapUse is what the heap is used for, in bytes.
-type heapUse struct {
-	live      uint64 // as the last collection found
+// memoryUse is what memory is used for, in bytes.
+type memoryUse struct {
+	live      uint64 // of the heap, as the last collection found
 	garbage   uint64 // allocated since then; part of it is in use
 	allocated uint64 // since the start
+	program   uint64 // of its file; 0 where that is not known
 }
 
-// newHeapReader returns a function that reads the use of the heap, in microseconds. It is
-// for one goroutine.
-func newHeapReader() func() heapUse {
+// newMemoryReader returns a function that reads the use, in microseconds. It is for one
+// goroutine.
+func newMemoryReader(program *programFile) func() memoryUse {
 	samples := []metrics.Sample{
 		{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/objects:bytes"}, {Name: "/gc/heap/allocs:bytes"},
 	}
-	return func() heapUse {
+	return func() memoryUse {
 		metrics.Read(samples)
 		live, objects := samples[0].Value.Uint64(), samples[1].Value.Uint64()
-		return heapUse{live: live, garbage: max(objects, live) - live, allocated: samples[2].Value.Uint64()}
+		return memoryUse{
+			live: live, garbage: max(objects, live) - live, allocated: samples[2].Value.Uint64(),
+			program: program.resident(),
+		}
 	}
 }
 
