@@ -46,9 +46,9 @@ func (w *wait) goesOn() bool {
 
 // laneSettled waits until a gateway has done with its client, and reports whether it
 // has.
-func laneSettled(g *gateway, stats *Stats) bool {
+func laneSettled(stats *Stats, quiet func() bool) bool {
 	for w := newWait(); w.goesOn(); {
-		if stats.Downstream.Load() == 0 && stats.Upstream.Load() == stats.UpstreamIdle.Load() && stats.Upgraded.Load() == 0 {
+		if stats.Downstream.Load() == 0 && quiet() && stats.Upgraded.Load() == 0 {
 			return true
 		}
 	}

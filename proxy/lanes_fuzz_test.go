@@ -8,13 +8,14 @@ import (
 	"testing"
 
 	"github.com/lintel-dev/lintel/proxy/h2"
+	"github.com/lintel-dev/lintel/router"
 )
 
 // TestLanesAgree compares the lanes on everything that FuzzLanes starts from, in one
 // piece, and on what is too long for it. FuzzLanes itself, when it runs as a test, sends
 // everything in pieces.
 func TestLanesAgree(t *testing.T) {
-	l := newBothLanes(t)
+	l := newBothLanes(t, router.HTTP1)
 	agree := func(seed laneSeed, ways ...byte) {
 		for _, how := range ways {
 			if difference := l.compare(t, seed.input, seed.script, how); difference != "" {
@@ -50,12 +51,19 @@ func sometimes(i int) byte {
 // FuzzLanes compares the lanes on an input, an upstream's script (see player), and a
 // way to send the input (see pieces).
 func FuzzLanes(f *testing.F) {
-	for i, seed := range slices.Concat(laneSeeds(), seedsOfPrefaces(), attackSeeds(f)) {
+	fuzzLanes(f, router.HTTP1, slices.Concat(laneSeeds(), seedsOfPrefaces(), attackSeeds(f)))
+}
+
+// FuzzLanesToH2 is FuzzLanes with an upstream that speaks HTTP/2 in the clear (see h2Player).
+func FuzzLanesToH2(f *testing.F) { fuzzLanes(f, router.H2C, seedsOfH2Responses()) }
+
+func fuzzLanes(f *testing.F, upstream router.Protocol, seeds []laneSeed) {
+	for i, seed := range seeds {
 		if len(seed.input) < mostSeed {
 			f.Add([]byte(seed.input), []byte(seed.script), sometimes(i))
 		}
 	}
-	l := newBothLanes(f)
+	l := newBothLanes(f, upstream)
 	f.Fuzz(func(t *testing.T, input, script []byte, how byte) {
 		if strings.HasPrefix(string(input), h2.Preface) {
 			return // how far streams get before a connection ends is a matter of timing

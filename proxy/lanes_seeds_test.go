@@ -162,6 +162,29 @@ func seedsOfResponses() []laneSeed {
 	return all
 }
 
+// seedsOfH2Responses are for an upstream that speaks HTTP/2: a few of each kind, and its own.
+func seedsOfH2Responses() []laneSeed {
+	var all []laneSeed
+	for _, seeds := range [][]laneSeed{seedsOfRules(), seedsOfRequests(), seedsOfResponses(), seedsOfFaults()} {
+		for i := 0; i < len(seeds); i += 4 {
+			all = append(all, seeds[i])
+		}
+	}
+	all = append(all, seedsOfHandOver()...)
+	const length, chunks = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+	for _, answer := range []string{
+		"^x", "^g^x", "^g" + ok200, length + "^ghello", length + "hel^x", length + "hel", length + "hello!", chunks + "5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n",
+		chunks + "5\r\nhello\r\n^x0\r\n\r\n", "^h^x", "^h" + ok200 + "^x", "^h" + length + "he^bllo", "HTTP/1.1 200 OK\r\n\r\n^L^L^L", "HTTP/1.1 200 OK\r\n\r\n^L^x",
+		"HTTP/1.1 200 OK\r\nA b: c\r\n\r\nhello", "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n^g" + ok200, "\x00\x00\x00\x04\x00\x00\x00\x00\x00" + ok200,
+	} {
+		all = append(all,
+			laneSeed{getOf("/1") + getOf("/2"), answer},
+			laneSeed{postOf("/1", lengthOf5) + postOf("/2", chunkedOf5), ok200 + "|" + answer},
+			laneSeed{"HEAD /1 HTTP/1.1\r\nHost: a\r\n\r\n" + getOf("/filtered"), answer})
+	}
+	return all
+}
+
 func seedsOfFaults() []laneSeed {
 	var all []laneSeed
 	for _, answer := range []string{

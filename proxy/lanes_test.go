@@ -120,15 +120,18 @@ func laneSettings(how byte, lane exchange.Lane) Settings {
 	return s
 }
 
-func newBothLanes(t testing.TB) *bothLanes {
+func newBothLanes(t testing.TB, protocol router.Protocol) *bothLanes {
 	t.Helper()
 	l := &bothLanes{upstream: newPlayer(t), pairs: map[byte]*[2]*gateway{}}
+	l.upstream.h2 = protocol == router.H2C
+	up := router.NewBackendWith("default/app:80", router.BackendSettings{Protocol: protocol})
+	up.SetEndpoints([]netip.AddrPort{netip.MustParseAddrPort(l.upstream.listener.Addr().String())})
 	dead := backendAt(deadAddress(t))
 	for _, how := range []byte{0, strict, unpooled, strict | unpooled} {
 		pair := &[2]*gateway{}
 		for i, lane := range []exchange.Lane{exchange.LaneAuto, exchange.LaneFull} {
 			pair[i] = newGateway(t, plainMode, laneSettings(how, lane))
-			laneRules(pair[i], backendAt(l.upstream.listener.Addr()), dead)
+			laneRules(pair[i], up, dead)
 			pair[i].apply()
 		}
 		l.pairs[how] = pair
@@ -231,6 +234,9 @@ func (l *bothLanes) compare(t testing.TB, input, script string, how byte) string
 	t.Helper()
 	if leaves(input) || resumes.MatchString(script) || stale.MatchString(script) && !idempotent(input) {
 		how |= unpooled
+	}
+	if l.upstream.h2 && stale.MatchString(script) && !idempotent(input) {
+		return "" // whether the connection's end is known before the next request is a matter of timing
 	}
 	if how&cutMask == cutNotSilent && early.MatchString(script) {
 		how-- // the longer of two limits on the rest of the body counts, and ours are short
@@ -356,9 +362,14 @@ func (l *bothLanes) pass(t testing.TB, g *gateway, s sending) *passage {
 
 	p := &passage{}
 	c := connectSender(t, g)
+	stats := g.server.Stats()
+	quiet := func() bool { return stats.Upstream.Load() == stats.UpstreamIdle.Load() }
+	if l.upstream.h2 {
+		quiet = func() bool { return play.busy.Load() == 0 }
+	}
 	c.send(s, activity{
 		moved: func() int64 { return play.received.Load() + int64(g.count()) },
-		idle:  func() bool { return g.server.Stats().Upstream.Load() == g.server.Stats().UpstreamIdle.Load() },
+		idle:  quiet,
 	})
 	<-c.ended
 	p.end = c.end
@@ -366,10 +377,16 @@ func (l *bothLanes) pass(t testing.TB, g *gateway, s sending) *passage {
 		p.end += hangs
 	}
 	c.conn.Close()
-	if !laneSettled(g, g.server.Stats()) {
+	if l.upstream.h2 {
+		quiet = func() bool { return true }
+	}
+	if !laneSettled(stats, quiet) {
 		p.end += hangs
 	}
 	heard := l.upstream.end(t, play)
+	if l.upstream.h2 && !laneSettled(stats, func() bool { return stats.Upstream.Load() == 0 }) {
+		p.end += hangs // the next try would meet old connections
+	}
 
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -386,6 +403,7 @@ func (l *bothLanes) pass(t testing.TB, g *gateway, s sending) *passage {
 	_, p.port, _ = net.SplitHostPort(g.address())
 	for _, got := range heard {
 		got = strings.ReplaceAll(joinChunks(got, nil), "\r\nX-Forwarded-Port: "+p.port+"\r\n", "\r\nX-Forwarded-Port: (ours)\r\n")
+		got = strings.ReplaceAll(got, "\nx-forwarded-port: "+p.port+"\n", "\nx-forwarded-port: (ours)\n")
 		p.upstream = append(p.upstream, randomID.ReplaceAllString(got, "${1}(random)"))
 	}
 	return p
@@ -393,7 +411,7 @@ func (l *bothLanes) pass(t testing.TB, g *gateway, s sending) *passage {
 
 var (
 	dateField = regexp.MustCompile(`(\r\nDate: )\w{3}, \d\d \w{3} \d{4} [0-9:]{8} GMT`)
-	randomID  = regexp.MustCompile(`(\r\nX-Request-Id: )[0-9a-f]{32}`)
+	randomID  = regexp.MustCompile(`((?:\r\nX-Request-Id|\nx-request-id): )[0-9a-f]{32}`)
 )
 
 // describe is what of a Report does not depend on time.

@@ -37,6 +37,7 @@ import (
 type player struct {
 	listener net.Listener
 	served   sync.WaitGroup
+	h2       bool // it speaks HTTP/2 in the clear, see h2Player
 
 	mu   sync.Mutex
 	play *play // nil between two scripts
@@ -48,10 +49,12 @@ const usual = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 type play struct {
 	received atomic.Int64 // bytes from all connections
 	served   sync.WaitGroup
+	busy     atomic.Int64 // streams of HTTP/2 that are not answered
 
 	mu      sync.Mutex
 	answers []string
 	conns   []*played
+	streams []*h2Played // of all connections, in order
 }
 
 // played is one connection; got is complete once it is served.
@@ -101,7 +104,11 @@ func (u *player) accept() {
 		p.mu.Lock()
 		p.conns = append(p.conns, c)
 		p.mu.Unlock()
-		p.served.Go(c.serve)
+		serve := c.serve
+		if u.h2 {
+			serve = c.serveH2
+		}
+		p.served.Go(serve)
 		u.mu.Unlock()
 	}
 }
@@ -134,6 +141,14 @@ func (u *player) end(t testing.TB, p *play) []string {
 	p.mu.Unlock()
 	p.served.Wait()
 	var all []string
+	if u.h2 {
+		for _, s := range p.streams {
+			if s.ended { // how much came of others is a matter of timing
+				all = append(all, s.String())
+			}
+		}
+		return all
+	}
 	for _, c := range p.conns {
 		all = append(all, c.got.String())
 	}
