@@ -34,6 +34,8 @@ const (
 	// fewest is which part of the slow connections has to be open at all times: the
 	// proxy ends a tenth of them each second, and they take a moment to come back.
 	fewest = 0.97
+	// latest is how much later than due a byte of a slow client may be sent.
+	latest = 500 * time.Millisecond
 )
 
 // openFiles returns how many files a proxy may need to have open in a case.
@@ -52,7 +54,7 @@ func allowFiles(c Case) error {
 	return nil
 }
 
-// crowd is a program that keeps many connections until it is told to end.
+// crowd is a program with many connections, until it is told to end.
 type crowd struct {
 	cmd    *exec.Cmd
 	in     io.WriteCloser
@@ -60,10 +62,9 @@ type crowd struct {
 	stderr *bytes.Buffer
 }
 
-// startCrowd starts a program on the core of the load, and waits until it says that
-// it is ready.
-func startCrowd(ctx context.Context, command []string) (*crowd, error) {
-	cmd := exec.CommandContext(ctx, "taskset", append([]string{"-c", strconv.Itoa(loadCore)}, command...)...)
+// startCrowd starts a program on a core, and waits until it says that it is ready.
+func startCrowd(ctx context.Context, core int, command []string) (*crowd, error) {
+	cmd := exec.CommandContext(ctx, "taskset", append([]string{"-c", strconv.Itoa(core)}, command...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	c := &crowd{cmd: cmd, stderr: new(bytes.Buffer)}
 	cmd.Stderr = c.stderr
@@ -168,7 +169,7 @@ func (b *bench) hold(ctx context.Context, p *contestant, up *upstream) (*held, e
 		return nil, err
 	}
 	command := append([]string{b.tools.load, "hold=1"}, loadArguments(loadRun{Case: p.site.Case, port: p.site.Port})...)
-	c, err := startCrowd(ctx, command)
+	c, err := startCrowd(ctx, loadCore, command)
 	if err != nil {
 		return nil, err
 	}
@@ -218,15 +219,48 @@ func (b *bench) askAgain(ctx context.Context, h *held, up *upstream) error {
 	return nil
 }
 
-// besideSlow measures as load does, beside slow clients.
-func (b *bench) besideSlow(ctx context.Context, p *contestant, up *upstream, rate float64) (sample, error) {
-	c, err := startCrowd(ctx, []string{
-		b.tools.slow, strconv.Itoa(p.site.Port), strconv.Itoa(p.site.Slow), strconv.FormatFloat(headTimeout.Seconds(), 'f', -1, 64),
-	})
+// amongSlow measures as load does: alone, while the slow clients of the case are at a program
+// on the proxy's core that does nothing else, and while they are at the proxy. The first two
+// are put down for the round.
+func (b *bench) amongSlow(ctx context.Context, p *contestant, up *upstream, rate float64) (sample, error) {
+	s, err := b.load(ctx, p, up, rate)
+	if err != nil {
+		return s, fmt.Errorf("without slow clients: %w", err)
+	}
+	p.alone = append(p.alone, s)
+	ports, err := freePorts(1)
+	if err != nil {
+		return s, err
+	}
+	taker, err := startCrowd(ctx, proxyCore, []string{b.tools.taker, strconv.Itoa(ports[0]), inSeconds(headTimeout)})
+	if err != nil {
+		return s, err
+	}
+	s, err = b.besideSlow(ctx, p, up, slowClients{port: ports[0], rate: rate})
+	taker.kill()
+	if err != nil {
+		return s, fmt.Errorf("with the slow clients elsewhere: %w", err)
+	}
+	p.elsewhere = append(p.elsewhere, s)
+	return b.besideSlow(ctx, p, up, slowClients{port: p.site.Port, rate: rate})
+}
+
+// inSeconds is a time as the programs in C take it.
+func inSeconds(t time.Duration) string { return strconv.FormatFloat(t.Seconds(), 'f', -1, 64) }
+
+// slowClients says where they are, and what requests are made meanwhile.
+type slowClients struct {
+	port int
+	rate float64
+}
+
+// besideSlow measures as load does while there are slow clients.
+func (b *bench) besideSlow(ctx context.Context, p *contestant, up *upstream, slow slowClients) (sample, error) {
+	c, err := startCrowd(ctx, loadCore, []string{b.tools.slow, strconv.Itoa(slow.port), strconv.Itoa(p.site.Slow), inSeconds(headTimeout)})
 	if err != nil {
 		return sample{}, err
 	}
-	s, err := b.load(ctx, p, up, rate)
+	s, err := b.load(ctx, p, up, slow.rate)
 	if err != nil {
 		c.kill()
 		return sample{}, fmt.Errorf("beside slow clients: %w", err)
@@ -240,7 +274,7 @@ func (b *bench) besideSlow(ctx context.Context, p *contestant, up *upstream, rat
 
 // checkSlow makes sure that there were as many slow clients as there should be.
 func checkSlow(out []byte, conns int) error {
-	values, err := parseSummary(out, "failed", "lowest", "wrong")
+	values, err := parseSummary(out, "failed", "lowest", "wrong", "late")
 	switch {
 	case err != nil:
 		return fmt.Errorf("read summary of slow: %w", err)
@@ -248,6 +282,8 @@ func checkSlow(out []byte, conns int) error {
 		return fmt.Errorf("%w: %.0f heads that never ended", errBadAnswers, values["wrong"])
 	case values["lowest"] < fewest*float64(conns):
 		return fmt.Errorf("only %.0f of %d slow clients were connected (%.0f connections failed)", values["lowest"], conns, values["failed"])
+	case values["late"] > latest.Seconds():
+		return fmt.Errorf("slow clients were late by %.1f s: their core was busy with other things", values["late"])
 	}
 	return nil
 }

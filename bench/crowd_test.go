@@ -18,6 +18,7 @@ failed 0
 lowest 9800
 bytes 139134
 wrong 0
+late 0.012
 seconds 15.995
 `
 
@@ -33,6 +34,40 @@ func TestCheckSlow(t *testing.T) {
 		if err := checkSlow([]byte(strings.Replace(slowSummary, "lowest 9800", replacement, 1)), conns); err == nil {
 			t.Errorf("%s: no error", name)
 		}
+	}
+}
+
+func TestSlowClientsMayNotBeLate(t *testing.T) {
+	if err := checkSlow([]byte(strings.Replace(slowSummary, "late 0.012", "late 0.9", 1)), 10000); err == nil {
+		t.Error("no error")
+	}
+}
+
+// The program that takes slow clients says nothing to them, and ends them in time.
+func TestTakerEndsWhatItTook(t *testing.T) {
+	built := buildNative(t)
+	ports, err := freePorts(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	taker, err := startCrowd(t.Context(), proxyCore, []string{built.taker, strconv.Itoa(ports[0]), "0.2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taker.kill()
+	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", ports[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	begun := time.Now()
+	_ = conn.SetDeadline(begun.Add(10 * time.Second))
+	if _, err := io.WriteString(conn, "G"); err != nil {
+		t.Fatal(err)
+	}
+	n, err := conn.Read(make([]byte, 10))
+	if took := time.Since(begun); n > 0 || err != io.EOF || took < 150*time.Millisecond {
+		t.Errorf("%d bytes, %v, after %v", n, err, took)
 	}
 }
 
@@ -61,7 +96,7 @@ func TestHeldConnectionsAskOnceAndAgain(t *testing.T) {
 	}
 	port, served := liar(t, good)
 	command := append([]string{built.load, "hold=1"}, loadArguments(loadRun{Case: Case{Path: "/1k", Size: sizeKiB, Conns: conns}, port: port})...)
-	c, err := startCrowd(t.Context(), command)
+	c, err := startCrowd(t.Context(), loadCore, command)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +137,7 @@ func TestHeldConnectionsHaveToStay(t *testing.T) {
 	}()
 	port := l.Addr().(*net.TCPAddr).Port
 	command := append([]string{built.load, "hold=1"}, loadArguments(loadRun{Case: Case{Path: "/1k", Size: sizeKiB, Conns: 1}, port: port})...)
-	c, err := startCrowd(t.Context(), command)
+	c, err := startCrowd(t.Context(), loadCore, command)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +190,7 @@ func TestSlowClientsComeAgain(t *testing.T) {
 				}
 			}()
 			port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-			slow, err := startCrowd(t.Context(), []string{built.slow, port, strconv.Itoa(conns), "60"})
+			slow, err := startCrowd(t.Context(), loadCore, []string{built.slow, port, strconv.Itoa(conns), "60"})
 			if err != nil {
 				t.Fatal(err)
 			}

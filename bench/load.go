@@ -30,6 +30,7 @@ type sample struct {
 	wall     time.Duration // of the measurement
 	cpu      time.Duration // of the proxy meanwhile
 	p50, p99 time.Duration // 0: not measured
+	steady   time.Duration // the median of the p99 of each tenth of a second; 0: not measured
 }
 
 // perRequest returns the CPU time of the proxy for one request.
@@ -86,14 +87,14 @@ func loadArguments(r loadRun) []string {
 
 // parseLoad reads the summary of native/load.c.
 func parseLoad(out []byte, size int) (sample, error) {
-	values, err := parseSummary(out, "requests", "measured", "errors", "unsent", "bytes", "connects", "seconds", "cpu_seconds", "p50_us", "p99_us")
+	values, err := parseSummary(out, "requests", "measured", "errors", "unsent", "bytes", "connects", "seconds", "cpu_seconds", "p50_us", "p99_us", "p99_steady_us")
 	if err != nil {
 		return sample{}, fmt.Errorf("read summary of load: %w", err)
 	}
 	s := sample{
 		connects: int(values["connects"]), requests: int(values["requests"]), measured: int(values["measured"]), unsent: int(values["unsent"]),
 		wall: seconds(values["seconds"]), cpu: seconds(values["cpu_seconds"]),
-		p50: seconds(values["p50_us"] / 1e6), p99: seconds(values["p99_us"] / 1e6),
+		p50: seconds(values["p50_us"] / 1e6), p99: seconds(values["p99_us"] / 1e6), steady: seconds(values["p99_steady_us"] / 1e6),
 	}
 	switch {
 	case values["errors"] != 0:

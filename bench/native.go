@@ -17,6 +17,7 @@ var nativeSource embed.FS
 type tools struct {
 	load       string // native/load.c
 	slow       string // native/slow.c
+	taker      string // native/taker.c
 	upstream   string // native/upstream.c
 	upstreamH2 string // native/upstream_h2.c
 }
@@ -37,7 +38,7 @@ func buildTools(ctx context.Context, dir string) (tools, error) {
 		}
 	}
 	for name, libraries := range map[string][]string{
-		"load": {"-lssl", "-lcrypto", "-lm"}, "slow": nil, "upstream": {"-lcrypto"}, "upstream_h2": {"-lnghttp2"},
+		"load": {"-lssl", "-lcrypto", "-lm"}, "slow": nil, "taker": nil, "upstream": {"-lcrypto"}, "upstream_h2": {"-lnghttp2"},
 	} {
 		cmd := exec.CommandContext(ctx, "gcc", append([]string{"-O2", "-o", name, name + ".c"}, libraries...)...)
 		cmd.Dir = dir
@@ -46,7 +47,7 @@ func buildTools(ctx context.Context, dir string) (tools, error) {
 		}
 	}
 	return tools{
-		load: filepath.Join(dir, "load"), slow: filepath.Join(dir, "slow"),
+		load: filepath.Join(dir, "load"), slow: filepath.Join(dir, "slow"), taker: filepath.Join(dir, "taker"),
 		upstream: filepath.Join(dir, "upstream"), upstreamH2: filepath.Join(dir, "upstream_h2"),
 	}, nil
 }

@@ -20,6 +20,7 @@ p50_us 250.0
 p90_us 300.0
 p99_us 1500.0
 p999_us 9000.0
+p99_steady_us 900.0
 `
 
 func TestParseLoad(t *testing.T) {
@@ -27,7 +28,7 @@ func TestParseLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.requests != 1200 || s.unsent != 7 || s.perRequest() != 15*time.Microsecond || s.rate() != 500 || s.p50 != 250*time.Microsecond || s.p99 != 1500*time.Microsecond {
+	if s.requests != 1200 || s.unsent != 7 || s.perRequest() != 15*time.Microsecond || s.rate() != 500 || s.p50 != 250*time.Microsecond || s.p99 != 1500*time.Microsecond || s.steady != 900*time.Microsecond {
 		t.Errorf("read %+v", s)
 	}
 }

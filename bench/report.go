@@ -20,8 +20,10 @@ type caseResult struct {
 type proxyResult struct {
 	name    string
 	samples []sample
-	alone   []sample // of the same rounds, without the slow clients of the case
-	rss     int      // KiB
+	// Of the same rounds, without the slow clients of the case, and with those at another
+	// program.
+	alone, elsewhere []sample
+	rss              int // KiB
 }
 
 // median returns the middle one of some values, or the mean of the middle two; 0 of
@@ -59,9 +61,10 @@ func ratio(p, q proxyResult, f func(sample) float64) float64 {
 	return median(values)
 }
 
-func cpuMicros(s sample) float64 { return float64(s.perRequest()) / float64(time.Microsecond) }
-func p50Millis(s sample) float64 { return float64(s.p50) / float64(time.Millisecond) }
-func p99Millis(s sample) float64 { return float64(s.p99) / float64(time.Millisecond) }
+func cpuMicros(s sample) float64    { return float64(s.perRequest()) / float64(time.Microsecond) }
+func p50Millis(s sample) float64    { return float64(s.p50) / float64(time.Millisecond) }
+func p99Millis(s sample) float64    { return float64(s.p99) / float64(time.Millisecond) }
+func steadyMillis(s sample) float64 { return float64(s.steady) / float64(time.Millisecond) }
 
 // tooSlow is which part of the requests may be unsent at the end by chance.
 const tooSlow = 0.01
@@ -76,13 +79,9 @@ func (r caseResult) print(out io.Writer) {
 			fmt.Fprintf(out, "note %s %s can't do the rate: requests waited for a connection until the end\n", r.Name, p.name)
 		}
 	}
-	for _, p := range r.proxies {
-		with, without := p.name+"-with", p.name+"-without"
-		if p.name == lintelName {
-			with, without = "with", "without"
-		}
-		if r.Slow > 0 {
-			fmt.Fprintf(out, "ratio %s p99 %s/%s %.2f\n", r.Name, with, without, ratio(p, proxyResult{samples: p.alone}, p99Millis))
+	if r.Slow > 0 {
+		for _, p := range r.proxies {
+			p.printSlow(out, r.Name)
 		}
 	}
 	if r.Idle || len(r.proxies) == 0 || r.proxies[0].name != lintelName {
@@ -99,17 +98,33 @@ func (r caseResult) print(out io.Writer) {
 	}
 }
 
+// printSlow writes what slow clients do to the latency of others.
+func (p proxyResult) printSlow(out io.Writer, caseName string) {
+	prefix := p.name + "-"
+	if p.name == lintelName {
+		prefix = ""
+	}
+	for _, than := range []struct {
+		name    string
+		samples []sample
+	}{{"without", p.alone}, {"elsewhere", p.elsewhere}} {
+		q := proxyResult{samples: than.samples}
+		fmt.Fprintf(out, "ratio %s p99 %swith/%s%s %.2f\n", caseName, prefix, prefix, than.name, ratio(p, q, p99Millis))
+		fmt.Fprintf(out, "ratio %s p99-steady %swith/%s%s %.2f\n", caseName, prefix, prefix, than.name, ratio(p, q, steadyMillis))
+	}
+}
+
 // printTable writes all results for people.
 func printTable(out io.Writer, results []caseResult) {
 	fmt.Fprintln(out)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "case\tproxy\tCPU µs/request\trequests/s\tcore busy\tp50 ms\tp99 ms\tRSS MiB\t")
+	fmt.Fprintln(w, "case\tproxy\tCPU µs/request\trequests/s\tcore busy\tp50 ms\tp99 ms\tsteady p99\tRSS MiB\t")
 	for _, r := range results {
 		for _, p := range r.proxies {
 			name := p.name
 			if r.Slow > 0 {
-				without := proxyResult{samples: p.alone}
-				printRow(w, r.Name, name, without)
+				printRow(w, r.Name, name, proxyResult{samples: p.alone})
+				printRow(w, r.Name, name+", slow elsewhere", proxyResult{samples: p.elsewhere})
 				name += " with slow"
 			}
 			printRow(w, r.Name, name, p)
@@ -119,9 +134,9 @@ func printTable(out io.Writer, results []caseResult) {
 }
 
 func printRow(w io.Writer, caseName, name string, p proxyResult) {
-	fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", caseName, name,
+	fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", caseName, name,
 		shown("%.1f", p.medianOf(cpuMicros)), shown("%.0f", p.medianOf(sample.rate)), shown("%.0f %%", 100*p.medianOf(sample.busy)),
-		shown("%.2f", p.medianOf(p50Millis)), shown("%.2f", p.medianOf(p99Millis)), shown("%.1f", float64(p.rss)/1024))
+		shown("%.2f", p.medianOf(p50Millis)), shown("%.2f", p.medianOf(p99Millis)), shown("%.2f", p.medianOf(steadyMillis)), shown("%.1f", float64(p.rss)/1024))
 }
 
 // shown leaves out what was not measured.

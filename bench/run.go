@@ -32,8 +32,9 @@ type contestant struct {
 	process *process
 	started time.Time // when it served
 	samples []sample
-	alone   []sample // without slow clients
-	rss     int      // KiB
+	// alone are without slow clients, and elsewhere while those were at another program.
+	alone, elsewhere []sample
+	rss              int // KiB
 }
 
 func (b *bench) run(ctx context.Context, cases []Case, peers []Peer) error {
@@ -147,7 +148,7 @@ func (b *bench) runCase(ctx context.Context, c Case, peers []installed) (caseRes
 		return result, err
 	}
 	for _, p := range all {
-		result.proxies = append(result.proxies, proxyResult{name: p.name, samples: p.samples, alone: p.alone, rss: p.rss})
+		result.proxies = append(result.proxies, proxyResult{name: p.name, samples: p.samples, alone: p.alone, elsewhere: p.elsewhere, rss: p.rss})
 	}
 	return result, nil
 }
@@ -253,15 +254,13 @@ func (b *bench) measure(ctx context.Context, p *contestant, up *upstream, rate f
 	if err := p.checker.all(ctx); err != nil {
 		return fmt.Errorf("before the load: %w", err)
 	}
-	s, err := b.load(ctx, p, up, rate)
+	load := b.load
+	if p.site.Slow > 0 {
+		load = b.amongSlow
+	}
+	s, err := load(ctx, p, up, rate)
 	if err != nil {
 		return fmt.Errorf("under load: %w", err)
-	}
-	if p.site.Slow > 0 {
-		p.alone = append(p.alone, s)
-		if s, err = b.besideSlow(ctx, p, up, rate); err != nil {
-			return err
-		}
 	}
 	if err := p.checker.all(ctx); err != nil {
 		return fmt.Errorf("after the load: %w", err)

@@ -28,7 +28,7 @@ func rounds(name string, micros ...float64) proxyResult {
 	p := proxyResult{name: name, rss: 2048}
 	for _, m := range micros {
 		p.samples = append(p.samples, sample{
-			requests: 1200, measured: 1000, wall: time.Second, cpu: seconds(m * 1000 / 1e6), p99: seconds(m / 1e3),
+			requests: 1200, measured: 1000, wall: time.Second, cpu: seconds(m * 1000 / 1e6), p99: seconds(m / 1e3), steady: seconds(m / 2e3),
 		})
 	}
 	return p
@@ -65,10 +65,11 @@ func TestLinesForMachines(t *testing.T) {
 		},
 		"slow clients": {
 			caseResult{Case: Case{Name: "x", Slow: 1}, rate: 100, proxies: []proxyResult{
-				{name: "lintel", rss: 2048, samples: rounds("", 12, 24).samples, alone: rounds("", 10, 20).samples},
-				{name: "nginx", rss: 2048, samples: rounds("", 24, 48).samples, alone: rounds("", 16, 32).samples},
+				{name: "lintel", rss: 2048, samples: rounds("", 12, 24).samples, alone: rounds("", 10, 20).samples, elsewhere: rounds("", 11, 22).samples},
+				{name: "nginx", rss: 2048, samples: rounds("", 24, 48).samples, alone: rounds("", 16, 32).samples, elsewhere: rounds("", 20, 40).samples},
 			}},
-			"rss x lintel 2048\nrss x nginx 2048\nratio x p99 with/without 1.20\nratio x p99 nginx-with/nginx-without 1.50\n" +
+			"rss x lintel 2048\nrss x nginx 2048\nratio x p99 with/without 1.20\nratio x p99-steady with/without 1.20\nratio x p99 with/elsewhere 1.09\nratio x p99-steady with/elsewhere 1.09\n" +
+				"ratio x p99 nginx-with/nginx-without 1.50\nratio x p99-steady nginx-with/nginx-without 1.50\nratio x p99 nginx-with/nginx-elsewhere 1.20\nratio x p99-steady nginx-with/nginx-elsewhere 1.20\n" +
 				"ratio x cpu lintel/nginx 0.50\nratio x p99 lintel/nginx 0.50\n",
 		},
 		"idle connections": {
@@ -89,7 +90,7 @@ func TestTable(t *testing.T) {
 	var out strings.Builder
 	printTable(&out, []caseResult{{Case: Case{Name: "x"}, proxies: []proxyResult{rounds("lintel", 10.04)}}})
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if got := strings.Join(strings.Fields(lines[len(lines)-1]), " "); got != "x lintel 10.0 1000 1 % – 10.04 2.0" {
+	if got := strings.Join(strings.Fields(lines[len(lines)-1]), " "); got != "x lintel 10.0 1000 1 % – 10.04 5.02 2.0" {
 		t.Errorf("row is %q", got)
 	}
 }
@@ -98,13 +99,13 @@ func TestTableLeavesOutWhatWasNotMeasured(t *testing.T) {
 	var out strings.Builder
 	printTable(&out, []caseResult{
 		{Case: Case{Name: "x", Idle: true}, proxies: []proxyResult{{name: "lintel", rss: 2048}}},
-		{Case: Case{Name: "y", Slow: 1}, proxies: []proxyResult{{name: "lintel", rss: 2048, samples: rounds("", 20).samples, alone: rounds("", 10).samples}}},
+		{Case: Case{Name: "y", Slow: 1}, proxies: []proxyResult{{name: "lintel", rss: 2048, samples: rounds("", 20).samples, alone: rounds("", 10).samples, elsewhere: rounds("", 15).samples}}},
 	})
 	var got []string
 	for _, line := range strings.Split(strings.TrimSpace(out.String()), "\n")[1:] {
 		got = append(got, strings.Join(strings.Fields(line), " "))
 	}
-	want := []string{"x lintel – – – – – 2.0", "y lintel 10.0 1000 1 % – 10.00 –", "y lintel with slow 20.0 1000 2 % – 20.00 2.0"}
+	want := []string{"x lintel – – – – – – 2.0", "y lintel 10.0 1000 1 % – 10.00 5.00 –", "y lintel, slow elsewhere 15.0 1000 2 % – 15.00 7.50 –", "y lintel with slow 20.0 1000 2 % – 20.00 10.00 2.0"}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("rows are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}

@@ -21,7 +21,9 @@
 //
 // With a rate, latency runs from the time when a request was due, whether or not a
 // connection was free then: a stall counts for all who would have met it. Without,
-// it runs from sending. Requests that were due and never sent, because the proxy
+// it runs from sending. "p99_steady_us" is the median of the 99th percentiles of each
+// tenth of a second: what a program that stops this machine now and then has no part in.
+// Requests that were due and never sent, because the proxy
 // can't do the rate, are "unsent". A summary of "key value" lines is written at the end; the
 // exit code is 1 when anything was wrong.
 #define _GNU_SOURCE
@@ -264,7 +266,8 @@ static void ready(struct conn *c) {
 static void answer_complete(struct conn *c) {
     answered++;
     if (measuring) {
-        record(now() - c->since);
+        int64_t t = now();
+        record(t, t - c->since);
         measured++;
         bytes += opt.size;
     }
@@ -584,9 +587,9 @@ static void report(double seconds, int64_t cpu, uint64_t unsent) {
         errors += busy;
     }
     printf("requests %llu\nmeasured %llu\nerrors %llu\nunsent %llu\nbytes %llu\nconnects %llu\nseconds %.6f\ncpu_seconds %.9f\n"
-           "p50_us %.1f\np90_us %.1f\np99_us %.1f\np999_us %.1f\n",
+           "p50_us %.1f\np90_us %.1f\np99_us %.1f\np999_us %.1f\np99_steady_us %.1f\n",
         (unsigned long long)answered, (unsigned long long)measured, (unsigned long long)errors, (unsigned long long)unsent, (unsigned long long)bytes,
-        (unsigned long long)connects, seconds, cpu / 1e9, percentile(0.5), percentile(0.9), percentile(0.99), percentile(0.999));
+        (unsigned long long)connects, seconds, cpu / 1e9, percentile(histogram, 0.5), percentile(histogram, 0.9), percentile(histogram, 0.99), percentile(histogram, 0.999), steady_p99());
 }
 
 int main(int argc, char **argv) {
@@ -621,7 +624,7 @@ int main(int argc, char **argv) {
     // What the proxy was too slow for is not sent any more, and has waited so long.
     uint64_t unsent = backlog_in - backlog_out;
     for (; backlog_out != backlog_in; backlog_out++)
-        record(end - backlog[backlog_out % BACKLOG]);
+        record(end, end - backlog[backlog_out % BACKLOG]);
     spin(end + patience, &next); // all that was asked is answered, and counted
     int64_t drained = now();
     cpu = cpu_time() - cpu;
