@@ -74,6 +74,9 @@ func (f *flight) begin() {
 func (f *flight) run(table *router.Table) {
 	now := time.Now()
 	f.Begin(now)
+	if f.server.loops != nil {
+		f.server.loops.Busy(now)
+	}
 	f.deadline = now.Add(exchange.Forever)
 	f.attemptBy = f.deadline
 	f.continued = !f.Request.Expect100

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/lintel-dev/lintel/router"
 )
@@ -17,6 +18,8 @@ type Group struct {
 	loops   []*loop
 	commons *commons
 	next    atomic.Uint32 // the loop that gets the next connection, modulo their number
+	begin   time.Time
+	busy    atomic.Int64 // when Busy last had an effect, in nanoseconds since begin
 }
 
 // New makes the loops, which take connections but serve none before Run. It fails
@@ -27,7 +30,7 @@ func New(config Config) (*Group, error) {
 	if n <= 0 {
 		n = (runtime.GOMAXPROCS(0) + 1) / 2
 	}
-	g := &Group{commons: newCommons(config.Stats)}
+	g := &Group{commons: newCommons(config.Stats), begin: time.Now()}
 	for range n {
 		l, err := newLoop(config, n, g.commons)
 		if err != nil {
@@ -60,6 +63,19 @@ func (g *Group) Run(ctx context.Context) error {
 // Reclaim closes an idle connection to an endpoint that has a limit of them, and reports
 // whether there was one.
 func (g *Group) Reclaim(endpoint *router.Endpoint) bool { return g.commons.reclaim(endpoint) }
+
+// Busy says that others than the loops serve an exchange which began at now. As after an
+// event of its own, one loop then keeps its processor for a while, see keepFor: where goroutines
+// wait and go on, that spares the wake-ups of the scheduler's monitor, too. Most calls
+// cost a load.
+func (g *Group) Busy(now time.Time) {
+	at, last := int64(now.Sub(g.begin)), g.busy.Load()
+	l := g.loops[0]
+	if !l.keeps || at-last < int64(keepFor/2) || !g.busy.CompareAndSwap(last, at) {
+		return
+	}
+	l.box.put(func() { l.heard = l.now })
+}
 
 // Serve serves a connection until it ends or is handed over. After Run has ended
 // it closes it.

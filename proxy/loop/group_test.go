@@ -388,3 +388,34 @@ func TestServeAfterTheEnd(t *testing.T) {
 	r.group.Drain(nil)
 	r.group.Abort(nil)
 }
+
+// While others are busy one loop is told from time to time, not of each exchange.
+func TestBusyTellsOneLoopNowAndThen(t *testing.T) {
+	g, err := New(Config{Settings: &exchange.Settings{}, Stats: new(exchange.Stats), Loops: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range g.loops {
+		l.keeps = true
+		defer l.free()
+	}
+	told := 0
+	for at := time.Duration(0); at <= 4*keepFor; at += keepFor / 100 {
+		g.Busy(g.begin.Add(at))
+		queue, _ := g.loops[0].box.take(nil)
+		for _, call := range queue {
+			g.loops[0].now = int64(at)
+			call()
+		}
+		told += len(queue)
+		if heard := g.loops[0].heard; int64(at)-heard > int64(keepFor)/2 {
+			t.Fatalf("after %v the loop was told %v ago", at, at-time.Duration(heard))
+		}
+	}
+	if told > 8 {
+		t.Errorf("told %d times in %v", told, 4*keepFor)
+	}
+	if queue, _ := g.loops[1].box.take(nil); len(queue) > 0 {
+		t.Error("the other loop was told, too")
+	}
+}

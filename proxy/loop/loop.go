@@ -50,7 +50,7 @@ type loop struct {
 	begin time.Time // when now was 0
 	clock time.Time // of this turn
 	now   int64     // clock in nanoseconds since begin
-	heard int64     // when the last event came
+	heard int64     // when the last event came, or Group.Busy was called
 	// yielded is when others were last let run, in the loop's time.
 	yielded int64
 

@@ -5,6 +5,7 @@ package loop
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/router"
@@ -30,6 +31,9 @@ type Listener struct{}
 
 // Close is never called.
 func (*Listener) Close() {}
+
+// Busy is never called.
+func (*Group) Busy(time.Time) {}
 
 // Reclaim is never called.
 func (*Group) Reclaim(*router.Endpoint) bool { return false }
