@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -11,6 +12,9 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
 
 	"github.com/lintel-dev/lintel/router"
 )
@@ -168,6 +172,40 @@ func TestSessionsOverQUICAreResumedByOtherReplicas(t *testing.T) {
 		}
 		if request(replica) {
 			t.Error("a session resumed with keys that are all new")
+		}
+	})
+}
+
+// What a client sends before the end of the handshake may be sent again by others, so none of it
+// is taken, not in a session that is resumed either.
+func TestNoEarlyDataOverQUIC(t *testing.T) {
+	run(t, []mode{h3Mode}, Settings{}, func(t *testing.T, g *gateway) {
+		g.route("/").Action.Status = http.StatusNoContent
+		g.apply()
+		cache := tls.NewLRUClientSessionCache(8)
+		for _, resumed := range []bool{false, true} {
+			var conn *quic.Conn
+			transport := g.h3Transport()
+			transport.TLSClientConfig.ClientSessionCache = cache
+			transport.Dial = func(ctx context.Context, _ string, config *tls.Config, quicConfig *quic.Config) (*quic.Conn, error) {
+				var err error
+				conn, err = quic.DialAddrEarly(ctx, g.address(), config, quicConfig)
+				return conn, err
+			}
+			req, err := http.NewRequest(http3.MethodGet0RTT, g.url("/"), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res, err := transport.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res.Body.Close()
+			state := conn.ConnectionState()
+			if res.StatusCode != http.StatusNoContent || state.Used0RTT || state.TLS.DidResume != resumed {
+				t.Errorf("%d, early data %t, resumed %t, want %t", res.StatusCode, state.Used0RTT, state.TLS.DidResume, resumed)
+			}
+			transport.Close()
 		}
 	})
 }
