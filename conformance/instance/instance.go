@@ -20,6 +20,7 @@ const (
 // Instance is a running lintel.
 type Instance struct {
 	process *exec.Cmd
+	admin   string
 	log     bytes.Buffer
 	exited  chan struct{}
 	err     error // of the process, once exited is closed
@@ -32,7 +33,7 @@ type Instance struct {
 func Start(t testing.TB, path, folder string, flags ...string) *Instance {
 	t.Helper()
 	admin := FreeAddress(t)
-	i := &Instance{exited: make(chan struct{})}
+	i := &Instance{admin: admin, exited: make(chan struct{})}
 	i.process = exec.Command(path, append([]string{"run", "--manifests", folder, "--admin-address", admin,
 		"--http-port", "0", "--https-port", "0", "--access-log", "off"}, flags...)...)
 	i.process.Stderr = &i.log
@@ -108,5 +109,5 @@ func FreeAddress(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// PID is that of the process.
-func (i *Instance) PID() int { return i.process.Process.Pid }
+// Admin is the address of /metrics and the like.
+func (i *Instance) Admin() string { return i.admin }
