@@ -129,8 +129,8 @@ func TestFootprintRestsAsLongAsItWorked(t *testing.T) {
 	}
 }
 
-// The collector works often until something is built or much is in use, and as it was told
-// to from then on.
+// The collector works often until something is built, much is in use or nothing comes for long,
+// and as it was told to from then on.
 func TestFootprintStartsThrifty(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(100))
 	percent := func() int {
@@ -138,18 +138,24 @@ func TestFootprintStartsThrifty(t *testing.T) {
 		debug.SetGCPercent(now)
 		return now
 	}
-	var seen []int
 	var memory memoryInTest
-	runFootprint(t, &memory, func(f *footprint) {
-		time.Sleep(time.Second)
-		seen = append(seen, percent())
-		memory.change(func(u *memoryUse) { u.live = thriftyBelow })
-		time.Sleep(time.Second)
-		seen = append(seen, percent())
-		f.built()
-	})
-	if want := []int{thriftyPercent, 100}; !slices.Equal(seen, want) {
-		t.Errorf("GOGC was %d, want %d", seen, want)
+	for name, end := range map[string]func(*footprint){
+		"built":       (*footprint).built,
+		"much in use": func(*footprint) { memory.change(func(u *memoryUse) { u.live = thriftyBelow }) },
+		"nothing":     func(*footprint) { time.Sleep(thriftyFor) },
+	} {
+		var seen []int
+		memory.change(func(u *memoryUse) { u.live = 0 })
+		runFootprint(t, &memory, func(f *footprint) {
+			time.Sleep(time.Second)
+			seen = append(seen, percent())
+			end(f)
+			time.Sleep(time.Second)
+			seen = append(seen, percent())
+		})
+		if want := []int{thriftyPercent, 100}; !slices.Equal(seen, want) {
+			t.Errorf("%s: GOGC was %d, want %d", name, seen, want)
+		}
 	}
 }
 

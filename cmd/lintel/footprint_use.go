@@ -40,10 +40,12 @@ const (
 	// milliseconds in all.
 	thriftyBelow = 8 << 20
 	thriftyLook  = 20 * time.Millisecond
+	// thriftyFor is how long at most: who waits for an API server neither builds nor grows.
+	thriftyFor = time.Minute
 )
 
-// start has the collector run often until something was built, or so much is in use that
-// it would take long. GOGC less than that, or off, stays as it is.
+// start has the collector run often until something was built, so much is in use that
+// it would take long, or nothing has come for long. GOGC less than that, or off, stays as it is.
 func (f *footprint) start(ctx context.Context) {
 	usual := debug.SetGCPercent(thriftyPercent)
 	defer debug.SetGCPercent(usual)
@@ -52,9 +54,13 @@ func (f *footprint) start(ctx context.Context) {
 	}
 	looks := time.NewTicker(thriftyLook)
 	defer looks.Stop()
+	enough := time.NewTimer(thriftyFor)
+	defer enough.Stop()
 	for f.look().live < thriftyBelow {
 		select {
 		case <-ctx.Done():
+			return
+		case <-enough.C:
 			return
 		case <-f.builds:
 			f.built() // for Run
