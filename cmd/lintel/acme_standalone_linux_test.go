@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lintel-dev/lintel/conformance/instance"
 	"github.com/lintel-dev/lintel/conformance/pebble"
 	programs "github.com/lintel-dev/lintel/conformance/process"
 )
@@ -137,11 +138,7 @@ func (w *acmeWorld) body(url string) string {
 }
 
 // acmeManifests have a port for plain HTTP, two for HTTPS, and one that the CA asks on.
-const acmeManifests = `apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: {name: lintel}
-spec: {controllerName: lintel.dev/gateway-controller}
----
+const acmeManifests = instance.Class + `---
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {name: web}

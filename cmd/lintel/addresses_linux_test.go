@@ -7,11 +7,12 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/lintel-dev/lintel/conformance/instance"
 )
 
 // TestAddressOfPool serves a Gateway on an address of a pool, which the node has only
@@ -52,28 +53,13 @@ func TestAddressOfPool(t *testing.T) {
 func writeGatewayOfPool(t *testing.T) (manifests string) {
 	t.Helper()
 	manifests = filepath.Join(t.TempDir(), "gateway.yaml")
-	err := os.WriteFile(manifests, []byte(`apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: {name: lintel}
-spec: {controllerName: lintel.dev/gateway-controller}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: web, namespace: default}
-spec:
-  gatewayClassName: lintel
-  listeners: [{name: http, port: 80, protocol: HTTP}]
----
-apiVersion: gateway.networking.k8s.io/v1
+	replaceFile(t, manifests, instance.Together(instance.PlainGateway(":80"), `apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
-metadata: {name: r, namespace: default}
+metadata: {name: r}
 spec:
   parentRefs: [{name: web}]
   rules: [{filters: [{type: RequestRedirect, requestRedirect: {hostname: moved.example.com}}]}]
-`), 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
+`))
 	return manifests
 }
 

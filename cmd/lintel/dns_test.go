@@ -17,6 +17,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/lintel-dev/lintel/conformance/cloudflare"
+	"github.com/lintel-dev/lintel/conformance/instance"
 	"github.com/lintel-dev/lintel/conformance/knot"
 	programs "github.com/lintel-dev/lintel/conformance/process"
 )
@@ -54,11 +55,7 @@ func newDNSHome(t *testing.T) *dnsHome {
 		t.Fatal(err)
 	}
 	h := &dnsHome{T: t, folder: t.TempDir(), http: ports[0], admin: fmt.Sprintf("127.0.0.1:%d", ports[1])}
-	h.write("gateway.yaml", fmt.Sprintf(`apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: {name: lintel}
-spec: {controllerName: lintel.dev/gateway-controller}
----
+	h.write("gateway.yaml", instance.Class+fmt.Sprintf(`---
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {name: web, annotations: {external-dns.kubernetes.io/ttl: "120"}}

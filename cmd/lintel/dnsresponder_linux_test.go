@@ -18,6 +18,7 @@ import (
 	"github.com/vishvananda/netns"
 
 	fakeedge "github.com/lintel-dev/lintel/conformance/edge"
+	"github.com/lintel-dev/lintel/conformance/instance"
 	"github.com/lintel-dev/lintel/conformance/knot"
 	programs "github.com/lintel-dev/lintel/conformance/process"
 )
@@ -43,7 +44,7 @@ func TestClientsOfTheLocalNetworkGoStraightToTheGateway(t *testing.T) {
 
 	backend := serveHello(t)
 	h := newDNSHome(t)
-	h.write("gateway.yaml", fmt.Sprintf(lanManifests, backend.Addr().(*net.TCPAddr).Port))
+	h.write("gateway.yaml", instance.Together(lanManifests, instance.Service("hello", backend.Addr().String())))
 	tunnel := &tunnelHome{T: t, edge: fakeedge.ForTest(t, fakeedge.Options{}), tunnel: uuid.New(), folder: h.folder}
 	tunnel.declare("")
 	tunnel.secret(tunnel.edge.Allow(tunnel.tunnel))
@@ -100,11 +101,7 @@ func TestClientsOfTheLocalNetworkGoStraightToTheGateway(t *testing.T) {
 }
 
 // lanManifests have a node that the internet knows by another address.
-const lanManifests = `apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: {name: lintel}
-spec: {controllerName: lintel.dev/gateway-controller}
----
+const lanManifests = instance.Class + `---
 apiVersion: v1
 kind: Node
 metadata: {name: home}
@@ -125,18 +122,6 @@ spec:
   hostnames: [www.example.test, "*.apps.example.test"]
   parentRefs: [{name: web}]
   rules: [{backendRefs: [{name: hello, port: 80}]}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: hello}
-spec: {ports: [{name: http, port: 80}]}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: hello, labels: {kubernetes.io/service-name: hello}}
-addressType: IPv4
-endpoints: [{addresses: [10.250.0.1]}]
-ports: [{name: http, port: %d}]
 `
 
 // serveHello is a backend in the test's namespace.

@@ -57,7 +57,7 @@ func newEdge(t *testing.T) *edge {
 	certificate, key, err := edgetls.SelfSigned([]string{"app.test"}, time.Hour)
 	e.must(err)
 	e.must(os.Mkdir(e.manifests, 0o755)) //nolint:gosec // As above.
-	text := instance.Gateway("80", "443") + fmt.Sprintf(edgeManifests, e.echoHTTP(), e.echoUDP()) + "---\n" + instance.Certificate(certificate, key)
+	text := instance.Gateway(":80", ":443") + fmt.Sprintf(edgeManifests, e.echoHTTP(), e.echoUDP()) + "---\n" + instance.Certificate(certificate, key)
 	e.must(os.WriteFile(filepath.Join(e.manifests, "edge.yaml"), []byte(text), 0o644)) //nolint:gosec // As above.
 	return e
 }

@@ -64,12 +64,9 @@ func startFlooded(t *testing.T, flags ...string) *flooded {
 		fmt.Fprint(w, n)
 	}))
 	t.Cleanup(backend.Close)
-	_, port, _ := net.SplitHostPort(f.address)
-	_, backendPort, _ := net.SplitHostPort(backend.Listener.Addr().String())
 	folder := t.TempDir()
-	if err := os.WriteFile(filepath.Join(folder, "all.yaml"), fmt.Appendf(nil, floodedManifests, port, backendPort), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	replaceFile(t, filepath.Join(folder, "all.yaml"),
+		instance.Together(instance.PlainGateway(f.address), floodedRoute, instance.Service("app", backend.Listener.Addr().String())))
 	program := filepath.Join(t.TempDir(), "lintel") // by this name the test binary is lintel
 	self, err := os.Executable()
 	if err == nil {
@@ -211,19 +208,7 @@ func (f *flooded) inUse() int {
 	return sum
 }
 
-const floodedManifests = `apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: {name: lintel}
-spec: {controllerName: lintel.dev/gateway-controller}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: web}
-spec:
-  gatewayClassName: lintel
-  listeners: [{name: http, port: %s, protocol: HTTP}]
----
-apiVersion: gateway.networking.k8s.io/v1
+const floodedRoute = `apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {name: app}
 spec:
@@ -233,16 +218,4 @@ spec:
     retry: {attempts: 2, codes: [502]}
     backendRefs: [{name: app, port: 80}]
   - backendRefs: [{name: app, port: 80}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: app}
-spec: {ports: [{name: http, port: 80}]}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: app, labels: {kubernetes.io/service-name: app}}
-addressType: IPv4
-ports: [{name: http, port: %s}]
-endpoints: [{addresses: [127.0.0.1], conditions: {ready: true}}]
 `

@@ -67,11 +67,7 @@ func startObserved(t *testing.T, args ...string) *observed {
 	}
 }
 
-const observedManifests = `apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: {name: lintel}
-spec: {controllerName: lintel.dev/gateway-controller}
----
+const observedManifests = instance.Class + `---
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {name: web, namespace: front}

@@ -77,7 +77,7 @@ func startSmoke(t *testing.T) *smoke {
 		s.backends[i] = strings.TrimPrefix(backend.URL, "http://")
 	}
 	s.plain, s.secure = instance.FreeAddress(t), instance.FreeAddress(t)
-	s.write(t, "gateway.yaml", instance.Together(instance.Gateway(portOf(s.plain), portOf(s.secure)), smokeService))
+	s.write(t, "gateway.yaml", instance.Together(instance.Gateway(s.plain, s.secure), smokeService))
 	s.writeRoute(t, 0)
 	s.writeEndpoints(t, 0)
 	s.writeCertificate(t)

@@ -19,6 +19,7 @@ import (
 	"github.com/google/uuid"
 
 	fakeedge "github.com/lintel-dev/lintel/conformance/edge"
+	"github.com/lintel-dev/lintel/conformance/instance"
 	programs "github.com/lintel-dev/lintel/conformance/process"
 )
 
@@ -44,32 +45,14 @@ func newTunnelHome(t *testing.T) *tunnelHome {
 		fmt.Fprint(w, r.Host, " for ", r.Header.Get("X-Forwarded-For"), " by ", r.Header.Get("X-Forwarded-Proto"))
 	}))
 	t.Cleanup(origin.Close)
-	_, port, _ := strings.Cut(strings.TrimPrefix(origin.URL, "http://"), ":")
-	h.write("app.yaml", fmt.Sprintf(`apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: {name: lintel}
-spec: {controllerName: lintel.dev/gateway-controller}
----
-apiVersion: gateway.networking.k8s.io/v1
+	h.write("app.yaml", instance.Together(instance.Class, `apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {name: app}
 spec:
   hostnames: [app.example.com]
   parentRefs: [{name: web}]
   rules: [{backendRefs: [{name: app, port: 80}]}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: app}
-spec: {ports: [{port: 80}]}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: app, labels: {kubernetes.io/service-name: app}}
-addressType: IPv4
-endpoints: [{addresses: [127.0.0.1]}]
-ports: [{port: %s}]
-`, port))
+`, instance.Service("app", origin.Listener.Addr().String())))
 	h.gateway("home")
 	h.declare("")
 	h.secret(h.edge.Allow(h.tunnel))

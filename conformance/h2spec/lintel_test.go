@@ -86,7 +86,7 @@ func startLintel(t *testing.T, flags ...string) map[Transport]string {
 	plain, secure := instance.FreeAddress(t), instance.FreeAddress(t)
 	folder := t.TempDir()
 	certificate, key := encodeCertificate(t)
-	text := instance.Together(instance.Gateway(portOf(plain), portOf(secure)), fmt.Sprintf(manifests, portOf(backend.Listener.Addr().String())), instance.Certificate(certificate, key))
+	text := instance.Together(instance.Gateway(plain, secure), route, instance.Service("backend", backend.Listener.Addr().String()), instance.Certificate(certificate, key))
 	if err := os.WriteFile(filepath.Join(folder, "gateway.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -122,25 +122,10 @@ func encodeCertificate(t *testing.T) (certificate, key []byte) {
 	return certificate, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 }
 
-func portOf(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
-
-const manifests = `apiVersion: gateway.networking.k8s.io/v1
+const route = `apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {name: route}
 spec:
   parentRefs: [{name: web}]
-  rules:
-  - backendRefs: [{name: backend, port: 80}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: backend}
-spec: {ports: [{name: http, port: 80}]}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: backend, labels: {kubernetes.io/service-name: backend}}
-addressType: IPv4
-ports: [{name: http, port: %s}]
-endpoints: [{addresses: [127.0.0.1], conditions: {ready: true}}]
+  rules: [{backendRefs: [{name: backend, port: 80}]}]
 `
