@@ -25,16 +25,16 @@ type Client struct {
 	Port    string     // the local port
 	Scheme  string     // "http", "https"
 	Trusted bool       // the peer is one of the TrustedProxies
+	// AltSvc tells the client that the port it came to serves HTTP/3 as well.
+	AltSvc bool
 
 	// Source is the peer with its port, and Destination the address that it connected to,
 	// as a load balancer has told it by the PROXY protocol, or else as the socket has
-	// them. Only the full lane needs them.
+	// them.
 	Source, Destination netip.AddrPort
 
 	// Protocol is "HTTP/2.0" or "HTTP/3.0"; "" is HTTP/1, of which the request says more.
 	Protocol string
-	// AltSvc tells the client that the port it came to serves HTTP/3 as well.
-	AltSvc bool
 	// ServerName is what the client has named in the handshake of TLS, as
 	// [router.NormalizeHost] gives it; "" for nothing.
 	ServerName string

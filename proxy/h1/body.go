@@ -29,9 +29,9 @@ type Body struct {
 	left   int64 // bytes of payload left of the body or the chunk
 	lim    Limits
 
-	trailer  []byte  // the trailer section as it came, and what its strings alias
-	line     int     // start of the trailer line that is still incomplete
-	section  section // its fields
+	trailer  []byte   // the trailer section as it came, and what its strings alias
+	line     int      // start of the trailer line that is still incomplete
+	section  *section // its fields; nil until there was one: few messages have any
 	trailers []Field
 }
 
@@ -237,6 +237,9 @@ func (b *Body) trailerLine(in []byte) int {
 
 // endTrailer reads the fields of the whole trailer section.
 func (b *Body) endTrailer() {
+	if b.section == nil {
+		b.section = new(section)
+	}
 	b.section.forget()
 	_, f := b.section.parse(b.trailer, &b.lim)
 	switch {

@@ -5,7 +5,6 @@ package loop
 import (
 	"errors"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strconv"
 
@@ -17,19 +16,17 @@ import (
 type downstream struct {
 	conn
 	socket Socket
-	peer   netip.AddrPort
-	local  netip.AddrPort
 	client exchange.Client
 
-	state    state
 	flight   *flight // nil between two exchanges, and over HTTP/2
 	mux      *mux    // nil but over HTTP/2
 	in       input
 	timer    timer
-	draining bool   // no exchange follows the one in flight; see drains
-	drained  uint32 // the socket's Drained when the connection came
-	known    bool   // a request came: the client speaks HTTP/1
 	swallow  int    // bytes that may still be discarded
+	drained  uint32 // the socket's Drained when the connection came
+	draining bool   // no exchange follows the one in flight; see drains
+	known    bool   // a request came: the client speaks HTTP/1
+	state    state
 }
 
 // state is what a client connection waits for.
@@ -52,8 +49,6 @@ func newDownstream(l *loop, in *Incoming) *downstream {
 	addr := in.Peer.Addr().Unmap().WithZone("")
 	d := &downstream{
 		socket: in.Socket,
-		peer:   in.Peer,
-		local:  in.Local,
 		client: exchange.Client{
 			Socket:  in.Socket.Name(),
 			Addr:    addr,
@@ -61,6 +56,8 @@ func newDownstream(l *loop, in *Incoming) *downstream {
 			Port:    strconv.Itoa(int(in.Local.Port())),
 			Scheme:  "http",
 			Trusted: l.settings.Trusts(addr),
+
+			Source: in.Peer, Destination: in.Local,
 		},
 		in: input{from: &l.heads},
 	}
@@ -153,10 +150,11 @@ func (d *downstream) readHead() {
 				}
 			}
 		}
-		n, outcome := d.read(d.in.room())
+		read := d.loop.shared[:headSize-len(d.in.unread())%headSize]
+		n, outcome := d.read(read)
 		switch outcome {
 		case some:
-			d.in.added(n)
+			d.in.push(read[:n])
 		case dry:
 			d.awaitHead()
 			return
@@ -267,7 +265,7 @@ func (d *downstream) begin(n int) {
 func (d *downstream) handOver() {
 	l := d.loop
 	out := HandedOver{Unread: slices.Clone(d.in.unread())}
-	out.FD, out.Peer, out.Local, out.Draining = d.fd, d.peer, d.local, d.drains()
+	out.FD, out.Peer, out.Local, out.Draining = d.fd, d.client.Source, d.client.Destination, d.drains()
 	if s := d.secure; s != nil {
 		out.Session, out.ServerName = s.session, d.client.ServerName
 		out.Unread = append(out.Unread, s.opened[s.taken:]...)
@@ -300,7 +298,7 @@ func (d *downstream) close() {
 	}
 	d.conn.close()
 	d.leave()
-	d.socket.Closed(d.peer)
+	d.socket.Closed(d.client.Source)
 }
 
 // next readies the connection for the next request. The exchange before is over.

@@ -58,7 +58,7 @@ type loop struct {
 	scratch []byte // heads and bodies that are being written
 	sealed  []byte // records that are being read, and
 	records []byte // written
-	heads   buffers
+	heads   heads
 	pieces  buffers
 	flights []*flight // free ones
 	pipes   []pipe    // free ones
@@ -100,16 +100,13 @@ func newLoop(config Config, loops int, shared *commons) (*loop, error) {
 		keeps:     runtime.GOMAXPROCS(0) > loops,
 		wheel:     newWheel(),
 		begin:     time.Now(),
-		shared:    make([]byte, headroom+pieceSize),
-		scratch:   make([]byte, 0, waitingSize),
-		sealed:    make([]byte, pieceSize),
-		heads:     buffers{size: headSize},
 		pieces:    buffers{size: waitingSize},
 		idle:      map[*router.Endpoint]*idleList{},
 		trunks:    map[*router.Endpoint]*trunkList{},
 		maxIdle:   (config.Settings.MaxIdlePerEndpoint + loops - 1) / loops,
 		maxTrunks: (maxTrunks + loops - 1) / loops,
 	}
+	l.shared, l.scratch, l.sealed = l.pages(headroom+pieceSize), l.pages(waitingSize)[:0], l.pages(pieceSize)
 	l.box.wake = poller.wake
 	l.commons = shared
 	l.sweepNext.at = never
