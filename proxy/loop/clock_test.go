@@ -104,6 +104,7 @@ func (c *clocked) pass(d time.Duration) {
 		c.l.clock = c.l.clock.Add(time.Second)
 		c.l.now += int64(time.Second)
 		c.l.wheel.advance(c.l.now)
+		c.l.flush()
 	}
 }
 

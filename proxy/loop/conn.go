@@ -30,6 +30,7 @@ type conn struct {
 
 	waiting []byte // what the kernel did not take, waiting[taken:]
 	taken   int
+	gathers bool  // that stands in loop.gathering and was not tried yet, see gather.go
 	moved   int64 // when the kernel last took something of that, in the loop's time
 }
 
@@ -61,6 +62,7 @@ func (c *conn) close() {
 	if c.fd < 0 {
 		return
 	}
+	c.push()
 	if c.secure != nil {
 		if c.waiting == nil {
 			c.sayGoodbye()
@@ -75,6 +77,7 @@ func (c *conn) close() {
 
 // reset closes the connection so that the peer sees an error.
 func (c *conn) reset() {
+	c.push()
 	resetOnClose(c.fd)
 	c.failed = true // no close_notify either
 }
@@ -83,7 +86,7 @@ func (c *conn) reset() {
 func (c *conn) discard() {
 	if c.waiting != nil {
 		c.loop.pieces.put(c.waiting)
-		c.waiting, c.taken = nil, 0
+		c.waiting, c.taken, c.gathers = nil, 0, false
 	}
 }
 
@@ -106,6 +109,7 @@ func (c *conn) note(events uint32) {
 
 // act does what has become possible.
 func (c *conn) act() {
+	c.push()
 	if c.waiting != nil && c.writable {
 		c.flush()
 	}
@@ -169,6 +173,7 @@ func (c *conn) send(p []byte) bool {
 
 // sendRaw is send for bytes as they go over the wire.
 func (c *conn) sendRaw(p []byte) bool {
+	c.push()
 	if c.failed {
 		return false
 	}
@@ -237,5 +242,13 @@ func (c *conn) flush() {
 	}
 }
 
-// pending is how many bytes wait for the kernel to take them.
-func (c *conn) pending() int { return len(c.waiting) - c.taken }
+// pending is how many bytes wait for the kernel to take them. What gathers does not.
+func (c *conn) pending() int {
+	if c.gathers {
+		return 0
+	}
+	return c.unsent()
+}
+
+// unsent is how many bytes the kernel has not taken, what gathers among them.
+func (c *conn) unsent() int { return len(c.waiting) - c.taken }

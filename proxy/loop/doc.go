@@ -19,11 +19,11 @@
 // # One turn
 //
 // A loop asks epoll what is ready, reads its mailbox, lets each connection go as far
-// as it can, continues those that have used up their budget in the turn before, and
-// looks at its timer wheel. It reads the clock once a turn, and between handshakes. Only
-// when nothing is ready does it wait in the kernel, by a call that the Go scheduler
-// knows of. One goroutine runs a loop and alone touches its connections: there are
-// no locks but that of the mailbox.
+// as it can, continues those that have used up their budget in the turn before, looks at
+// its timer wheel, and sends what has gathered meanwhile (gather.go). It reads the clock
+// once a turn, and between handshakes. Only when nothing is ready does it wait in the
+// kernel, by a call that the Go scheduler knows of. One goroutine runs a loop and alone
+// touches its connections: there are no locks but that of the mailbox.
 //
 // Descriptors are registered edge-triggered, once, for everything: no epoll_ctl in
 // an exchange. So a connection remembers what it may do (readable, writable) until
@@ -48,7 +48,8 @@
 //
 // Files: group.go what others call; loop.go the turn; poller.go, wheel.go,
 // mailbox.go, buffer.go, socket.go the engine room; listener.go accepts; conn.go is a
-// descriptor and what waits for it, handshake.go, coroutine.go and secure.go its TLS.
+// descriptor and what waits for it, gather.go what is sent together, handshake.go,
+// coroutine.go and secure.go its TLS.
 // flight.go, forward.go, body.go, response.go, expiry.go, splice.go are one exchange;
 // client.go says what that needs of its client: downstream.go, h1body.go, h1response.go
 // for HTTP/1.1, and mux.go, stream.go, tunnel.go for HTTP/2. server.go says what it needs

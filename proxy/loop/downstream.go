@@ -118,6 +118,12 @@ func (d *downstream) expire() {
 		d.linger()
 	case multiplexed:
 		d.mux.expire()
+	case unused:
+		if d.pending() > 0 && d.loop.now < since(d.moved, d.loop.settings.BodyTimeout) {
+			d.awaitNext() // it still takes the response before
+			return
+		}
+		d.close()
 	default:
 		d.close()
 	}
@@ -125,6 +131,15 @@ func (d *downstream) expire() {
 
 // readHead reads until the head of a request is complete.
 func (d *downstream) readHead() {
+	// The response before goes first: the connection may be handed over.
+	d.push()
+	if d.failed {
+		d.close()
+		return
+	}
+	if d.pending() > 0 {
+		return
+	}
 	if len(d.in.unread()) == 0 && !d.mayRead() {
 		return
 	}
@@ -303,18 +318,22 @@ func (d *downstream) close() {
 
 // next readies the connection for the next request. The exchange before is over.
 func (d *downstream) next() {
-	l := d.loop
 	d.giveBack()
 	d.in.compact()
 	d.state = unused
-	limit := l.settings.IdleTimeout
+	d.awaitNext()
+	if len(d.in.unread()) > 0 || d.mayRead() {
+		d.loop.resume(&d.conn)
+	}
+}
+
+// awaitNext bounds the wait for the next request.
+func (d *downstream) awaitNext() {
+	limit := d.loop.settings.IdleTimeout
 	if d.drains() { // since the response, which did not say so
 		limit = exchange.FreshGrace
 	}
-	l.wheel.set(&d.timer, l.now+int64(limit))
-	if len(d.in.unread()) > 0 || d.mayRead() {
-		l.resume(&d.conn)
-	}
+	d.loop.wheel.set(&d.timer, d.loop.now+int64(limit))
 }
 
 // linger ends a connection on which the client may still be sending: closing at once
@@ -322,6 +341,7 @@ func (d *downstream) next() {
 func (d *downstream) linger() {
 	d.giveBack()
 	d.in.discard()
+	d.push()
 	d.sayGoodbye()
 	if !shutdownWrite(d.fd) {
 		d.close()

@@ -179,6 +179,9 @@ func (f *flight) answer(a exchange.Answer) {
 
 // flush waits until the client has taken everything, and ends the exchange.
 func (f *flight) flush() {
+	if f.wire != nil && !f.Keep {
+		f.wire.push() // the connection ends after it
+	}
 	if f.down.pending() > 0 {
 		f.stage = flushing
 		f.arm()

@@ -23,10 +23,18 @@ func (d *downstream) interim(res *h1.Response) bool {
 	return d.send(out)
 }
 
+// reply sends a piece of a response. It gathers when the connection goes on after it.
+func (d *downstream) reply(out []byte) bool {
+	if d.flight.Keep && d.complete() {
+		return d.gather(out)
+	}
+	return d.send(out)
+}
+
 func (d *downstream) answer(a exchange.Answer) bool {
 	out := d.flight.AppendAnswer(d.loop.scratch[:0], a, d.loop.clock)
 	d.loop.scratch = out[:0]
-	return d.send(out)
+	return d.reply(out)
 }
 
 func (d *downstream) pass(data []byte, what part) (rest []byte, result passed) {
@@ -43,7 +51,7 @@ func (d *downstream) pass(data []byte, what part) (rest []byte, result passed) {
 	} else {
 		out, rest, err = d.encoded(head, data)
 	}
-	if len(out) > 0 && !d.send(out) {
+	if len(out) > 0 && !d.reply(out) {
 		return rest, passedToNobody
 	}
 	if err != nil {

@@ -44,6 +44,10 @@ type loop struct {
 	dirty  []gatherer // those that may have something to write
 	spared []gatherer // the other array for dirty
 
+	gathered  []task // whose output goes out together, see gather.go
+	sent      []task // the other array for gathered
+	gathering []byte // what has gathered
+
 	shaking []*handshake // that may go on, in turn
 	resting []*coroutine // free ones
 
@@ -109,6 +113,7 @@ func newLoop(config Config, loops int, shared *commons) (*loop, error) {
 	l.shared, l.scratch, l.sealed = l.pages(headroom+pieceSize), l.pages(waitingSize)[:0], l.pages(pieceSize)
 	l.box.wake = poller.wake
 	l.commons = shared
+	l.gathering = make([]byte, 0, gatherBytes)
 	l.sweepNext.at = never
 	l.sweepNext.fire = l.sweep
 	return l, nil
@@ -152,12 +157,13 @@ func (l *loop) run() {
 
 // quiet reports whether nothing is to be done but what others ask for.
 func (l *loop) quiet() bool {
-	return len(l.again) == 0 && len(l.dirty) == 0 && len(l.shaking) == 0
+	return len(l.again) == 0 && len(l.dirty) == 0 && len(l.gathered) == 0 && len(l.shaking) == 0
 }
 
 // flush writes what gathered in the turn. Writing may let streams go on, which is for
 // the next turn.
 func (l *loop) flush() {
+	l.sendGathered()
 	all := l.dirty
 	l.dirty = l.spared[:0]
 	for i, m := range all {
@@ -219,6 +225,9 @@ func (l *loop) dispatch(events []unix.EpollEvent) {
 		if c := l.about(&events[i]); c != nil {
 			c.act()
 		}
+		if len(l.gathered) >= gatherMost {
+			l.sendGathered()
+		}
 	}
 }
 
@@ -246,8 +255,11 @@ func (l *loop) goOn() {
 	l.turns, l.again = l.again, l.turns[:0]
 	for i, t := range l.turns {
 		l.turns[i] = task{}
-		if t.conn.fd >= 0 && t.conn.epoch == t.epoch {
+		if t.current() {
 			t.conn.user.ready()
+		}
+		if len(l.gathered) >= gatherMost {
+			l.sendGathered()
 		}
 	}
 }

@@ -104,25 +104,31 @@ func (r *Relay) start() {
 // pass sends p to the side, or lets it wait. It reports false when the relay is over
 // because the side takes nothing any more.
 func (s *side) pass(p []byte) (goesOn bool) {
-	switch {
-	case s.deaf:
-	case s.send(p):
-		s.passed += int64(len(p))
-	default:
-		return s.relay.fails(s, s.failure)
+	if s.deaf {
+		return true
 	}
+	s.left = s.unsent()
+	if !s.gather(p) {
+		return s.loses()
+	}
+	s.passed += int64(len(p))
+	s.left = s.unsent()
 	return true
+}
+
+// loses is called when a write to s has failed: what the kernel had not taken is lost. It
+// reports whether the relay goes on.
+func (s *side) loses() (goesOn bool) {
+	s.passed, s.left = s.passed-int64(s.left), 0
+	return s.relay.fails(s, s.failure)
 }
 
 // ready implements user: a side can be read, or the other one because this has got rid of
 // what waited.
 func (s *side) ready() {
 	r := s.relay
-	if s.failed && !s.deaf {
-		s.passed, s.left = s.passed-int64(s.left), 0 // what waited is lost
-		if !r.fails(s, s.failure) {
-			return
-		}
+	if s.failed && !s.deaf && !s.loses() {
+		return
 	}
 	if r.move(s, r.other(s)) && r.move(r.other(s), s) {
 		r.arm()
@@ -204,6 +210,13 @@ func (r *Relay) stopped(from, to *side, outcome outcome) (goesOn bool) {
 		if from.secure != nil && !from.secure.over {
 			r.end(r.faultOf(from)) // TLS without a goodbye: it may not be all
 			return false
+		}
+		to.push()
+		switch {
+		case to.failed && !to.deaf:
+			return to.loses()
+		case to.pending() > 0:
+			return true // the end is read again after that
 		}
 		return r.finish(from, to)
 	case breach:
@@ -315,7 +328,7 @@ func (r *Relay) due() (at int64, cause exchange.Cause) {
 }
 
 func (r *Relay) arm() {
-	r.client.left, r.upstream.left = r.client.waits(), r.upstream.waits()
+	r.client.left, r.upstream.left = r.client.unsent()+r.client.piped, r.upstream.unsent()+r.upstream.piped
 	at, _ := r.due()
 	r.loop.wheel.set(&r.timer, at)
 }
@@ -335,6 +348,8 @@ func (r *Relay) end(cause exchange.Cause) {
 	}
 	r.over, r.cause = true, cause
 	r.loop.wheel.stop(&r.timer)
+	r.client.push()
+	r.upstream.push()
 	if r.pair.Resets {
 		r.spread(cause)
 	}

@@ -89,6 +89,11 @@ func (u *upstream) deafen() {
 func (u *upstream) appendHead(dst []byte) []byte { return u.flight.AppendRequest(dst, u.endpoint.Addr) }
 
 func (u *upstream) begin(out []byte) begun {
+	// With more of the body to come the flight has to know how far this got.
+	if u.gathered = u.flight.body.complete() && u.mayGather(len(out)); u.gathered {
+		u.gather(out)
+		return begunWhole
+	}
 	n, ok := u.write(out)
 	switch {
 	case !ok && n == 0:
@@ -110,6 +115,9 @@ func (u *upstream) trailers() []h1.Field {
 
 // receive implements server.
 func (u *upstream) receive() {
+	if u.gathers {
+		return // what has come is no answer to a request that was not sent; see ready
+	}
 	f := u.flight
 	for range piecesPerTurn {
 		if f.down.pending() > 0 {

@@ -83,6 +83,7 @@ func (f *flight) spliceable(up *upstream) bool {
 	if f.wire == nil || f.wire.secure != nil || f.response.Framing != h1.Length || f.response.Length-f.Report.Sent < minSplice {
 		return false
 	}
+	f.wire.push() // the head
 	if f.pipe = f.loop.takePipe(); f.pipe == (pipe{}) {
 		return false
 	}

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/router"
 )
 
@@ -21,6 +22,7 @@ type upstream struct {
 	waitsFor   *router.Backend // that counts the wait for it; nil after it
 	connecting bool
 	reused     bool   // it came from an idle list
+	gathered   bool   // the request did, and whether it was taken is not looked at yet
 	partial    []byte // a part of a response head, until the rest comes
 
 	since      int64  // when it became idle, in the loop's time
@@ -100,9 +102,26 @@ func (u *upstream) ready() {
 		}
 	case u.connecting:
 		u.conclude()
+	case u.gathered:
+		u.settle()
 	default:
 		u.flight.upstreamReady()
 	}
+}
+
+// settle goes on once it is known how far a request that gathered got, as [flight.attempt]
+// does with others.
+func (u *upstream) settle() {
+	f := u.flight
+	u.push()
+	u.gathered = false
+	if u.failed {
+		f.unsent = true // a write takes a part, or fails
+		f.attemptFails(exchange.CauseUpstreamReset)
+		return
+	}
+	f.sending = u.waiting != nil
+	f.upstreamReady()
 }
 
 // conclude looks what became of a connection attempt.
