@@ -38,6 +38,7 @@ const (
 	busy                     // its flight
 	settling                 // the rest of a body that nobody wants
 	multiplexed              // what HTTP/2 has to tell
+	taking                   // the client to take the response before
 	unused                   // the first byte of another request
 	lingering                // the client's end
 )
@@ -118,12 +119,6 @@ func (d *downstream) expire() {
 		d.linger()
 	case multiplexed:
 		d.mux.expire()
-	case unused:
-		if d.pending() > 0 && d.loop.now < since(d.moved, d.loop.settings.BodyTimeout) {
-			d.awaitNext() // it still takes the response before
-			return
-		}
-		d.close()
 	default:
 		d.close()
 	}
@@ -133,12 +128,17 @@ func (d *downstream) expire() {
 func (d *downstream) readHead() {
 	// The response before goes first: the connection may be handed over.
 	d.push()
-	if d.failed {
+	switch {
+	case d.failed:
 		d.close()
 		return
-	}
-	if d.pending() > 0 {
+	case d.pending() > 0:
+		d.state = taking
+		d.loop.wheel.set(&d.timer, since(d.moved, d.loop.settings.BodyTimeout))
 		return
+	case d.state == taking:
+		d.state = unused
+		d.awaitNext()
 	}
 	if len(d.in.unread()) == 0 && !d.mayRead() {
 		return

@@ -5,7 +5,8 @@ package loop
 // What goes out over HTTP/1.1 and by relays gathers while it is small, and is sent together, one
 // connection after the other, once those that are ready had their turn. A send wakes its receiver
 // and runs through all of TCP on both sides: many in a row cost less each than between two
-// exchanges, which they drive from the processor's caches.
+// exchanges, which they drive from the processor's caches. It does not wait for what takes long:
+// connections that use up their budget, and handshakes.
 //
 // An exchange goes on as if what gathers was sent. Whoever sends more on the connection, reads
 // the next request from it or ends it pushes that out first, so the order stays. A user whose peer
@@ -56,6 +57,14 @@ func (c *conn) push() {
 	c.waiting, c.gathers = nil, false
 	if n, ok := c.write(p); ok && n < len(p) {
 		c.wait(p[n:])
+	}
+}
+
+// sendSoon sends what gathers after a connection had its turn, before which so many waited to go
+// on: when there is much, or when that one has used up its budget, which took long.
+func (l *loop) sendSoon(waiting int) {
+	if len(l.gathered) >= gatherMost || len(l.again) > waiting {
+		l.sendGathered()
 	}
 }
 

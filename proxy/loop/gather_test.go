@@ -134,9 +134,9 @@ func TestGatheredAnswersTakenInPart(t *testing.T) {
 	}
 }
 
-// One that takes nothing is closed.
+// One that takes nothing is closed, however long it may be idle.
 func TestGatheredAnswersTakenByNobody(t *testing.T) {
-	c := newClocked(t, exchange.Settings{}, backendOf(t, echoing(4000)))
+	c := newClocked(t, exchange.Settings{IdleTimeout: time.Hour}, backendOf(t, echoing(4000)))
 	d := of[*downstream](c.l)[0]
 	_ = unix.SetsockoptInt(d.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 4096)
 	_ = c.client.(*net.TCPConn).SetReadBuffer(4096)
@@ -347,9 +347,25 @@ func TestLargePiecesBehindHead(t *testing.T) {
 	}
 }
 
-// shaking is a rig whose connections begin with a handshake of TLS.
+// tlsServer has a certificate that nobody trusts.
+func tlsServer(t *testing.T) *tls13.Server {
+	t.Helper()
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	certificate, err := x509.CreateCertificate(nil, template, template, public, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls13.NewServer(&tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{certificate}, PrivateKey: private}}})
+}
+
+// shaking is a Socket whose connections begin with a handshake of TLS.
 type shaking struct {
-	*rig
+	Socket
+	t      *testing.T
 	server *tls13.Server
 }
 
@@ -365,15 +381,6 @@ func (s shaking) Shake(conn net.Conn) Shaken {
 // Records go out in the order in which they were sealed, with the goodbye last: whoever opens
 // them would fail else.
 func TestGatheredRecordsStayInOrder(t *testing.T) {
-	public, private, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
-	certificate, err := x509.CreateCertificate(nil, template, template, public, private)
-	if err != nil {
-		t.Fatal(err)
-	}
 	r := newRig(t, func(conn net.Conn, in *bufio.Reader) {
 		for {
 			req, err := http.ReadRequest(in)
@@ -388,9 +395,8 @@ func TestGatheredRecordsStayInOrder(t *testing.T) {
 			fmt.Fprintf(conn, "0\r\n\r\n")
 		}
 	})
-	server := tls13.NewServer(&tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{certificate}, PrivateKey: private}}})
 	near, fd := connected(t)
-	r.group.Serve(Incoming{FD: fd, Socket: shaking{r, server}, Handshake: true})
+	r.group.Serve(Incoming{FD: fd, Socket: shaking{r, t, tlsServer(t)}, Handshake: true})
 	client := tls.Client(near, &tls.Config{InsecureSkipVerify: true})
 	var all strings.Builder
 	const requests = 100

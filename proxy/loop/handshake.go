@@ -81,6 +81,7 @@ func (l *loop) shake() {
 		h.queued = false
 		if h.fd >= 0 {
 			h.step()
+			l.sendGathered() // the first request: other handshakes take long
 		}
 		if l.tell(); l.now-begun >= int64(shakeTime) {
 			break

@@ -222,12 +222,11 @@ func (l *loop) dispatch(events []unix.EpollEvent) {
 		}
 	}
 	for i := range events {
+		waiting := len(l.again)
 		if c := l.about(&events[i]); c != nil {
 			c.act()
 		}
-		if len(l.gathered) >= gatherMost {
-			l.sendGathered()
-		}
+		l.sendSoon(waiting)
 	}
 }
 
@@ -252,15 +251,15 @@ func (l *loop) goOn() {
 	if len(l.again) == 0 {
 		return
 	}
+	l.sendGathered() // they may take long
 	l.turns, l.again = l.again, l.turns[:0]
 	for i, t := range l.turns {
 		l.turns[i] = task{}
+		waiting := len(l.again)
 		if t.current() {
 			t.conn.user.ready()
 		}
-		if len(l.gathered) >= gatherMost {
-			l.sendGathered()
-		}
+		l.sendSoon(waiting)
 	}
 }
 

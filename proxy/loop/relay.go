@@ -108,6 +108,9 @@ func (s *side) pass(p []byte) (goesOn bool) {
 		return true
 	}
 	s.left = s.unsent()
+	if s.push(); !s.failed {
+		s.left = s.unsent()
+	}
 	if !s.gather(p) {
 		return s.loses()
 	}
@@ -211,11 +214,10 @@ func (r *Relay) stopped(from, to *side, outcome outcome) (goesOn bool) {
 			r.end(r.faultOf(from)) // TLS without a goodbye: it may not be all
 			return false
 		}
-		to.push()
-		switch {
-		case to.failed && !to.deaf:
-			return to.loses()
-		case to.pending() > 0:
+		if to.push(); to.failed && !to.deaf && !to.loses() {
+			return false
+		}
+		if to.pending() > 0 {
 			return true // the end is read again after that
 		}
 		return r.finish(from, to)

@@ -188,3 +188,26 @@ func TestRelayDeliversLastWords(t *testing.T) {
 		t.Errorf("cause %q", cause)
 	}
 }
+
+// What gathered and was sent counts, also when what comes behind it is not taken.
+func TestRelayCountsWhatGathered(t *testing.T) {
+	c := newClocked(t, exchange.Settings{}, backendOf(t, echoing(0)))
+	g := &Group{loops: []*loop{c.l}}
+	p := Pair{WriteLimit: time.Minute, HalfClosedLimit: time.Minute}
+	client, fd := connected(t)
+	p.Client = fd
+	upstream, fd := connected(t)
+	p.Upstream = fd
+	relay := g.Relay(p)
+	c.l.readMail()
+	c.l.dispatch(c.l.poller.wait(10)) // both can be written to
+	_, _ = client.Write([]byte("words"))
+	c.collect(func() bool { return relay.upstream.gathers })
+	upstream.Close()
+	_, _ = client.Write(make([]byte, 2*gatherSize))
+	client.Close()
+	relay.client.readable = true // as if that came together with the words
+	relay.client.ready()
+	c.turn("the relay ends", func() bool { return relay.over })
+	expectCounts(t, relay, int64(len("words")), 0)
+}

@@ -115,7 +115,7 @@ func (u *upstream) trailers() []h1.Field {
 
 // receive implements server.
 func (u *upstream) receive() {
-	if u.gathers {
+	if u.gathered {
 		return // what has come is no answer to a request that was not sent; see ready
 	}
 	f := u.flight
