@@ -211,3 +211,76 @@ func TestRelayCountsWhatGathered(t *testing.T) {
 	c.turn("the relay ends", func() bool { return relay.over })
 	expectCounts(t, relay, int64(len("words")), 0)
 }
+
+// An end that comes together with last words follows them, although the other side takes these
+// late, or nothing any more.
+func TestRelayEndsBehindLastWords(t *testing.T) {
+	for _, test := range []struct {
+		name               string
+		before             func(upstream net.Conn, fd int) (sent int)
+		pends              bool
+		toUpstream, answer int
+	}{
+		{"late", func(upstream net.Conn, fd int) (sent int) {
+			_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 4096)
+			_ = upstream.(*net.TCPConn).SetReadBuffer(4096)
+			for {
+				n, err := unix.Write(fd, make([]byte, 1000))
+				if err != nil {
+					return sent
+				}
+				sent += n
+			}
+		}, true, gatherSize, 0},
+		{"nothing", func(upstream net.Conn, fd int) int {
+			_, _ = upstream.Write([]byte("answer"))
+			upstream.Close()
+			_, _ = unix.Write(fd, []byte("x")) // which brings a reset
+			events := []unix.PollFd{{Fd: int32(fd)}}
+			_, _ = unix.Poll(events, 10_000)
+			return 0
+		}, false, 0, len("answer")},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := newClocked(t, exchange.Settings{}, backendOf(t, echoing(0)))
+			p := Pair{WriteLimit: time.Minute, HalfClosedLimit: time.Minute}
+			client, fd := connected(t)
+			p.Client = fd
+			upstream, fd := connected(t)
+			p.Upstream = fd
+			g := &Group{loops: []*loop{c.l}}
+			relay := g.Relay(p)
+			c.l.readMail()
+			c.l.dispatch(c.l.poller.wait(10))
+			sent := test.before(upstream, fd)
+			_, _ = client.Write(make([]byte, gatherSize))
+			_ = client.(*net.TCPConn).CloseWrite()
+			events := []unix.PollFd{{Fd: int32(p.Client), Events: unix.POLLRDHUP}}
+			if n, err := unix.Poll(events, 10_000); n != 1 || err != nil {
+				t.Fatalf("no end: %d, %v", n, err)
+			}
+			relay.client.note(unix.EPOLLIN | unix.EPOLLRDHUP) // before anything is known of the upstream
+			relay.client.ready()
+			if pends := relay.upstream.pending() > 0; pends != test.pends {
+				t.Fatalf("pending %v", pends)
+			}
+			got := make(chan int, 1)
+			go func() {
+				all, _ := io.ReadAll(upstream)
+				upstream.Close()
+				got <- len(all)
+			}()
+			c.turn("the relay ends", func() bool { return relay.over })
+			if n := <-got; n != sent+test.toUpstream {
+				t.Errorf("the upstream got %d bytes", n)
+			}
+			if all, err := io.ReadAll(client); len(all) != test.answer || err != nil {
+				t.Errorf("the client got %q, %v", all, err)
+			}
+			expectCounts(t, relay, int64(test.toUpstream), int64(test.answer))
+			if relay.Cause() != exchange.CauseNone {
+				t.Errorf("cause %q", relay.Cause())
+			}
+		})
+	}
+}
