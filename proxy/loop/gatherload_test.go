@@ -221,3 +221,74 @@ func TestSlowClientsOfManyRequests(t *testing.T) {
 	asking.Wait()
 	<-handed
 }
+
+// Requests that may not be repeated come once at most, and to each its own answer, from endpoints
+// that end idle connections at any time.
+func TestRequestsComeOnce(t *testing.T) {
+	const clients, requests = 16, 150
+	var mu sync.Mutex
+	came := map[string]int{}
+	r := newRig(t, func(conn net.Conn, in *bufio.Reader) {
+		for {
+			req, err := http.ReadRequest(in)
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			came[req.URL.Path]++
+			mu.Unlock()
+			fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(req.URL.Path), req.URL.Path)
+			switch rand.IntN(6) {
+			case 0: // closes
+				return
+			case 1: // resets, maybe under the next request
+				time.Sleep(time.Duration(rand.IntN(200)) * time.Microsecond)
+				_ = conn.(*net.TCPConn).SetLinger(0)
+				return
+			}
+		}
+	})
+	answered := make([]int, clients)
+	var asking sync.WaitGroup
+	for i := range clients {
+		conn := r.dial()
+		asking.Go(func() {
+			in := bufio.NewReader(conn)
+			for n := range requests {
+				path := fmt.Sprintf("/%d-%d", i, n)
+				fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx", path)
+				res, err := http.ReadResponse(in, nil)
+				if err != nil {
+					t.Errorf("%s: %v", path, err)
+					return
+				}
+				body, err := io.ReadAll(res.Body)
+				if err != nil {
+					t.Errorf("%s: %v", path, err)
+					return
+				}
+				mu.Lock()
+				times := came[path]
+				mu.Unlock()
+				if res.StatusCode == http.StatusOK {
+					if answered[i]++; string(body) != path || times != 1 {
+						t.Errorf("%s came %d times and got %q", path, times, body)
+					}
+				}
+			}
+		})
+	}
+	asking.Wait()
+	total := 0
+	for i := range answered {
+		total += answered[i]
+	}
+	for path, times := range came {
+		if times > 1 {
+			t.Errorf("%s came %d times", path, times)
+		}
+	}
+	if total < clients*requests/2 {
+		t.Errorf("%d requests of %d were answered", total, clients*requests)
+	}
+}
