@@ -126,7 +126,7 @@ func TestRequestBehindAHandshakeIsSent(t *testing.T) {
 		if path != "/second" {
 			t.Errorf("asked for %q", path)
 		}
-	case <-time.After(time.Second):
+	case <-time.After(10 * time.Second):
 		t.Error("the request still gathers")
 	}
 	c.l.flush()
