@@ -48,12 +48,13 @@
 //
 // Files: group.go what others call; loop.go the turn; poller.go, wheel.go,
 // mailbox.go, buffer.go, socket.go the engine room; listener.go accepts; conn.go is a
-// descriptor and what waits for it, gather.go what is sent together, handshake.go,
+// descriptor and what waits for it, gather.go what is sent together; handshake.go,
 // coroutine.go and secure.go its TLS.
 // flight.go, forward.go, body.go, response.go, expiry.go, splice.go are one exchange;
 // client.go says what that needs of its client: downstream.go, h1body.go, h1response.go
 // for HTTP/1.1, and mux.go, stream.go, tunnel.go for HTTP/2. server.go says what it needs
 // of the other side: upstream.go and pool.go for HTTP/1.1, and call.go, trunk.go,
-// trunks.go for HTTP/2. outflow.go is what both sides of HTTP/2 write, grpcweb.go
-// translates between them, and relay.go is upgraded connections.
+// trunks.go for HTTP/2. outflow.go is what both sides of HTTP/2 write, agenda.go which of
+// their streams have something to do, grpcweb.go translates between the protocols, and
+// relay.go is upgraded connections.
 package loop

@@ -111,9 +111,9 @@ func newLoop(config Config, loops int, shared *commons) (*loop, error) {
 		maxTrunks: (maxTrunks + loops - 1) / loops,
 	}
 	l.shared, l.scratch, l.sealed = l.pages(headroom+pieceSize), l.pages(waitingSize)[:0], l.pages(pieceSize)
+	l.gathering = l.pages(gatherBytes)[:0]
 	l.box.wake = poller.wake
 	l.commons = shared
-	l.gathering = make([]byte, 0, gatherBytes)
 	l.sweepNext.at = never
 	l.sweepNext.fire = l.sweep
 	return l, nil
