@@ -16,13 +16,13 @@ const (
 	lookEvery = time.Second
 	// worthGiving is how much garbage is worth a collection, and how much of the program worth
 	// letting it go, in bytes; stillBelow is how little is allocated from look to look when a
-	// burst is over: under load, where there is always more, the collector runs often enough
-	// by itself.
+	// burst is over: where there is always more, the collector runs often enough by itself.
+	// Requests of connections that are there need less, some tens of thousands a second.
 	worthGiving = 1 << 20
-	stillBelow  = worthGiving / 8
+	stillBelow  = worthGiving / 2
 	// restAfter is how many times as long as giving back took it is not done again: of a
-	// core it takes half a percent at most.
-	restAfter = 200
+	// core it takes a percent at most, and less under load, when it waits for its turn.
+	restAfter = 100
 )
 
 // footprint gives back what only starting and building needed, or a burst of connections:

@@ -121,10 +121,10 @@ func TestFootprintRestsAsLongAsItWorked(t *testing.T) {
 		t.Fatal("a burst was not seen")
 	}
 	b.rest(start, start.Add(50*time.Millisecond))
-	if b.look(left, start.Add(10*time.Second)) != nothing {
-		t.Error("after 10 s for 50 ms it is done again")
+	if b.look(left, start.Add(5*time.Second)) != nothing {
+		t.Error("after 5 s for 50 ms it is done again")
 	}
-	if b.look(left, start.Add(10*time.Second+50*time.Millisecond)) != garbage {
+	if b.look(left, start.Add(5*time.Second+50*time.Millisecond)) != garbage {
 		t.Error("it is never done again")
 	}
 }
