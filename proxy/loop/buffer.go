@@ -14,7 +14,7 @@ const (
 	// headSize is how much of a head one read may bring: any usual one, and small bodies
 	// with it. It waits in the smallest buffer that holds it, of leastHead doubled some times.
 	headSize  = 8 << 10
-	headSizes = 4
+	headSizes = 6
 	leastHead = headSize >> (headSizes - 1)
 	// smallHead is a part of a head that waits for the rest in as many bytes as it has.
 	smallHead = 1 << 10
@@ -28,7 +28,7 @@ const (
 	// framing.
 	waitingSize = pieceSize + headroom
 	// keptBytes bounds the free buffers of a kind that a loop keeps: the rest is
-	// left to the garbage collector after a burst. These are 512 large heads, or 51 pieces.
+	// left to the garbage collector after a burst. These are 512 heads of 8 KiB, or 51 pieces.
 	keptBytes = 4 << 20
 )
 
@@ -44,8 +44,8 @@ func (l *loop) pages(n int) []byte {
 	return p
 }
 
-// heads lends out slices for what clients send first, which is little: a head of usual size
-// takes an eighth of the memory that a large one does. A loop owns it.
+// heads lends out slices for what clients send first, which is little: a program's head is one
+// of the smallest, and a browser's takes an eighth of the largest. A loop owns it.
 type heads struct {
 	free [headSizes][][]byte // by size: leastHead and on
 	kept int                 // bytes of them

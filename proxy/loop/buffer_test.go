@@ -52,7 +52,7 @@ func TestInputIsAQueue(t *testing.T) {
 // A head gets little more than it needs, again and again the same memory.
 func TestHeadsAreAsLargeAsNeeded(t *testing.T) {
 	var h heads
-	for _, n := range []int{0, 1, 100, 1024, 1025, 2048, 3000, 4096, 5000, 8192, 8193, 40_000} {
+	for _, n := range []int{0, 1, 100, 256, 257, 512, 1024, 1025, 2048, 3000, 4096, 5000, 8192, 8193, 40_000} {
 		p := h.get(n)
 		if len(p) != 0 || cap(p) < n || cap(p) > max(leastHead, 2*n) {
 			t.Errorf("%d of %d bytes for %d", len(p), cap(p), n)
