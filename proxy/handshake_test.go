@@ -85,8 +85,8 @@ func TestHandshakeTimeout(t *testing.T) {
 	runAtOnce(t, []mode{tlsMode}, Settings{ReadHeaderTimeout: 300 * time.Millisecond}, func(t *testing.T, g *gateway) {
 		g.apply()
 		for _, bytes := range []int{0, 1, 100} {
+			begun := time.Now() // before the connection, from when on it counts
 			conn, wire := g.crumbly(bytes, tls.VersionTLS13)
-			begun := time.Now()
 			shaken := make(chan struct{})
 			go func() {
 				defer close(shaken)
