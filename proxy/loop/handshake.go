@@ -87,6 +87,7 @@ func (l *loop) shake() {
 			break
 		}
 	}
+	l.effort.add(begun, l.now)
 	l.shaking = l.shaking[:copy(l.shaking, l.shaking[done:])]
 }
 

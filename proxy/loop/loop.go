@@ -50,6 +50,7 @@ type loop struct {
 
 	shaking []*handshake // that may go on, in turn
 	resting []*coroutine // free ones
+	effort  effort       // of handshakes
 
 	begin time.Time // when now was 0
 	clock time.Time // of this turn
@@ -186,6 +187,12 @@ func (l *loop) sleep() []unix.EpollEvent {
 
 // await is sleep once nobody can have asked for something unnoticed.
 func (l *loop) await() []unix.EpollEvent {
+	if l.effort.heavy(l.now) {
+		if events := l.poller.rest(); len(events) > 0 {
+			return events
+		}
+		l.tell()
+	}
 	limit := l.wheel.wait(l.now)
 	if left := int64(keepFor) - (l.now - l.heard); l.keeps && left > 0 {
 		return l.poller.pause(shorter(limit, time.Duration(left)))

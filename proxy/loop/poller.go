@@ -89,6 +89,12 @@ func (p *poller) pause(milliseconds int) []unix.EpollEvent {
 	return p.told(int(n))
 }
 
+// doze does nothing for restTime, without telling the scheduler. A signal ends it.
+func (p *poller) doze() {
+	rest := unix.NsecToTimespec(int64(restTime))
+	_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&rest)), 0, 0)
+}
+
 // wait waits for events, at most as many milliseconds; without end if negative. The
 // scheduler gives our processor to others meanwhile.
 func (p *poller) wait(milliseconds int) []unix.EpollEvent {
