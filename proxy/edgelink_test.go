@@ -6,8 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +14,6 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
-	"github.com/lintel-dev/lintel/router"
 )
 
 // edgePeer is Cloudflare's edge at the other end of a connection that an Entry serves.
@@ -99,18 +96,10 @@ func (p *edgePeer) nextHead() *http2.MetaHeadersFrame {
 func TestTrailersOnlyThroughAnEdge(t *testing.T) {
 	g := newGateway(t, plainMode, Settings{})
 	p := newEdgePeer(t, g, nil)
-	var protocols http.Protocols
-	protocols.SetUnencryptedHTTP2(true)
-	origin := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	g.route("/", toH2C.serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/grpc")
 		w.Header().Set("Grpc-Status", "5")
 	}))
-	origin.Config.Protocols = &protocols
-	origin.Start()
-	defer origin.Close()
-	backend := router.NewBackendWith("default/grpc:80", router.BackendSettings{Protocol: router.H2C})
-	backend.SetEndpoints([]netip.AddrPort{netip.MustParseAddrPort(origin.Listener.Addr().String())})
-	g.route("/", backend)
 	g.server.Apply(g.table(), nil)
 	p.head(1, 0, ":method", "POST", ":scheme", "https", ":authority", "app.test", ":path", "/a.B/C", "content-type", "application/grpc", "te", "trailers")
 	p.must(p.frames.WriteData(1, true, []byte("\x00\x00\x00\x00\x00")))

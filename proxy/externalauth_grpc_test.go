@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -31,24 +29,9 @@ func (c checker) Check(ctx context.Context, r *authv3.CheckRequest) (*authv3.Che
 
 func checkBackend(t *testing.T, check checker) *router.Backend {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	server := grpc.NewServer()
 	authv3.RegisterAuthorizationServer(server, check)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = server.Serve(listener)
-	}()
-	t.Cleanup(func() {
-		server.Stop()
-		<-done
-	})
-	b := router.NewBackendWith("default/check:80", router.BackendSettings{Protocol: router.H2C})
-	b.SetEndpoints([]netip.AddrPort{netip.MustParseAddrPort(listener.Addr().String())})
-	return b
+	return serveGRPC(t, server)
 }
 
 func option(name, value string, appends bool) *corev3.HeaderValueOption {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -33,11 +32,16 @@ func (rawCodec) Name() string                       { return "raw" }
 // grpcBackend serves every method with one handler of streams.
 func grpcBackend(t *testing.T, handler grpc.StreamHandler) *router.Backend {
 	t.Helper()
+	return serveGRPC(t, grpc.NewServer(grpc.ForceServerCodec(rawCodec{}), grpc.UnknownServiceHandler(handler), grpc.MaxRecvMsgSize(64<<20)))
+}
+
+// serveGRPC is a Backend at which a server is, until it is stopped or the test ends.
+func serveGRPC(t *testing.T, server *grpc.Server) *router.Backend {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := grpc.NewServer(grpc.ForceServerCodec(rawCodec{}), grpc.UnknownServiceHandler(handler), grpc.MaxRecvMsgSize(64<<20))
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -47,9 +51,7 @@ func grpcBackend(t *testing.T, handler grpc.StreamHandler) *router.Backend {
 		server.Stop()
 		<-done
 	})
-	b := router.NewBackendWith("default/grpc:80", router.BackendSettings{Protocol: router.H2C})
-	b.SetEndpoints([]netip.AddrPort{netip.MustParseAddrPort(listener.Addr().String())})
-	return b
+	return h2cBackendAt(listener.Addr())
 }
 
 // grpcClient is a client connection through the gateway.
@@ -213,26 +215,13 @@ func TestGRPCStatusOfOurAnswers(t *testing.T) {
 // it may try again, and no end.
 func TestGRPCBrokenStream(t *testing.T) {
 	run(t, []mode{h2cMode, h2Mode}, Settings{}, func(t *testing.T, g *gateway) {
-		var server *grpc.Server
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		server = grpc.NewServer(grpc.ForceServerCodec(rawCodec{}), grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+		server := grpc.NewServer(grpc.ForceServerCodec(rawCodec{}), grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
 			message := []byte("a part")
 			_ = stream.SendMsg(&message)
 			<-stream.Context().Done()
 			return errors.New("gone")
 		}))
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			_ = server.Serve(listener)
-		}()
-		t.Cleanup(func() { <-done })
-		b := router.NewBackendWith("default/grpc:80", router.BackendSettings{Protocol: router.H2C})
-		b.SetEndpoints([]netip.AddrPort{netip.MustParseAddrPort(listener.Addr().String())})
-		g.route("/", b)
+		g.route("/", serveGRPC(t, server))
 		g.apply()
 		stream, err := g.grpcClient().NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true}, "/test.Echo/Chat")
 		if err != nil {

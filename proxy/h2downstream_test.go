@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -344,9 +343,7 @@ func TestWebSocketOverH2(t *testing.T) {
 		inner := newGateway(t, h2cMode, Settings{Lane: exchange.LaneFull})
 		inner.route("/", backend(t))
 		inner.apply()
-		b := router.NewBackendWith("default/inner:80", router.BackendSettings{Protocol: router.H2C})
-		b.SetEndpoints([]netip.AddrPort{netip.MustParseAddrPort(inner.address())})
-		return b
+		return h2cBackendAt(inner.socket(socketName).listener.Addr())
 	}
 	for name, make := range map[string]func(*testing.T) *router.Backend{"to h1": backend, "to h2": another} {
 		t.Run(name, func(t *testing.T) {

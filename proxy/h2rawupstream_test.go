@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -61,9 +60,7 @@ func rawH2Backend(t testing.TB, serve func(*rawH2Endpoint), settings ...http2.Se
 		conns.Range(func(conn, _ any) bool { conn.(net.Conn).Close(); return true })
 		served.Wait()
 	})
-	b := router.NewBackendWith("default/raw:80", router.BackendSettings{Protocol: router.H2C})
-	b.SetEndpoints([]netip.AddrPort{netip.MustParseAddrPort(listener.Addr().String())})
-	return b
+	return h2cBackendAt(listener.Addr())
 }
 
 // next returns the next frame that is about a stream; nil when the connection has ended.
@@ -273,9 +270,7 @@ func TestEndpointWithFewStreams(t *testing.T) {
 		}
 		go func() { _ = server.Serve(listener) }()
 		t.Cleanup(func() { server.Close() })
-		b := router.NewBackendWith("default/app:80", router.BackendSettings{Protocol: router.H2C})
-		b.SetEndpoints([]netip.AddrPort{netip.MustParseAddrPort(listener.Addr().String())})
-		g.route("/", b)
+		g.route("/", h2cBackendAt(listener.Addr()))
 		g.apply()
 		g.get("/") // the endpoint's settings are known from then on
 		var group sync.WaitGroup

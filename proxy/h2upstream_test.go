@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -27,9 +26,12 @@ type upstreamMode struct {
 	http1    bool // the endpoint has no HTTP/2
 }
 
+// toH2C is an endpoint that speaks HTTP/2 in the clear.
+var toH2C = upstreamMode{name: "to h2c", protocol: router.H2C}
+
 var upstreamModes = []upstreamMode{
 	{name: "to h1", protocol: router.HTTP1, http1: true},
-	{name: "to h2c", protocol: router.H2C},
+	toH2C,
 	{name: "to https", protocol: router.HTTPS},
 	{name: "to https without h2", protocol: router.HTTPS, http1: true},
 }
@@ -337,22 +339,12 @@ func TestUpstreamCertificate(t *testing.T) {
 func TestGoAwayLosesNothing(t *testing.T) {
 	run(t, clientModes, Settings{}, func(t *testing.T, g *gateway) {
 		var served atomic.Int64
-		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		g.route("/", toH2C.serve(t, func(w http.ResponseWriter, r *http.Request) {
 			if served.Add(1)%10 == 0 {
 				w.Header().Set("Connection", "close") // GOAWAY in HTTP/2
 			}
 			_, _ = io.Copy(w, r.Body)
-		}), Protocols: new(http.Protocols)}
-		server.Protocols.SetUnencryptedHTTP2(true)
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		go func() { _ = server.Serve(listener) }()
-		t.Cleanup(func() { server.Close() })
-		b := router.NewBackendWith("default/app:80", router.BackendSettings{Protocol: router.H2C})
-		b.SetEndpoints([]netip.AddrPort{netip.MustParseAddrPort(listener.Addr().String())})
-		g.route("/", b)
+		}))
 		g.apply()
 		var group sync.WaitGroup
 		for range 8 {

@@ -455,6 +455,13 @@ func backendAt(addrs ...net.Addr) *router.Backend {
 	return b
 }
 
+// h2cBackendAt has one endpoint, which speaks HTTP/2 in the clear.
+func h2cBackendAt(address net.Addr) *router.Backend {
+	b := router.NewBackendWith("default/app:80", router.BackendSettings{Protocol: router.H2C})
+	b.SetEndpoints([]netip.AddrPort{netip.MustParseAddrPort(address.String())})
+	return b
+}
+
 // deadAddress is one where nothing listens.
 func deadAddress(t testing.TB) net.Addr {
 	t.Helper()

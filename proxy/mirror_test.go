@@ -6,8 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
-	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -115,15 +113,8 @@ func TestMirrorShare(t *testing.T) {
 func TestMirrorProtocols(t *testing.T) {
 	run(t, []mode{plainMode, h2Mode}, Settings{}, func(t *testing.T, g *gateway) {
 		got := make(chan copied, 10)
-		server := httptest.NewUnstartedServer(recording(got))
-		server.Config.Protocols = new(http.Protocols)
-		server.Config.Protocols.SetUnencryptedHTTP2(true)
-		server.Start()
-		t.Cleanup(server.Close)
-		mirror := router.NewBackendWith("default/mirror:80", router.BackendSettings{Protocol: router.H2C})
-		mirror.SetEndpoints([]netip.AddrPort{netip.MustParseAddrPort(server.Listener.Addr().String())})
 		rule := g.route("/", rawBackend(t, answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")))
-		rule.Action.Mirrors = []router.Mirror{mirrorAll(mirror)}
+		rule.Action.Mirrors = []router.Mirror{mirrorAll(toH2C.serve(t, recording(got)))}
 		g.apply()
 		reader, writer := io.Pipe()
 		req, _ := http.NewRequest("PUT", g.url("/"), reader)
