@@ -18,6 +18,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,6 +44,16 @@ func TestMain(m *testing.M) {
 		_ = flag.Set("test.parallel", strconv.Itoa(atOnce))
 	}
 	goleak.VerifyTestMain(m)
+}
+
+// manyProcessors gives a test with several gateways more processors of the scheduler, unless
+// GOMAXPROCS says how many: as in the program, there have to be more of them than event loops,
+// which keep theirs while they wait.
+func manyProcessors(t testing.TB) {
+	if os.Getenv("GOMAXPROCS") == "" {
+		before := runtime.GOMAXPROCS(max(2*atOnce, runtime.GOMAXPROCS(0)))
+		t.Cleanup(func() { runtime.GOMAXPROCS(before) })
+	}
 }
 
 // mode is a way to reach the proxy that every test of an exchange runs in.
@@ -148,6 +159,7 @@ func newGateway(t testing.TB, m mode, settings Settings) *gateway {
 	if settings.DrainTimeout == 0 {
 		settings.DrainTimeout = 2 * time.Second
 	}
+	settings.Loops = 1 // each has connections to endpoints of its own
 	observe := settings.Observe
 	settings.Observe = func(x *Report) {
 		g.note(x)

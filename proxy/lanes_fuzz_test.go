@@ -3,6 +3,8 @@
 package proxy
 
 import (
+	"flag"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -15,12 +17,14 @@ import (
 // piece, and on what is too long for it. FuzzLanes itself, when it runs as a test, sends
 // everything in pieces.
 func TestLanesAgree(t *testing.T) {
-	l := newBothLanes(t, router.HTTP1)
+	type comparison struct {
+		laneSeed
+		how byte
+	}
+	var all []comparison
 	agree := func(seed laneSeed, ways ...byte) {
 		for _, how := range ways {
-			if difference := l.compare(t, seed.input, seed.script, how); difference != "" {
-				t.Error(difference)
-			}
+			all = append(all, comparison{seed, how})
 		}
 	}
 	for _, seed := range append(laneSeeds(), attackSeeds(t)...) {
@@ -36,6 +40,37 @@ func TestLanesAgree(t *testing.T) {
 	for _, seed := range seedsOfSize() {
 		agree(seed, cutNot, cutNot|lateEnd, mostlyLong|lateEnd, cutNot|strict)
 	}
+	manyProcessors(t)
+	for part := range lanesAtOnce {
+		t.Run(fmt.Sprintf("part %d", part+1), func(t *testing.T) {
+			t.Parallel()
+			l := newBothLanes(t, router.HTTP1)
+			for i := part; i < len(all); i += lanesAtOnce {
+				if difference := l.compare(t, all[i].input, all[i].script, all[i].how); difference != "" {
+					t.Error(difference)
+				}
+			}
+		})
+	}
+}
+
+// lanesAtOnce is how many inputs go through lanes of their own at the same time. Most of
+// them wait for something to end.
+const lanesAtOnce = 4
+
+// severalLanes makes lanes for all seeds of a fuzz target that run at the same time: t.Parallel
+// has no effect while fuzzing.
+func severalLanes(f *testing.F, upstream router.Protocol) chan *bothLanes {
+	n := 1
+	if flag.Lookup("test.fuzz").Value.String() == "" {
+		n = lanesAtOnce
+		manyProcessors(f)
+	}
+	free := make(chan *bothLanes, n)
+	for range n {
+		free <- newBothLanes(f, upstream)
+	}
+	return free
 }
 
 // mostlyLong cuts a long input into a few pieces.
@@ -63,11 +98,14 @@ func fuzzLanes(f *testing.F, upstream router.Protocol, seeds []laneSeed) {
 			f.Add([]byte(seed.input), []byte(seed.script), sometimes(i))
 		}
 	}
-	l := newBothLanes(f, upstream)
+	free := severalLanes(f, upstream)
 	f.Fuzz(func(t *testing.T, input, script []byte, how byte) {
 		if strings.HasPrefix(string(input), h2.Preface) {
 			return // how far streams get before a connection ends is a matter of timing
 		}
+		t.Parallel()
+		l := <-free
+		defer func() { free <- l }()
 		if difference := l.compare(t, string(input), string(script), how); difference != "" {
 			t.Error(difference)
 		}

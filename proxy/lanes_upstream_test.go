@@ -133,12 +133,13 @@ func (u *player) end(t testing.TB, p *play) []string {
 	u.mu.Lock()
 	u.play = nil
 	u.mu.Unlock()
-	p.mu.Lock()
-	for _, c := range p.conns {
+	p.mu.Lock() // none comes any more
+	conns := p.conns
+	p.mu.Unlock()
+	for _, c := range conns {
 		c.drained()
 		c.conn.Close()
 	}
-	p.mu.Unlock()
 	p.served.Wait()
 	var all []string
 	if u.h2 {
@@ -149,7 +150,7 @@ func (u *player) end(t testing.TB, p *play) []string {
 		}
 		return all
 	}
-	for _, c := range p.conns {
+	for _, c := range conns {
 		all = append(all, c.got.String())
 	}
 	return all

@@ -183,6 +183,7 @@ func troubles() []trouble {
 // right status, or the client notices that it is cut; and when all is over nothing is
 // left of it.
 func TestFaultsUnderLoad(t *testing.T) {
+	manyProcessors(t)
 	run(t, allModes, Settings{MaxIdlePerEndpoint: loadIdle, ConnectTimeout: loadPatience}, func(t *testing.T, g *gateway) {
 		all := troubles()
 		serve := func(conn net.Conn, in *bufio.Reader) {
@@ -270,10 +271,10 @@ func inUse(t *testing.T, g *gateway) usage {
 	return u
 }
 
-// within tells whether no more is in use than before, but for the one pipe that each
+// within tells whether no more is in use than before, but for the one pipe that the
 // event loop may keep, which has two ends.
 func (u usage) within(before usage) bool {
-	return u.goroutines <= before.goroutines && u.files <= before.files && u.pipes <= before.pipes+2*runtime.GOMAXPROCS(0)
+	return u.goroutines <= before.goroutines && u.files <= before.files && u.pipes <= before.pipes+2
 }
 
 // load is a client with one connection at a time.

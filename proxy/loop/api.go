@@ -21,9 +21,6 @@ type Config struct {
 	// Reclaim closes an idle connection that others than the loops have to an endpoint,
 	// and reports whether there was one; nil if there are no others.
 	Reclaim func(*router.Endpoint) bool
-	// Loops is their number; 0 takes half of GOMAXPROCS. When there are fewer loops than
-	// that, each of them keeps its processor (P) of the Go scheduler through its shorter waits.
-	Loops int
 }
 
 // Socket is the listening socket that a connection came from. The loops call its
