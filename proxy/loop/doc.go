@@ -49,7 +49,7 @@
 // Files: group.go what others call; loop.go the turn; poller.go, wheel.go,
 // mailbox.go, buffer.go, socket.go the engine room; listener.go accepts; conn.go is a
 // descriptor and what waits for it, gather.go what is sent together; handshake.go,
-// coroutine.go and secure.go its TLS.
+// coroutine.go and secure.go its TLS, effort.go how much of the time handshakes take.
 // flight.go, forward.go, body.go, response.go, expiry.go, splice.go are one exchange;
 // client.go says what that needs of its client: downstream.go, h1body.go, h1response.go
 // for HTTP/1.1, and mux.go, stream.go, tunnel.go for HTTP/2. server.go says what it needs
