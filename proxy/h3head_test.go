@@ -141,7 +141,8 @@ func TestHTTP3Bodies(t *testing.T) {
 
 // TestHTTP3SlowClients shows that none of them is waited for without end.
 func TestHTTP3SlowClients(t *testing.T) {
-	settings := Settings{ReadHeaderTimeout: 100 * time.Millisecond, IdleTimeout: 100 * time.Millisecond, BodyTimeout: 100 * time.Millisecond}
+	const limit = time.Second // handshakes need some of it
+	settings := Settings{ReadHeaderTimeout: limit, IdleTimeout: limit, BodyTimeout: limit}
 	slow := func(t *testing.T, p ...[]byte) h3Answer {
 		g := newGateway(t, h3Mode, settings)
 		g.route("/", httpBackend(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))

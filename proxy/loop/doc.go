@@ -20,10 +20,10 @@
 //
 // A loop asks epoll what is ready, reads its mailbox, lets each connection go as far
 // as it can, continues those that have used up their budget in the turn before, looks at
-// its timer wheel, and sends what has gathered meanwhile, if not before (gather.go). It reads the clock
-// once a turn, and between handshakes. Only when nothing is ready does it wait in the
-// kernel, by a call that the Go scheduler knows of. One goroutine runs a loop and alone
-// touches its connections: there are no locks but that of the mailbox.
+// its timer wheel, and sends what has gathered meanwhile, if not before (gather.go). It
+// reads the clock once a turn, and between handshakes. Only when nothing is ready does it
+// wait in the kernel, by a call that the Go scheduler knows of. One goroutine runs a loop
+// and alone touches its connections: there are no locks but that of the mailbox.
 //
 // Descriptors are registered edge-triggered, once, for everything: no epoll_ctl in
 // an exchange. So a connection remembers what it may do (readable, writable) until
