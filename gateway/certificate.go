@@ -47,7 +47,6 @@ func parseKeyPair(s *corev1.Secret) *keyPair {
 	if err != nil {
 		return &keyPair{fault: fmt.Sprintf("Secret %s/%s holds no usable certificate: %v", s.Namespace, s.Name, err)}
 	}
-	c.PrivateKey = signing(c.PrivateKey)
 	return &keyPair{certificate: &c}
 }
 

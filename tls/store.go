@@ -46,12 +46,13 @@ func newNames(list []Certificate) *names {
 		wildcard: make(map[string][]*tls.Certificate),
 	}
 	for _, c := range list {
+		served := signing(c.Certificate)
 		if suffix, ok := strings.CutPrefix(c.ServerName, "*"); ok {
-			n.wildcard[suffix] = append(n.wildcard[suffix], c.Certificate)
+			n.wildcard[suffix] = append(n.wildcard[suffix], served)
 		} else if c.ServerName != "" {
-			n.exact[c.ServerName] = append(n.exact[c.ServerName], c.Certificate)
+			n.exact[c.ServerName] = append(n.exact[c.ServerName], served)
 		} else {
-			n.fallback = append(n.fallback, c.Certificate)
+			n.fallback = append(n.fallback, served)
 		}
 	}
 	return n

@@ -1,8 +1,9 @@
-package gateway
+package tls
 
 import (
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/tls"
 	"io"
 )
 
@@ -16,12 +17,15 @@ import (
 // numbers of ours in it (RFC 8446 §4.4.3, RFC 5246 §7.4.3 and §7.4.8).
 type deterministic struct{ key *ecdsa.PrivateKey }
 
-// signing returns what signs handshakes with a key: the key itself, unless it is one of ECDSA.
-func signing(key crypto.PrivateKey) crypto.PrivateKey {
-	if k, ok := key.(*ecdsa.PrivateKey); ok {
-		return deterministic{k}
+// signing returns a certificate as it is served: with another signer, if its key is one of ECDSA.
+func signing(c *tls.Certificate) *tls.Certificate {
+	key, ok := c.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok {
+		return c
 	}
-	return key
+	served := *c
+	served.PrivateKey = deterministic{key}
+	return &served
 }
 
 // Public implements [crypto.Signer].
