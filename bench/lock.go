@@ -13,17 +13,26 @@ import (
 
 // alone waits until no other run of this user measures: two would share the cores.
 func alone(ctx context.Context, log io.Writer) (release func(), err error) {
-	cache, err := os.UserCacheDir()
+	dir, err := cacheFolder()
 	if err != nil {
-		return nil, fmt.Errorf("find cache folder: %w", err)
-	}
-	dir := filepath.Join(cache, "lintel", "bench")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("make cache folder: %w", err)
+		return nil, err
 	}
 	return binary.Lock(ctx, filepath.Join(dir, "lock"), func() {
 		fmt.Fprintln(log, "another run measures; waiting for its end")
 	})
+}
+
+// cacheFolder returns the folder for what stays from run to run.
+func cacheFolder() (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("find cache folder: %w", err)
+	}
+	dir := filepath.Join(cache, "lintel", "bench")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("make cache folder: %w", err)
+	}
+	return dir, nil
 }
 
 // buildPeer returns the path of a proxy that is built from the Go module proxy, once. Its

@@ -44,7 +44,7 @@ func main() {
 func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ExitOnError)
 	caseNames := flags.String("case", "", "comma-separated `names` of cases; empty: all but the long ones")
-	peerNames := flags.String("peers", "", "comma-separated `names` of proxies to compare lintel with; empty: all")
+	peerNames := flags.String("peers", "", "comma-separated `names` of proxies to compare lintel with; empty: all but relay")
 	lintelPath := flags.String("lintel", "bin/lintel", "the `program` to measure")
 	rounds := flags.Int("rounds", defaultRounds, "how often each proxy is measured in each case")
 	seconds := flags.Float64("seconds", defaultSeconds, "how long one measurement takes")
@@ -65,9 +65,12 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	peers, err := choose("proxy", splitNames(*peerNames), allPeers(*lintelPath), Peer.Name)
-	if err != nil {
-		return err
+	peers := usualPeers(*lintelPath)
+	if names := splitNames(*peerNames); len(names) > 0 {
+		var err error
+		if peers, err = choose("proxy", names, allPeers(*lintelPath), Peer.Name); err != nil {
+			return err
+		}
 	}
 	if _, named := find(peers, lintelName); !named {
 		peers = append([]Peer{lintel{program: *lintelPath}}, peers...)

@@ -24,30 +24,54 @@ type tools struct {
 
 // buildTools compiles them into dir, which takes seconds.
 func buildTools(ctx context.Context, dir string) (tools, error) {
+	if err := writeSources(dir); err != nil {
+		return tools{}, err
+	}
+	var built tools
+	for _, tool := range []struct {
+		path      *string
+		name      string
+		libraries []string
+	}{
+		{&built.load, "load", []string{"-lssl", "-lcrypto", "-lm"}},
+		{&built.slow, "slow", nil},
+		{&built.taker, "taker", nil},
+		{&built.upstream, "upstream", []string{"-lcrypto"}},
+		{&built.upstreamH2, "upstream_h2", []string{"-lnghttp2"}},
+	} {
+		path, err := compile(ctx, dir, tool.name, tool.libraries...)
+		if err != nil {
+			return tools{}, err
+		}
+		*tool.path = path
+	}
+	return built, nil
+}
+
+// writeSources puts all sources in C into dir.
+func writeSources(dir string) error {
 	entries, err := nativeSource.ReadDir("native")
 	if err != nil {
-		return tools{}, fmt.Errorf("list sources: %w", err)
+		return fmt.Errorf("list sources: %w", err)
 	}
 	for _, entry := range entries {
 		text, err := nativeSource.ReadFile("native/" + entry.Name())
 		if err != nil {
-			return tools{}, fmt.Errorf("read source: %w", err)
+			return fmt.Errorf("read source: %w", err)
 		}
 		if err := os.WriteFile(filepath.Join(dir, entry.Name()), text, 0o600); err != nil {
-			return tools{}, fmt.Errorf("write source: %w", err)
+			return fmt.Errorf("write source: %w", err)
 		}
 	}
-	for name, libraries := range map[string][]string{
-		"load": {"-lssl", "-lcrypto", "-lm"}, "slow": nil, "taker": nil, "upstream": {"-lcrypto"}, "upstream_h2": {"-lnghttp2"},
-	} {
-		cmd := exec.CommandContext(ctx, "gcc", append([]string{"-O2", "-o", name, name + ".c"}, libraries...)...)
-		cmd.Dir = dir
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return tools{}, fmt.Errorf("compile %s.c (bench/install.sh installs what it needs): %w\n%s", name, err, out)
-		}
+	return nil
+}
+
+// compile makes a program of one of the sources in dir, and returns its path.
+func compile(ctx context.Context, dir, name string, libraries ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "gcc", append([]string{"-O2", "-o", name, name + ".c"}, libraries...)...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("compile %s.c (bench/install.sh installs what it needs): %w\n%s", name, err, out)
 	}
-	return tools{
-		load: filepath.Join(dir, "load"), slow: filepath.Join(dir, "slow"), taker: filepath.Join(dir, "taker"),
-		upstream: filepath.Join(dir, "upstream"), upstreamH2: filepath.Join(dir, "upstream_h2"),
-	}, nil
+	return filepath.Join(dir, name), nil
 }

@@ -156,3 +156,32 @@ func TestUpstreamsCount(t *testing.T) {
 		})
 	}
 }
+
+func TestRelayPassesEverythingOn(t *testing.T) {
+	built := buildNative(t)
+	for name, c := range map[string]Case{
+		"http":      {Path: "/1m", Size: sizeMiB},
+		"websocket": {Protocol: WebSocket, Path: "/ws", Size: messageSize},
+	} {
+		t.Run(name, func(t *testing.T) {
+			up, err := startUpstream(t.Context(), built, t.TempDir(), c.Protocol)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer up.stop()
+			b := &bench{dir: t.TempDir()}
+			program, err := relay{}.Program(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			through, err := b.start(t.Context(), c, installed{relay{}, program}, up)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer through.process.stop()
+			if err := through.checker.all(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

@@ -47,9 +47,12 @@ func (s Site) write(name, text string) (string, error) {
 	return path, nil
 }
 
-func allPeers(lintelPath string) []Peer {
+// usualPeers returns those that run when none is named.
+func usualPeers(lintelPath string) []Peer {
 	return []Peer{lintel{program: lintelPath}, nginx{}, haproxy{}, traefik{}, caddy{}}
 }
+
+func allPeers(lintelPath string) []Peer { return append(usualPeers(lintelPath), relay{}) }
 
 // firstProcess is how most Peers serve: in a single process.
 type firstProcess struct{}
