@@ -30,7 +30,7 @@ type conn struct {
 
 	waiting []byte // what the kernel did not take, waiting[taken:]
 	taken   int
-	gathers bool  // that stands in loop.gathering and was not tried yet, see gather.go
+	untried bool  // that stands in loop.gathering, and the kernel was not asked yet; see gather.go
 	moved   int64 // when the kernel last took something of that, in the loop's time
 }
 
@@ -86,7 +86,7 @@ func (c *conn) reset() {
 func (c *conn) discard() {
 	if c.waiting != nil {
 		c.loop.pieces.put(c.waiting)
-		c.waiting, c.taken, c.gathers = nil, 0, false
+		c.waiting, c.taken, c.untried = nil, 0, false
 	}
 }
 
@@ -244,7 +244,7 @@ func (c *conn) flush() {
 
 // pending is how many bytes wait for the kernel to take them. What gathers does not.
 func (c *conn) pending() int {
-	if c.gathers {
+	if c.untried {
 		return 0
 	}
 	return c.unsent()

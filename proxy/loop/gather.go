@@ -42,19 +42,19 @@ func (c *conn) gather(p []byte) bool {
 	l := c.loop
 	at := len(l.gathering)
 	l.gathering = append(l.gathering, p...)
-	c.waiting, c.gathers = l.gathering[at:len(l.gathering):len(l.gathering)], true
-	l.gathered = append(l.gathered, task{c, c.epoch})
+	c.waiting, c.untried = l.gathering[at:len(l.gathering):len(l.gathering)], true
+	l.senders.add(task{c, c.epoch})
 	return true
 }
 
 // push sends what gathers on the connection, if something does. What the kernel does not take
 // waits in a buffer of its own.
 func (c *conn) push() {
-	if !c.gathers {
+	if !c.untried {
 		return
 	}
 	p := c.waiting
-	c.waiting, c.gathers = nil, false
+	c.waiting, c.untried = nil, false
 	if n, ok := c.write(p); ok && n < len(p) {
 		c.wait(p[n:])
 	}
@@ -63,7 +63,7 @@ func (c *conn) push() {
 // sendSoon sends what gathers after a connection had its turn, before which so many waited to go
 // on: when there is much, or when that one has used up its budget, which took long.
 func (l *loop) sendSoon(waiting int) {
-	if len(l.gathered) >= gatherMost || len(l.again) > waiting {
+	if l.senders.len() >= gatherMost || l.again.len() > waiting {
 		l.sendGathered()
 	}
 }
@@ -73,22 +73,20 @@ func (t task) current() bool { return t.conn.fd >= 0 && t.conn.epoch == t.epoch 
 
 // sendGathered sends what gathers on all connections, and lets those go on that it concerns.
 func (l *loop) sendGathered() {
-	if len(l.gathered) == 0 {
+	if l.senders.empty() {
 		return
 	}
-	all := l.gathered
-	l.gathered = l.sent[:0]
+	all := l.senders.take()
 	for _, t := range all {
 		if t.current() {
 			t.conn.push()
 		}
 	}
 	l.gathering = l.gathering[:0] // one that was closed has pushed
-	for i, t := range all {
-		all[i] = task{}
+	for _, t := range all {
 		if c := t.conn; t.current() && (c.failed || c.waiting != nil || c.readable) {
 			c.user.ready()
 		}
 	}
-	l.sent = all
+	l.senders.done()
 }

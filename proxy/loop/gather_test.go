@@ -77,7 +77,7 @@ func of[U user](l *loop) (all []U) {
 // answerGathers reports whether a response does.
 func (c *clocked) answerGathers() bool {
 	for _, d := range of[*downstream](c.l) {
-		if d.gathers {
+		if d.untried {
 			return true
 		}
 	}
@@ -245,7 +245,7 @@ func TestResetWhileRequestGathers(t *testing.T) {
 			}
 			up := of[*upstream](c.l)[0]
 			c.send(request, test.method)
-			c.collect(func() bool { return up.gathers })
+			c.collect(func() bool { return up.untried })
 			if test.sent {
 				c.l.flush()
 				c.turn("the request has come", func() bool { return served.Load() == 2 })

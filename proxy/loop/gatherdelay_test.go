@@ -50,7 +50,8 @@ func TestAnswersPassThoseThatMoveMuch(t *testing.T) {
 	if status := c.answered(); status != 200 || times != 2 {
 		t.Errorf("status %d, %d went on", status, times)
 	}
-	c.l.again = c.l.again[:0]
+	c.l.again.take()
+	c.l.again.done()
 
 	// The same within the events of one turn.
 	c.send(request)
@@ -68,7 +69,8 @@ func TestAnswersPassThoseThatMoveMuch(t *testing.T) {
 	if times != 3 || c.answerGathers() {
 		t.Error("the answer gathers still behind one that goes on")
 	}
-	c.l.again = c.l.again[:0]
+	c.l.again.take()
+	c.l.again.done()
 	busy[2].close()
 	c.answered()
 }

@@ -402,12 +402,13 @@ func TestBusyTellsOneLoopNowAndThen(t *testing.T) {
 	told := 0
 	for at := time.Duration(0); at <= 4*keepFor; at += keepFor / 100 {
 		g.Busy(g.begin.Add(at))
-		queue, _ := g.loops[0].box.take(nil)
-		for _, call := range queue {
+		calls, _ := g.loops[0].box.take()
+		for _, call := range calls {
 			g.loops[0].now = int64(at)
 			call()
 		}
-		told += len(queue)
+		told += len(calls)
+		g.loops[0].box.done()
 		if heard := g.loops[0].heard; int64(at)-heard > int64(keepFor)/2 {
 			t.Fatalf("after %v the loop was told %v ago", at, at-time.Duration(heard))
 		}
@@ -415,7 +416,7 @@ func TestBusyTellsOneLoopNowAndThen(t *testing.T) {
 	if told > 8 {
 		t.Errorf("told %d times in %v", told, 4*keepFor)
 	}
-	if queue, _ := g.loops[1].box.take(nil); len(queue) > 0 {
+	if calls, _ := g.loops[1].box.take(); len(calls) > 0 {
 		t.Error("the other loop was told, too")
 	}
 }

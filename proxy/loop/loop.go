@@ -33,20 +33,16 @@ type loop struct {
 	settings *exchange.Settings
 	poller   *poller
 	box      mailbox
-	spare    []func() // for the mailbox
-	keeps    bool     // its processor while it waits, see keepFor
+	keeps    bool // its processor while it waits, see keepFor
 	wheel    *wheel
 
-	conns  []*conn    // by descriptor
-	epoch  uint32     // of the connection registered last
-	again  []task     // what goes on in the next turn, and
-	turns  []task     // in this one
-	dirty  []gatherer // those that may have something to write
-	spared []gatherer // the other array for dirty
+	conns []*conn        // by descriptor
+	epoch uint32         // of the connection registered last
+	again queue[task]    // what goes on in the next turn
+	dirty queue[flusher] // those that may have something to write
 
-	gathered  []task // whose output goes out together, see gather.go
-	sent      []task // the other array for gathered
-	gathering []byte // what has gathered
+	senders   queue[task] // whose output goes out together, see gather.go
+	gathering []byte      // that output
 
 	shaking []*handshake // that may go on, in turn
 	resting []*coroutine // free ones
@@ -78,8 +74,8 @@ type loop struct {
 	gauges gauges
 }
 
-// gatherer is a connection whose output gathers in a turn.
-type gatherer interface{ flush() }
+// flusher is a connection that speaks HTTP/2: its codec has what it writes in a turn until flush.
+type flusher interface{ flush() }
 
 // task is a connection that has more to do than its budget for a turn allowed.
 type task struct {
@@ -158,20 +154,17 @@ func (l *loop) run() {
 
 // quiet reports whether nothing is to be done but what others ask for.
 func (l *loop) quiet() bool {
-	return len(l.again) == 0 && len(l.dirty) == 0 && len(l.gathered) == 0 && len(l.shaking) == 0
+	return l.again.empty() && l.dirty.empty() && l.senders.empty() && len(l.shaking) == 0
 }
 
 // flush writes what gathered in the turn. Writing may let streams go on, which is for
 // the next turn.
 func (l *loop) flush() {
 	l.sendGathered()
-	all := l.dirty
-	l.dirty = l.spared[:0]
-	for i, m := range all {
-		all[i] = nil
-		m.flush()
+	for _, f := range l.dirty.take() {
+		f.flush()
 	}
-	l.spared = all
+	l.dirty.done()
 }
 
 // sleep waits until something is ready.
@@ -229,7 +222,7 @@ func (l *loop) dispatch(events []unix.EpollEvent) {
 		}
 	}
 	for i := range events {
-		waiting := len(l.again)
+		waiting := l.again.len()
 		if c := l.about(&events[i]); c != nil {
 			c.act()
 		}
@@ -251,33 +244,31 @@ func (l *loop) about(event *unix.EpollEvent) *conn {
 }
 
 // resume makes c ready again in the next turn.
-func (l *loop) resume(c *conn) { l.again = append(l.again, task{c, c.epoch}) }
+func (l *loop) resume(c *conn) { l.again.add(task{c, c.epoch}) }
 
 // goOn continues what had used up its budget.
 func (l *loop) goOn() {
-	if len(l.again) == 0 {
+	if l.again.empty() {
 		return
 	}
 	l.sendGathered() // they may take long
-	l.turns, l.again = l.again, l.turns[:0]
-	for i, t := range l.turns {
-		l.turns[i] = task{}
-		waiting := len(l.again)
+	for _, t := range l.again.take() {
+		waiting := l.again.len()
 		if t.current() {
 			t.conn.user.ready()
 		}
 		l.sendSoon(waiting)
 	}
+	l.again.done()
 }
 
 // readMail does what others ask for, and reports whether to go on.
 func (l *loop) readMail() bool {
-	queue, goOn := l.box.take(l.spare)
-	for i, call := range queue {
-		queue[i] = nil
+	calls, goOn := l.box.take()
+	for _, call := range calls {
 		call()
 	}
-	l.spare = queue
+	l.box.done()
 	return goOn
 }
 

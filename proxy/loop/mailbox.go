@@ -15,12 +15,12 @@ type mailbox struct {
 	// sleeping and some let sender and loop pass by each other without the lock:
 	// each writes its own and then reads the other's, so one of them notices.
 	sleeping atomic.Bool // the loop waits, or is about to, in the kernel
-	some     atomic.Bool // queue is not empty, or stopped is set
+	some     atomic.Bool // calls are there, or stopped is set
 
-	mu      sync.Mutex // guards what follows
-	queue   []func()
-	stopped bool // the loop is to end
-	closed  bool // nothing is taken any more
+	mu      sync.Mutex    // guards what follows
+	calls   queue[func()] // what was taken is the loop's alone
+	stopped bool          // the loop is to end
+	closed  bool          // nothing is taken any more
 }
 
 // put adds a function. It reports false when the loop has ended.
@@ -30,7 +30,7 @@ func (m *mailbox) put(call func()) bool {
 		m.mu.Unlock()
 		return false
 	}
-	m.queue = append(m.queue, call)
+	m.calls.add(call)
 	m.mu.Unlock()
 	m.notify()
 	return true
@@ -51,20 +51,22 @@ func (m *mailbox) notify() {
 	}
 }
 
-// take returns what is there, in place of spare, and whether the loop is to go on.
-// The caller calls it only while some is set, to save the lock.
-func (m *mailbox) take(spare []func()) (queue []func(), goOn bool) {
+// take returns what is there, until done, and whether the loop is to go on. The loop calls
+// it only while some is set, to save the lock.
+func (m *mailbox) take() (calls []func(), goOn bool) {
 	m.some.Store(false)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	queue, m.queue = m.queue, spare[:0]
-	return queue, !m.stopped
+	return m.calls.take(), !m.stopped
 }
+
+// done says that the loop has called what it took.
+func (m *mailbox) done() { m.calls.done() }
 
 // close makes put fail, and returns what was never taken.
 func (m *mailbox) close() []func() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.closed = true
-	return m.queue
+	return m.calls.take()
 }

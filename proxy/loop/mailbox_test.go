@@ -38,7 +38,6 @@ func TestMailbox(t *testing.T) {
 		all.Wait()
 		m.stop()
 	}()
-	var spare []func()
 	for goOn := true; goOn; {
 		m.sleeping.Store(true)
 		if !m.some.Load() {
@@ -46,12 +45,12 @@ func TestMailbox(t *testing.T) {
 		}
 		m.sleeping.Store(false)
 		if m.some.Load() {
-			var queue []func()
-			queue, goOn = m.take(spare)
-			for _, call := range queue {
+			var calls []func()
+			calls, goOn = m.take()
+			for _, call := range calls {
 				call()
 			}
-			spare = queue
+			m.done()
 		}
 	}
 	if total != senders*each {

@@ -155,7 +155,7 @@ func (m *mux) begin(e *h2.Event) {
 func (m *mux) soil() {
 	if !m.dirty {
 		m.dirty = true
-		m.d.loop.dirty = append(m.d.loop.dirty, m)
+		m.d.loop.dirty.add(m)
 	}
 }
 

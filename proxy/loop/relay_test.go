@@ -202,7 +202,7 @@ func TestRelayCountsWhatGathered(t *testing.T) {
 	c.l.readMail()
 	c.l.dispatch(c.l.poller.wait(10)) // both can be written to
 	_, _ = client.Write([]byte("words"))
-	c.collect(func() bool { return relay.upstream.gathers })
+	c.collect(func() bool { return relay.upstream.untried })
 	upstream.Close()
 	_, _ = client.Write(make([]byte, 2*gatherSize))
 	client.Close()

@@ -90,7 +90,7 @@ func (u *upstream) appendHead(dst []byte) []byte { return u.flight.AppendRequest
 
 func (u *upstream) begin(out []byte) begun {
 	// With more of the body to come the flight has to know how far this got.
-	if u.gathered = u.flight.body.complete() && u.mayGather(len(out)); u.gathered {
+	if u.unsettled = u.flight.body.complete() && u.mayGather(len(out)); u.unsettled {
 		u.gather(out)
 		return begunWhole
 	}
@@ -115,7 +115,7 @@ func (u *upstream) trailers() []h1.Field {
 
 // receive implements server.
 func (u *upstream) receive() {
-	if u.gathered {
+	if u.unsettled {
 		return // what has come is no answer to a request that was not sent; see ready
 	}
 	f := u.flight

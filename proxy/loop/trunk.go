@@ -238,7 +238,7 @@ func (t *trunk) consumed(id uint32, n int) {
 func (t *trunk) soil() {
 	if !t.dirty && t.fd >= 0 && !t.connecting {
 		t.dirty = true
-		t.loop.dirty = append(t.loop.dirty, t)
+		t.loop.dirty.add(t)
 	}
 }
 

@@ -22,7 +22,7 @@ type upstream struct {
 	waitsFor   *router.Backend // that counts the wait for it; nil after it
 	connecting bool
 	reused     bool   // it came from an idle list
-	gathered   bool   // the request did, and whether it was taken is not looked at yet
+	unsettled  bool   // the request gathered, and whether it was taken is not looked at yet
 	partial    []byte // a part of a response head, until the rest comes
 
 	since      int64  // when it became idle, in the loop's time
@@ -102,7 +102,7 @@ func (u *upstream) ready() {
 		}
 	case u.connecting:
 		u.conclude()
-	case u.gathered:
+	case u.unsettled:
 		u.settle()
 	default:
 		u.flight.upstreamReady()
@@ -114,7 +114,7 @@ func (u *upstream) ready() {
 func (u *upstream) settle() {
 	f := u.flight
 	u.push()
-	u.gathered = false
+	u.unsettled = false
 	if u.failed {
 		f.unsent = true // a write takes a part, or fails
 		f.attemptFails(exchange.CauseUpstreamReset)
