@@ -2,11 +2,7 @@
 
 package loop
 
-import (
-	"time"
-
-	"golang.org/x/sys/unix"
-)
+import "time"
 
 // A loop that spends more than one part in effortShare of its time on handshakes rests for
 // restTime before it waits for an event; the kernel adds 50 µs. The clients do their part of the
@@ -40,12 +36,3 @@ func (e *effort) add(begin, end int64) {
 
 // heavy reports whether handshakes take more than their share.
 func (e *effort) heavy(now int64) bool { return e.left(now) > effortHeavy }
-
-// rest lets events gather, if none is there yet, and returns those that are.
-func (p *poller) rest() []unix.EpollEvent {
-	if events := p.poll(); len(events) > 0 {
-		return events
-	}
-	p.doze()
-	return p.poll()
-}

@@ -181,7 +181,7 @@ func (l *loop) sleep() []unix.EpollEvent {
 // await is sleep once nobody can have asked for something unnoticed.
 func (l *loop) await() []unix.EpollEvent {
 	if l.effort.heavy(l.now) {
-		if events := l.poller.rest(); len(events) > 0 {
+		if events := l.poller.rest(restTime); len(events) > 0 {
 			return events
 		}
 		l.tell()

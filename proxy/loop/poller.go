@@ -5,6 +5,7 @@ package loop
 import (
 	"fmt"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -89,10 +90,15 @@ func (p *poller) pause(milliseconds int) []unix.EpollEvent {
 	return p.told(int(n))
 }
 
-// doze does nothing for restTime, without telling the scheduler. A signal ends it.
-func (p *poller) doze() {
-	rest := unix.NsecToTimespec(int64(restTime))
-	_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&rest)), 0, 0)
+// rest lets events gather for d if none is there yet, without telling the scheduler, and returns
+// those that are there. A signal ends it.
+func (p *poller) rest(d time.Duration) []unix.EpollEvent {
+	if events := p.poll(); len(events) > 0 {
+		return events
+	}
+	limit := unix.NsecToTimespec(int64(d))
+	_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&limit)), 0, 0)
+	return p.poll()
 }
 
 // wait waits for events, at most as many milliseconds; without end if negative. The

@@ -31,7 +31,7 @@ type side struct {
 	finished bool  // no read brings more, and the other side was told
 	deaf     bool  // it takes nothing any more, but what it has sent still comes
 	passed   int64 // bytes for it, those that wait too
-	left     int   // how many waited when it was last looked at
+	left     int   // of these so many may not be taken yet: they are lost when a write fails
 
 	pipe  pipe // for what goes to it while that is much; see splice in this file
 	piped int  // bytes in it
@@ -107,30 +107,19 @@ func (s *side) pass(p []byte) (goesOn bool) {
 	if s.deaf {
 		return true
 	}
-	s.left = s.unsent()
-	if s.push(); !s.failed {
-		s.left = s.unsent()
+	if s.push(); !s.failed { // else that is lost, and p is not passed on
+		s.passed += int64(len(p))
+		s.left = s.unsent() + len(p)
+		s.gather(p)
 	}
-	if !s.gather(p) {
-		return s.loses()
-	}
-	s.passed += int64(len(p))
-	s.left = s.unsent()
-	return true
-}
-
-// loses is called when a write to s has failed: what the kernel had not taken is lost. It
-// reports whether the relay goes on.
-func (s *side) loses() (goesOn bool) {
-	s.passed, s.left = s.passed-int64(s.left), 0
-	return s.relay.fails(s, s.failure)
+	return !s.failed || s.relay.fails(s, s.failure)
 }
 
 // ready implements user: a side can be read, or the other one because this has got rid of
 // what waited.
 func (s *side) ready() {
 	r := s.relay
-	if s.failed && !s.deaf && !s.loses() {
+	if s.failed && !s.deaf && !r.fails(s, s.failure) {
 		return
 	}
 	if r.move(s, r.other(s)) && r.move(r.other(s), s) {
@@ -148,7 +137,7 @@ func (r *Relay) fails(s *side, errno unix.Errno) (goesOn bool) {
 		return false
 	}
 	s.deaf, s.failed = true, true
-	s.passed -= int64(s.waits()) // which it did not get
+	s.passed, s.left = s.passed-int64(s.left), 0
 	s.discard()
 	s.dropPipe()
 	return true
@@ -214,7 +203,7 @@ func (r *Relay) stopped(from, to *side, outcome outcome) (goesOn bool) {
 			r.end(r.faultOf(from)) // TLS without a goodbye: it may not be all
 			return false
 		}
-		if to.push(); to.failed && !to.deaf && !to.loses() {
+		if to.push(); to.failed && !to.deaf && !r.fails(to, to.failure) {
 			return false
 		}
 		if to.pending() > 0 {
@@ -266,6 +255,7 @@ func (r *Relay) splice(from, to *side) (dry, goesOn bool) {
 		case errno == unix.EAGAIN:
 			to.writable = false
 		case errno != 0:
+			to.left = to.piped
 			return false, r.fails(to, errno)
 		default:
 			to.piped -= n
