@@ -3,7 +3,6 @@
 package loop
 
 import (
-	"math/bits"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -44,61 +43,51 @@ func (l *loop) pages(n int) []byte {
 	return p
 }
 
-// heads lends out slices for what clients send first, which is little: a program's head is one
-// of the smallest, and a browser's takes an eighth of the largest. A loop owns it.
-type heads struct {
-	free [headSizes][][]byte // by size: leastHead and on
-	kept int                 // bytes of them
-}
-
-// get returns an empty slice with a capacity of n at least.
-func (h *heads) get(n int) []byte {
-	size := bits.Len(uint(max(n, 1)-1) / leastHead) //nolint:gosec // Not negative.
-	if size >= headSizes {
-		return make([]byte, 0, leastHead<<size)
-	}
-	free := h.free[size]
-	last := len(free) - 1
-	if last < 0 {
-		return make([]byte, 0, leastHead<<size)
-	}
-	p := free[last]
-	free[last] = nil
-	h.free[size] = free[:last]
-	h.kept -= cap(p)
-	return p
-}
-
-// put takes a slice back. Nothing may point into it any more.
-func (h *heads) put(p []byte) {
-	size := bits.Len(uint(cap(p)) / leastHead >> 1)
-	if cap(p) == leastHead<<size && size < headSizes && h.kept+cap(p) <= keptBytes {
-		h.free[size] = append(h.free[size], p[:0])
-		h.kept += cap(p)
-	}
-}
-
-// buffers lends out slices of one capacity. A loop owns it.
+// buffers lends out slices of some capacities: least, and twice as much each. Heads need six of
+// them: a program's takes one of the smallest, and a browser's an eighth of the largest. Pieces
+// need one, as more comes behind what they begin with. A loop owns it.
 type buffers struct {
-	size int
-	free [][]byte
+	least int
+	free  [][][]byte // by capacity
+	kept  int        // bytes of them
+}
+
+func newBuffers(least, sizes int) buffers {
+	return buffers{least: least, free: make([][][]byte, sizes)}
+}
+
+// sizeOf returns the smallest size that holds n bytes, and which one it is.
+func (b *buffers) sizeOf(n int) (size, which int) {
+	for size = b.least; size < n; size <<= 1 {
+		which++
+	}
+	return size, which
 }
 
 // get returns an empty slice with a capacity of n at least.
 func (b *buffers) get(n int) []byte {
-	if last := len(b.free) - 1; last >= 0 && n <= b.size {
-		p := b.free[last]
-		b.free[last] = nil
-		b.free = b.free[:last]
-		return p
+	size, which := b.sizeOf(n)
+	if which >= len(b.free) {
+		return make([]byte, 0, n)
 	}
-	return make([]byte, 0, max(n, b.size))
+	free := b.free[which]
+	last := len(free) - 1
+	if last < 0 {
+		return make([]byte, 0, size)
+	}
+	p := free[last]
+	free[last] = nil
+	b.free[which] = free[:last]
+	b.kept -= size
+	return p
 }
 
 // put takes a slice back. Nothing may point into it any more.
 func (b *buffers) put(p []byte) {
-	if cap(p) == b.size && len(b.free) < keptBytes/b.size {
-		b.free = append(b.free, p[:0])
+	size, which := b.sizeOf(cap(p))
+	if cap(p) == size && which < len(b.free) && b.kept+size <= keptBytes {
+		b.free[which] = append(b.free[which], p[:0])
+		b.kept += size
 	}
 }
 
@@ -106,7 +95,7 @@ func (b *buffers) put(p []byte) {
 // was taken stays in place until the exchange is over, so that heads may point into
 // it.
 type input struct {
-	from *heads
+	from *buffers
 	buf  []byte
 	r    int
 }
@@ -121,7 +110,11 @@ func (in *input) push(p []byte) {
 	}
 	if cap(in.buf)-len(in.buf) < len(p) {
 		unread := in.unread()
-		in.buf = append(in.from.get(len(unread)+len(p)), unread...)
+		n := len(unread) + len(p)
+		if n > headSize {
+			n += n / 2 // such come in many parts
+		}
+		in.buf = append(in.from.get(n), unread...)
 		in.r = 0
 	}
 	in.buf = append(in.buf, p...)

@@ -11,7 +11,8 @@ import (
 // An input is a queue of bytes, whatever its buffers do.
 func TestInputIsAQueue(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
-	in := input{from: new(heads)}
+	heads := newBuffers(leastHead, headSizes)
+	in := input{from: &heads}
 	var want []byte
 	next := byte(0)
 	fill := func(p []byte) {
@@ -51,7 +52,7 @@ func TestInputIsAQueue(t *testing.T) {
 
 // A head gets little more than it needs, again and again the same memory.
 func TestHeadsAreAsLargeAsNeeded(t *testing.T) {
-	var h heads
+	h := newBuffers(leastHead, headSizes)
 	for _, n := range []int{0, 1, 100, 256, 257, 512, 1024, 1025, 2048, 3000, 4096, 5000, 8192, 8193, 40_000} {
 		p := h.get(n)
 		if len(p) != 0 || cap(p) < n || cap(p) > max(leastHead, 2*n) {
@@ -74,7 +75,7 @@ func TestHeadsAreAsLargeAsNeeded(t *testing.T) {
 
 // A burst's buffers are not kept.
 func TestBuffersAreBounded(t *testing.T) {
-	var h heads
+	h := newBuffers(leastHead, headSizes)
 	var lent [][]byte
 	for range 4 * keptBytes / headSize {
 		lent = append(lent, h.get(10), h.get(headSize))
@@ -85,7 +86,7 @@ func TestBuffersAreBounded(t *testing.T) {
 	if h.kept > keptBytes || h.kept < keptBytes-headSize {
 		t.Errorf("%d bytes of heads kept", h.kept)
 	}
-	b := buffers{size: waitingSize}
+	b := newBuffers(waitingSize, 1)
 	lent = nil
 	for range 2 * keptBytes / waitingSize {
 		lent = append(lent, b.get(10))
@@ -94,8 +95,8 @@ func TestBuffersAreBounded(t *testing.T) {
 		b.put(p)
 	}
 	b.put(make([]byte, 0, 1<<20))
-	if len(b.free) != keptBytes/waitingSize {
-		t.Errorf("%d buffers kept", len(b.free))
+	if len(b.free[0]) != keptBytes/waitingSize {
+		t.Errorf("%d buffers kept", len(b.free[0]))
 	}
 	if p := b.get(1 << 20); cap(p) < 1<<20 || len(p) != 0 {
 		t.Errorf("%d of %d bytes", len(p), cap(p))

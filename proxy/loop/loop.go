@@ -59,7 +59,7 @@ type loop struct {
 	scratch []byte // heads and bodies that are being written
 	sealed  []byte // records that are being read, and
 	records []byte // written
-	heads   heads
+	heads   buffers
 	pieces  buffers
 	flights []*flight // free ones
 	pipes   []pipe    // free ones
@@ -101,7 +101,8 @@ func newLoop(config Config, loops int, shared *commons) (*loop, error) {
 		keeps:     runtime.GOMAXPROCS(0) > loops,
 		wheel:     newWheel(),
 		begin:     time.Now(),
-		pieces:    buffers{size: waitingSize},
+		heads:     newBuffers(leastHead, headSizes),
+		pieces:    newBuffers(waitingSize, 1),
 		idle:      map[*router.Endpoint]*idleList{},
 		trunks:    map[*router.Endpoint]*trunkList{},
 		maxIdle:   (config.Settings.MaxIdlePerEndpoint + loops - 1) / loops,
