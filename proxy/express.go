@@ -13,13 +13,10 @@ import (
 	"github.com/lintel-dev/lintel/router"
 )
 
-// newLoops makes the express lane, or nil when the settings or the system have
-// none.
-func (s *Server) newLoops(dials bool) *loop.Group {
-	if s.settings.Lane == exchange.LaneFull || dials {
-		return nil
-	}
-	group, err := loop.New(loop.Config{Settings: &s.settings, Stats: &s.stats, Dates: &s.dates, Pressure: &s.pressure, Reclaim: s.pool.reclaim})
+// newLoops makes the express lane with so many loops, see [loop.Config], or nil when the
+// system has none.
+func (s *Server) newLoops(loops int) *loop.Group {
+	group, err := loop.New(loop.Config{Settings: &s.settings, Loops: loops, Stats: &s.stats, Dates: &s.dates, Pressure: &s.pressure, Reclaim: s.pool.reclaim})
 	if err != nil {
 		s.settings.Log.Warn("no express lane", "error", err)
 		return nil

@@ -159,7 +159,6 @@ func newGateway(t testing.TB, m mode, settings Settings) *gateway {
 	if settings.DrainTimeout == 0 {
 		settings.DrainTimeout = 2 * time.Second
 	}
-	settings.Loops = 1 // each has connections to endpoints of its own
 	observe := settings.Observe
 	settings.Observe = func(x *Report) {
 		g.note(x)
@@ -167,7 +166,7 @@ func newGateway(t testing.TB, m mode, settings Settings) *gateway {
 			observe(x)
 		}
 	}
-	g.server = New(settings)
+	g.server = newServerWith(settings, 1) // each loop has connections to endpoints of its own
 	ctx, stop := context.WithCancel(context.Background())
 	g.stop = stop
 	go func() {

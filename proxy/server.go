@@ -89,8 +89,10 @@ const (
 )
 
 // New returns a Server with no sockets and an empty table.
-func New(settings Settings) *Server {
-	dials := settings.Dial != nil
+func New(settings Settings) *Server { return newServerWith(settings, 0) }
+
+// newServerWith is New with so many loops, see [loop.Config].
+func newServerWith(settings Settings, loops int) *Server {
 	s := &Server{
 		settings:  settings.WithDefaults(),
 		heads:     newBuffers(headSize),
@@ -110,7 +112,9 @@ func New(settings Settings) *Server {
 		free:  func(address netip.Addr) bool { return s.settings.Trusts(address) },
 		open:  map[netip.Addr]int{},
 	}
-	s.loops = s.newLoops(dials)
+	if settings.Dial == nil && settings.Lane != exchange.LaneFull {
+		s.loops = s.newLoops(loops)
+	}
 	s.table.Store(router.Compile(nil, nil))
 	return s
 }

@@ -149,10 +149,6 @@ type Settings struct {
 
 	// Lane chooses between the lanes; [LaneAuto] is the zero value.
 	Lane Lane
-	// Loops is how many event loops the express lane has; 0 takes half of GOMAXPROCS. When
-	// there are fewer loops than GOMAXPROCS, each of them keeps its processor (P) of the Go
-	// scheduler through its shorter waits.
-	Loops int
 
 	// ProxyProtocolFrom are the peers, load balancers all, whose connections have to
 	// begin with a PROXY protocol header, version 1 or 2. Others must not send one.

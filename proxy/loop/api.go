@@ -15,6 +15,10 @@ type Config struct {
 	// Settings are those of the data plane, with their defaults filled in. Dial must
 	// be the default: a loop connects by itself.
 	Settings *exchange.Settings
+	// Loops is how many loops there are; 0 takes half of GOMAXPROCS. When there are fewer
+	// loops than GOMAXPROCS, each of them keeps its processor (P) of the Go scheduler through
+	// its shorter waits.
+	Loops    int
 	Stats    *exchange.Stats
 	Dates    *exchange.Dates
 	Pressure *exchange.Pressure // nil is none

@@ -26,7 +26,7 @@ type Group struct {
 // when there are no descriptors left for them, or with [errors.ErrUnsupported] on
 // other systems than Linux.
 func New(config Config) (*Group, error) {
-	n := config.Settings.Loops
+	n := config.Loops
 	if n <= 0 {
 		n = (runtime.GOMAXPROCS(0) + 1) / 2
 	}

@@ -68,8 +68,8 @@ func newRig(t *testing.T, serve func(net.Conn, *bufio.Reader), changes ...func(*
 
 	r := &rig{t: t, handed: make(chan HandedOver, 1)}
 	r.table = router.Compile([]router.HostRules{{Socket: "test", Rules: []*router.Rule{rule}}}, nil)
-	settings := exchange.Settings{Loops: 2}.WithDefaults()
-	group, err := New(Config{Settings: &settings, Stats: &r.stats, Dates: new(exchange.Dates)})
+	settings := exchange.Settings{}.WithDefaults()
+	group, err := New(Config{Settings: &settings, Loops: 2, Stats: &r.stats, Dates: new(exchange.Dates)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -391,7 +391,7 @@ func TestServeAfterTheEnd(t *testing.T) {
 
 // While others are busy one loop is told from time to time, not of each exchange.
 func TestBusyTellsOneLoopNowAndThen(t *testing.T) {
-	g, err := New(Config{Settings: &exchange.Settings{Loops: 2}, Stats: new(exchange.Stats)})
+	g, err := New(Config{Settings: new(exchange.Settings), Loops: 2, Stats: new(exchange.Stats)})
 	if err != nil {
 		t.Fatal(err)
 	}
