@@ -20,10 +20,12 @@
 //
 // A loop asks epoll what is ready, reads its mailbox, lets each connection go as far
 // as it can, continues those that have used up their budget in the turn before, looks at
-// its timer wheel, and sends what has gathered meanwhile, if not before (gather.go). It
-// reads the clock once a turn, and between handshakes. Only when nothing is ready does it
-// wait in the kernel, by a call that the Go scheduler knows of. One goroutine runs a loop
-// and alone touches its connections: there are no locks but that of the mailbox.
+// its timer wheel, sends what has gathered meanwhile, if not before (gather.go), and lets
+// handshakes go on. It reads the clock once a turn, and between handshakes. Only when nothing
+// is ready does it wait in the kernel: after a while without events by a call that the Go
+// scheduler knows of. While handshakes take much of its time it rests before it waits, so that
+// it is woken for many events at once (effort.go). One goroutine runs a loop and alone touches
+// its connections: there are no locks but those of the mailbox and of commons.go.
 //
 // Descriptors are registered edge-triggered, once, for everything: no epoll_ctl in
 // an exchange. So a connection remembers what it may do (readable, writable) until
@@ -46,15 +48,16 @@
 // and while something waits the other side is not read. Large bodies of known
 // length do not pass through us at all (splice.go).
 //
-// Files: group.go what others call; loop.go the turn; poller.go, wheel.go,
-// mailbox.go, buffer.go, socket.go the engine room; listener.go accepts; conn.go is a
+// Files: group.go and api.go what others call; loop.go the turn; poller.go, wheel.go,
+// mailbox.go, queue.go, buffer.go, socket.go the engine room; listener.go accepts; conn.go is a
 // descriptor and what waits for it, gather.go what is sent together; handshake.go,
 // coroutine.go and secure.go its TLS, effort.go how much of the time handshakes take.
 // flight.go, forward.go, body.go, response.go, expiry.go, splice.go are one exchange;
 // client.go says what that needs of its client: downstream.go, h1body.go, h1response.go
 // for HTTP/1.1, and mux.go, stream.go, tunnel.go for HTTP/2. server.go says what it needs
-// of the other side: upstream.go and pool.go for HTTP/1.1, and call.go, trunk.go,
-// trunks.go for HTTP/2. outflow.go is what both sides of HTTP/2 write, agenda.go which of
-// their streams have something to do, grpcweb.go translates between the protocols, and
-// relay.go is upgraded connections.
+// of the other side: upstream.go and pool.go for HTTP/1.1, with commons.go for endpoints
+// that have a limit of connections, and call.go, trunk.go, trunks.go for HTTP/2. outflow.go
+// is what both sides of HTTP/2 write, agenda.go which of their streams have something to do,
+// grpcweb.go translates between the protocols, and relay.go is upgraded connections. other.go
+// stands in on other systems than Linux.
 package loop
