@@ -4,17 +4,11 @@ package loop
 
 import (
 	"bufio"
-	"crypto/ed25519"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/netip"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -23,32 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
-	"github.com/lintel-dev/lintel/proxy/tls13"
 	"github.com/lintel-dev/lintel/router"
 )
-
-// backendOf is a Backend whose one endpoint serves connections.
-func backendOf(t *testing.T, serve func(net.Conn, *bufio.Reader)) *router.Backend {
-	t.Helper()
-	backend := router.NewBackend("default/app:80")
-	backend.SetEndpoints([]netip.AddrPort{netip.MustParseAddrPort(listen(t, serve).Addr().String())})
-	return backend
-}
-
-// echoing answers each request with its path, and dots behind it up to size.
-func echoing(size int) func(net.Conn, *bufio.Reader) {
-	return func(conn net.Conn, in *bufio.Reader) {
-		for {
-			req, err := http.ReadRequest(in)
-			if err != nil {
-				return
-			}
-			_, _ = io.Copy(io.Discard, req.Body)
-			body := req.URL.Path + strings.Repeat(".", max(0, size-len(req.URL.Path)))
-			fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-		}
-	}
-}
 
 // collect turns until something gathers that the caller waits for, without the end of that turn.
 func (c *clocked) collect(gathers func() bool) {
@@ -344,118 +314,5 @@ func TestLargePiecesBehindHead(t *testing.T) {
 				t.Fatalf("%q in place of %q", body[10*i:10*i+10], want)
 			}
 		}
-	}
-}
-
-// tlsServer has a certificate that nobody trusts.
-func tlsServer(t *testing.T) *tls13.Server {
-	t.Helper()
-	public, private, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
-	certificate, err := x509.CreateCertificate(nil, template, template, public, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls13.NewServer(&tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{certificate}, PrivateKey: private}}})
-}
-
-// shaking is a Socket whose connections begin with a handshake of TLS.
-type shaking struct {
-	Socket
-	t      *testing.T
-	server *tls13.Server
-}
-
-func (s shaking) Shake(conn net.Conn) Shaken {
-	h, err := s.server.Handshake(s.t.Context(), conn)
-	if err != nil || h.Session == nil {
-		s.t.Errorf("handshake: %v", err)
-		return Shaken{}
-	}
-	return Shaken{Lane: ExpressLane, Handshake: h}
-}
-
-// Records go out in the order in which they were sealed, with the goodbye last: whoever opens
-// them would fail else.
-func TestGatheredRecordsStayInOrder(t *testing.T) {
-	r := newRig(t, func(conn net.Conn, in *bufio.Reader) {
-		for {
-			req, err := http.ReadRequest(in)
-			if err != nil {
-				return
-			}
-			size, _ := strconv.Atoi(req.URL.Path[1:])
-			fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-			for i := range size {
-				fmt.Fprintf(conn, "a\r\n%010d\r\n", i)
-			}
-			fmt.Fprintf(conn, "0\r\n\r\n")
-		}
-	})
-	near, fd := connected(t)
-	r.group.Serve(Incoming{FD: fd, Socket: shaking{r, t, tlsServer(t)}, Handshake: true})
-	client := tls.Client(near, &tls.Config{InsecureSkipVerify: true})
-	var all strings.Builder
-	const requests = 100
-	for i := range requests {
-		end := ""
-		if i == requests-1 {
-			end = "Connection: close\r\n"
-		}
-		fmt.Fprintf(&all, "GET /%d HTTP/1.1\r\nHost: a\r\n%s\r\n", i%7*300, end)
-	}
-	if _, err := io.WriteString(client, all.String()); err != nil {
-		t.Fatal(err)
-	}
-	in := bufio.NewReader(client)
-	for i := range requests {
-		res, err := http.ReadResponse(in, nil)
-		if err != nil {
-			t.Fatalf("response %d: %v", i, err)
-		}
-		body, err := io.ReadAll(res.Body)
-		if err != nil || len(body) != i%7*3000 {
-			t.Fatalf("response %d has %d bytes, %v", i, len(body), err)
-		}
-	}
-	if _, err := in.ReadByte(); err != io.EOF {
-		t.Errorf("and then %v", err)
-	}
-}
-
-// The end of a side of a relay comes after its last words, although both come at once.
-func TestRelayEndsBehindWhatGathers(t *testing.T) {
-	r := newRig(t, func(net.Conn, *bufio.Reader) {})
-	for _, first := range []string{"client", "upstream"} {
-		t.Run(first, func(t *testing.T) {
-			p := Pair{WriteLimit: time.Minute, HalfClosedLimit: time.Minute}
-			client, fd := connected(t)
-			p.Client = fd
-			upstream, fd := connected(t)
-			p.Upstream = fd
-			ends, stays := client, upstream
-			if first == "upstream" {
-				ends, stays = stays, ends
-			}
-			_, _ = ends.Write([]byte("last words"))
-			_ = ends.(*net.TCPConn).CloseWrite()
-			relay := r.group.Relay(p)
-			expectBytes(t, stays, "last words")
-			if n, err := stays.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
-				t.Errorf("and then %v", err)
-			}
-			_, _ = stays.Write([]byte("answer"))
-			stays.Close()
-			expectBytes(t, ends, "answer")
-			expectClosed(t, ends)
-			if first == "client" {
-				expectCounts(t, relay, 10, 6)
-			} else {
-				expectCounts(t, relay, 6, 10)
-			}
-		})
 	}
 }

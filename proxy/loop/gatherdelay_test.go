@@ -3,7 +3,6 @@
 package loop
 
 import (
-	"bufio"
 	"crypto/tls"
 	"io"
 	"net"
@@ -94,16 +93,10 @@ func (c *corked) Write(p []byte) (int, error) {
 // A request that comes together with the end of a handshake does not wait for other handshakes.
 func TestRequestBehindAHandshakeIsSent(t *testing.T) {
 	asked := make(chan string, 2)
-	c := newClocked(t, exchange.Settings{}, backendOf(t, func(conn net.Conn, in *bufio.Reader) {
-		for {
-			req, err := http.ReadRequest(in)
-			if err != nil {
-				return
-			}
-			asked <- req.URL.Path
-			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-		}
-	}))
+	c := newClocked(t, exchange.Settings{}, backendOf(t, answering(func(conn net.Conn, req *http.Request) {
+		asked <- req.URL.Path
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+	})))
 	c.send("GET /first HTTP/1.1\r\nHost: a\r\n\r\n")
 	c.turn("the upstream connection is idle", func() bool { return c.stats.UpstreamIdle.Load() == 1 })
 	<-asked

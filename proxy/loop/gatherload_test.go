@@ -102,29 +102,22 @@ func TestRelaysOfManyPieces(t *testing.T) {
 }
 
 // sized answers with as many bytes as the path says, in one of the framings.
-func sized(conn net.Conn, in *bufio.Reader) {
-	for {
-		req, err := http.ReadRequest(in)
-		if err != nil {
-			return
-		}
-		_, _ = io.Copy(io.Discard, req.Body)
-		seed, size, _ := strings.Cut(req.URL.Path[1:], "/")
-		n, _ := strconv.Atoi(size)
-		number, _ := strconv.Atoi(seed)
-		body := counting(number, 0, n)
-		if n%2 == 0 {
-			fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", n, body)
-			continue
-		}
-		fmt.Fprintf(conn, "HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-		for len(body) > 0 {
-			piece := body[:min(len(body), 5000)]
-			body = body[len(piece):]
-			fmt.Fprintf(conn, "%x\r\n%s\r\n", len(piece), piece)
-		}
-		_, _ = io.WriteString(conn, "0\r\n\r\n")
+func sized(conn net.Conn, req *http.Request) {
+	seed, size, _ := strings.Cut(req.URL.Path[1:], "/")
+	n, _ := strconv.Atoi(size)
+	number, _ := strconv.Atoi(seed)
+	body := counting(number, 0, n)
+	if n%2 == 0 {
+		fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", n, body)
+		return
 	}
+	fmt.Fprintf(conn, "HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+	for len(body) > 0 {
+		piece := body[:min(len(body), 5000)]
+		body = body[len(piece):]
+		fmt.Fprintf(conn, "%x\r\n%s\r\n", len(piece), piece)
+	}
+	_, _ = io.WriteString(conn, "0\r\n\r\n")
 }
 
 // ask sends requests that are pipelined, reads the responses slowly, and then what is left.
@@ -188,7 +181,7 @@ func ask(t *testing.T, conn net.Conn, id, requests int, last string) {
 // and whoever is handed over at last gets nothing of the new owner before.
 func TestSlowClientsOfManyRequests(t *testing.T) {
 	const clients, requests = 12, 60
-	r := newRig(t, sized)
+	r := newRig(t, answering(sized))
 	handed := make(chan struct{})
 	go func() {
 		defer close(handed)

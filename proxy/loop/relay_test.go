@@ -284,3 +284,37 @@ func TestRelayEndsBehindLastWords(t *testing.T) {
 		})
 	}
 }
+
+// The end of a side of a relay comes after its last words, although both come at once.
+func TestRelayEndsBehindWhatGathers(t *testing.T) {
+	r := newRig(t, func(net.Conn, *bufio.Reader) {})
+	for _, first := range []string{"client", "upstream"} {
+		t.Run(first, func(t *testing.T) {
+			p := Pair{WriteLimit: time.Minute, HalfClosedLimit: time.Minute}
+			client, fd := connected(t)
+			p.Client = fd
+			upstream, fd := connected(t)
+			p.Upstream = fd
+			ends, stays := client, upstream
+			if first == "upstream" {
+				ends, stays = stays, ends
+			}
+			_, _ = ends.Write([]byte("last words"))
+			_ = ends.(*net.TCPConn).CloseWrite()
+			relay := r.group.Relay(p)
+			expectBytes(t, stays, "last words")
+			if n, err := stays.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
+				t.Errorf("and then %v", err)
+			}
+			_, _ = stays.Write([]byte("answer"))
+			stays.Close()
+			expectBytes(t, ends, "answer")
+			expectClosed(t, ends)
+			if first == "client" {
+				expectCounts(t, relay, 10, 6)
+			} else {
+				expectCounts(t, relay, 6, 10)
+			}
+		})
+	}
+}
