@@ -131,12 +131,8 @@ func (c *clocked) send(format string, args ...any) {
 
 // flight is that of the one client connection, or nil.
 func (c *clocked) flight() *flight {
-	for _, conn := range c.l.conns {
-		if conn != nil {
-			if d, ok := conn.user.(*downstream); ok {
-				return d.flight
-			}
-		}
+	for d := range usersOf[*downstream](c.l) {
+		return d.flight
 	}
 	return nil
 }

@@ -137,6 +137,18 @@ func (c *conn) read(p []byte) (int, outcome) {
 	return c.readRaw(p)
 }
 
+// readBehind reads to behind what a codec of HTTP/2 has left of what came before, in one piece.
+func (c *conn) readBehind(left []byte) ([]byte, outcome) {
+	if len(left) > headroom {
+		return nil, breach // it leaves less than a frame's header
+	}
+	shared := c.loop.shared
+	n, outcome := c.read(shared[headroom:])
+	from := headroom - len(left)
+	copy(shared[from:], left)
+	return shared[from : headroom+n], outcome
+}
+
 // readRaw reads from the socket.
 func (c *conn) readRaw(p []byte) (int, outcome) {
 	if !c.readable {
@@ -164,11 +176,7 @@ func (c *conn) readRaw(p []byte) (int, outcome) {
 // caller that does not look at pending needs memory. It reports false when the
 // connection takes nothing any more.
 func (c *conn) send(p []byte) bool {
-	if c.secure != nil {
-		p = c.secure.session.Seal(c.loop.records[:0], p)
-		c.loop.records = p[:0]
-	}
-	return c.sendRaw(p)
+	return c.sendRaw(c.seal(p))
 }
 
 // sendRaw is send for bytes as they go over the wire.

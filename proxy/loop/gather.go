@@ -31,10 +31,7 @@ func (c *conn) mayGather(n int) bool {
 
 // gather is send for what may go out as late as at the end of the turn.
 func (c *conn) gather(p []byte) bool {
-	if c.secure != nil {
-		p = c.secure.session.Seal(c.loop.records[:0], p)
-		c.loop.records = p[:0]
-	}
+	p = c.seal(p)
 	c.push()
 	if len(p) == 0 || !c.mayGather(len(p)) {
 		return c.sendRaw(p)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -32,21 +33,12 @@ func (c *clocked) collect(gathers func() bool) {
 	}
 }
 
-// of returns the connections of one kind of user.
-func of[U user](l *loop) (all []U) {
-	for _, conn := range l.conns {
-		if conn != nil {
-			if u, ok := conn.user.(U); ok {
-				all = append(all, u)
-			}
-		}
-	}
-	return all
-}
+// of returns the users of one kind.
+func of[U user](l *loop) []U { return slices.Collect(usersOf[U](l)) }
 
 // answerGathers reports whether a response does.
 func (c *clocked) answerGathers() bool {
-	for _, d := range of[*downstream](c.l) {
+	for d := range usersOf[*downstream](c.l) {
 		if d.untried {
 			return true
 		}

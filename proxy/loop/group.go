@@ -17,7 +17,7 @@ import (
 type Group struct {
 	loops   []*loop
 	commons *commons
-	next    atomic.Uint32 // the loop that gets the next connection, modulo their number
+	given   atomic.Uint32 // connections, in turn to each loop
 	begin   time.Time
 	busy    atomic.Int64 // when Busy last had an effect, in nanoseconds since begin
 }
@@ -77,11 +77,14 @@ func (g *Group) Busy(now time.Time) {
 	l.box.put(func() { l.heard = l.now })
 }
 
+// nextLoop is the loop that gets the next connection.
+func (g *Group) nextLoop() *loop { return g.loops[g.given.Add(1)%uint32(len(g.loops))] }
+
 // Serve serves a connection until it ends or is handed over. After Run has ended
 // it closes it.
 func (g *Group) Serve(in Incoming) {
 	in.drained = in.Socket.Drained()
-	l := g.loops[g.next.Add(1)%uint32(len(g.loops))]
+	l := g.nextLoop()
 	if !l.box.put(func() { l.accept(&in) }) {
 		closeDescriptor(in.FD)
 		in.Socket.Closed(in.Peer)

@@ -36,7 +36,7 @@ func (g *Group) Listen(in Listening) *Listener {
 	if !in.Local.IsValid() || in.Local.Addr().IsUnspecified() {
 		t.local = netip.AddrPort{}
 	}
-	t.loop = g.loops[g.next.Add(1)%uint32(len(g.loops))]
+	t.loop = g.nextLoop()
 	t.timer.at, t.timer.fire = never, t.ready
 	if !t.loop.box.put(func() { t.start(in.FD) }) {
 		close(t.done)
@@ -126,12 +126,7 @@ func (t *Listener) shut() {
 
 // closeListeners ends those that nobody has closed.
 func (l *loop) closeListeners() {
-	for _, c := range l.conns {
-		if c == nil {
-			continue
-		}
-		if t, ok := c.user.(*Listener); ok {
-			t.shut()
-		}
+	for t := range usersOf[*Listener](l) {
+		t.shut()
 	}
 }

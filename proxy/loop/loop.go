@@ -3,6 +3,7 @@
 package loop
 
 import (
+	"iter"
 	"runtime"
 	"time"
 
@@ -363,13 +364,25 @@ type guest interface {
 	cut()
 }
 
+// each does something with all connections of clients; a nil socket stands for all.
 func (l *loop) each(socket Socket, do func(guest)) {
-	for _, c := range l.conns {
-		if c == nil {
-			continue
-		}
-		if g, ok := c.user.(guest); ok && (socket == nil || g.from() == socket) {
+	for g := range usersOf[guest](l) {
+		if socket == nil || g.from() == socket {
 			do(g)
+		}
+	}
+}
+
+// usersOf are the users of one kind that connections of l belong to.
+func usersOf[U any](l *loop) iter.Seq[U] {
+	return func(yield func(U) bool) {
+		for _, c := range l.conns {
+			if c == nil {
+				continue
+			}
+			if u, ok := c.user.(U); ok && !yield(u) {
+				return
+			}
 		}
 	}
 }

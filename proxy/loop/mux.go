@@ -59,14 +59,7 @@ func (m *mux) ready() {
 		if d.fd < 0 || d.pending() > 0 {
 			return // a client that does not read is not read from
 		}
-		if len(m.left) > headroom {
-			d.close() // the codec keeps less than a frame's header
-			return
-		}
-		// What the codec left goes before what comes.
-		from := headroom - len(m.left)
-		copy(d.loop.shared[from:], m.left)
-		n, outcome := d.read(d.loop.shared[headroom:])
+		data, outcome := d.readBehind(m.left)
 		switch outcome {
 		case dry:
 			return
@@ -74,7 +67,7 @@ func (m *mux) ready() {
 			d.close()
 			return
 		}
-		m.take(d.loop.shared[from : headroom+n])
+		m.take(data)
 		if m.ending || d.fd < 0 {
 			return
 		}

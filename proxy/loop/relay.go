@@ -43,7 +43,7 @@ func (s *side) waits() int { return s.pending() + s.piped }
 // Relay relays between two sockets until they end, [Relay.Cut] is called or Run has
 // ended.
 func (g *Group) Relay(p Pair) *Relay {
-	l := g.loops[g.next.Add(1)%uint32(len(g.loops))]
+	l := g.nextLoop()
 	r := &Relay{pair: p, loop: l, done: make(chan struct{})}
 	r.client.relay, r.upstream.relay = r, r
 	r.timer.at, r.timer.fire = never, r.expire
@@ -369,12 +369,7 @@ func (r *Relay) spread(cause exchange.Cause) {
 
 // cutRelays ends all relays of the loop.
 func (l *loop) cutRelays() {
-	for _, c := range l.conns {
-		if c == nil {
-			continue
-		}
-		if s, ok := c.user.(*side); ok {
-			s.relay.cut()
-		}
+	for s := range usersOf[*side](l) {
+		s.relay.cut()
 	}
 }

@@ -130,6 +130,16 @@ func (c *conn) unseal(p, records []byte) int {
 	return total
 }
 
+// seal returns p as it goes over the wire, which is good until the loop seals something else.
+func (c *conn) seal(p []byte) []byte {
+	if c.secure == nil {
+		return p
+	}
+	p = c.secure.session.Seal(c.loop.records[:0], p)
+	c.loop.records = p[:0]
+	return p
+}
+
 // sayGoodbye tells the peer that nothing follows, or what rule it broke.
 func (c *conn) sayGoodbye() {
 	if c.secure == nil {

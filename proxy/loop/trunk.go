@@ -123,16 +123,8 @@ func (t *trunk) ready() {
 		return
 	}
 	t.soil() // there may be room for what waits
-	shared := t.loop.shared
 	for range piecesPerTurn {
-		if len(t.unread) > headroom {
-			t.fail() // the codec keeps less than a frame's header
-			return
-		}
-		// What the codec left goes before what comes.
-		from := headroom - len(t.unread)
-		copy(shared[from:], t.unread)
-		n, outcome := t.read(shared[headroom:])
+		data, outcome := t.readBehind(t.unread)
 		switch outcome {
 		case dry:
 			return
@@ -140,7 +132,7 @@ func (t *trunk) ready() {
 			t.fail()
 			return
 		}
-		if !t.takeIn(shared[from : headroom+n]) {
+		if !t.takeIn(data) {
 			return
 		}
 	}
