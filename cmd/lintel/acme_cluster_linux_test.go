@@ -213,7 +213,7 @@ func (c *acmeCluster) renewUnderLoad() {
 	var clients sync.WaitGroup
 	for range 2 {
 		clients.Go(func() {
-			pace := time.NewTicker(5 * time.Millisecond)
+			pace := time.NewTicker(20 * time.Millisecond)
 			defer pace.Stop()
 			for ; ctx.Err() == nil; <-pace.C {
 				leaf, err := c.handshake(c.any, "brief.example.test")

@@ -1,16 +1,13 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/lintel-dev/lintel/conformance/instance"
 )
@@ -21,18 +18,7 @@ func TestAddressOfPool(t *testing.T) {
 	if testing.Short() || !inNamespace(t) {
 		return
 	}
-	manifests := writeGatewayOfPool(t)
-	reader := newSettingsReader()
-	if err := reader.Flags().Parse([]string{"--manifests=" + manifests, "--admin-address=", "--access-log=off", "--address-pools=192.0.2.64/32", "--http-port=0", "--https-port=0"}); err != nil {
-		t.Fatal(err)
-	}
-	settings, err := reader.Read(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- run(ctx, settings, slog.New(slog.NewTextHandler(t.Output(), nil))) }()
+	stop := startRun(t, "--manifests="+writeGatewayOfPool(t), "--admin-address=", "--access-log=off", "--address-pools=192.0.2.64/32", "--http-port=0", "--https-port=0")
 	untilNil(t, "the redirect comes from the address of the pool", func() error {
 		location, err := locationOf("http://192.0.2.64/")
 		if err == nil && location != "http://moved.example.com/" {
@@ -40,10 +26,7 @@ func TestAddressOfPool(t *testing.T) {
 		}
 		return err
 	})
-	cancel()
-	if err := <-done; err != nil {
-		t.Errorf("run: %v", err)
-	}
+	stop()
 	if _, err := locationOf("http://192.0.2.64/"); !errors.Is(err, syscall.ENETUNREACH) {
 		t.Errorf("after the end: %v, want a network that is unreachable", err)
 	}
@@ -75,23 +58,4 @@ func locationOf(url string) (string, error) {
 	defer response.Body.Close()
 	_, _ = io.Copy(io.Discard, response.Body)
 	return response.Header.Get("Location"), nil
-}
-
-// untilNil repeats what until it returns nil, which it must within the test's timeout.
-func untilNil(t *testing.T, name string, what func() error) {
-	t.Helper()
-	deadline := time.After(testTimeout)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := what()
-		if err == nil {
-			return
-		}
-		select {
-		case <-deadline:
-			t.Fatalf("%s: %v", name, err)
-		case <-tick.C:
-		}
-	}
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -34,9 +33,6 @@ import (
 	"github.com/lintel-dev/lintel/conformance/cluster/controlplane"
 	edgetls "github.com/lintel-dev/lintel/tls"
 )
-
-// testTimeout bounds every wait of the cluster test.
-const testTimeout = time.Minute
 
 // TestCluster runs Lintel against a real API server: objects are applied with a
 // real client, statuses awaited, real requests sent, and routes, endpoints and
@@ -242,23 +238,8 @@ func (c *cluster) certificate() *corev1.Secret {
 // startLintel runs the program against the API server. The function that it
 // returns ends it as SIGTERM does, and waits until it has drained.
 func (c *cluster) startLintel() (stop func()) {
-	reader := newSettingsReader()
-	c.must(reader.Flags().Parse([]string{
-		"--kubeconfig=" + c.kubeconfig(), "--admin-address=", "--access-log=off", "--publish-address=192.0.2.7", "--drain-timeout=5s", "--lease-namespace=lintel",
-	}))
-	settings, err := reader.Read(nil)
-	c.must(err)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- run(ctx, settings, slog.New(slog.NewTextHandler(c.Output(), nil))) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			c.Errorf("lintel run: %v", err)
-		}
-	})
-	c.Cleanup(stop)
-	return stop
+	c.Helper()
+	return startRun(c.T, "--kubeconfig="+c.kubeconfig(), "--admin-address=", "--access-log=off", "--publish-address=192.0.2.7", "--drain-timeout=5s", "--lease-namespace=lintel")
 }
 
 func (c *cluster) awaitProgrammed(name string) {
@@ -395,19 +376,7 @@ func (c *cluster) await(name string, what func(context.Context) string) {
 	c.Helper()
 	ctx, cancel := context.WithTimeout(c.Context(), testTimeout)
 	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		missing := what(ctx)
-		if missing == "" {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			c.Fatalf("%s: not within %v: %s", name, testTimeout, missing)
-		}
-	}
+	until(c.T, name, func() string { return what(ctx) })
 }
 
 func (c *cluster) must(err error) {

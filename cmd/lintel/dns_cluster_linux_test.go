@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -37,6 +36,7 @@ func TestRecordsOnCluster(t *testing.T) {
 		t.Skip("needs an API server")
 	}
 	programs.Require(t, "dig")
+	t.Parallel()
 	w := newRecordsOnCluster(t)
 	w.create(500)
 	w.start()
@@ -307,11 +307,5 @@ func (w *recordsOnCluster) mustCost(reads, batches, updates int) {
 // plan is what lintel dns plan prints.
 func (w *recordsOnCluster) plan(i *installation) (string, error) {
 	w.Helper()
-	reader := newSettingsReader()
-	w.must(reader.Flags().Parse(i.args))
-	settings, err := reader.Read(nil)
-	w.must(err)
-	var out strings.Builder
-	err = dnsPlan(w.Context(), &settings, dnsPlanOptions{Out: &out, Log: slog.New(slog.DiscardHandler), Client: i.client})
-	return out.String(), err
+	return recordsPlan(w.T, i.client, i.args...)
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -12,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/miekg/dns"
 
@@ -55,6 +53,7 @@ func newDNSHome(t *testing.T) *dnsHome {
 		t.Fatal(err)
 	}
 	h := &dnsHome{T: t, folder: t.TempDir(), http: ports[0], admin: fmt.Sprintf("127.0.0.1:%d", ports[1])}
+	showIfFailed(t, &h.log)
 	h.write("gateway.yaml", instance.Class+fmt.Sprintf(`---
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
@@ -90,22 +89,24 @@ func (h *dnsHome) run(client *http.Client, args ...string) (stop func()) {
 	return stop
 }
 
+// atCloudflare are settings for records at a FAKE of Cloudflare, or for a plan of them.
+func (h *dnsHome) atCloudflare(more ...string) []string {
+	h.Helper()
+	token, _ := secretFile(h.T, cloudflare.Token)
+	return append([]string{"--dns-provider=cloudflare", "--dns-credential=file:" + token}, more...)
+}
+
+// atNameServer are settings for records at Knot DNS.
+func (h *dnsHome) atNameServer(server *knot.Server, more ...string) []string {
+	h.Helper()
+	key, _ := secretFile(h.T, server.Key.Secret)
+	return append([]string{"--dns-provider=rfc2136", "--dns-server=" + server.Address, "--dns-zones=example.test", "--dns-key=" + server.Key.Name, "--dns-credential=file:" + key}, more...)
+}
+
 // await waits until what returns "".
 func (h *dnsHome) await(name string, what func() string) {
 	h.Helper()
-	deadline, tick := time.After(20*time.Second), time.NewTicker(20*time.Millisecond)
-	defer tick.Stop()
-	for {
-		missing := what()
-		if missing == "" {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			h.Fatalf("%s: %s\n%s", name, missing, h.log.String())
-		}
-	}
+	until(h.T, name, what)
 }
 
 func (h *dnsHome) metrics() string {
@@ -120,16 +121,16 @@ func (h *dnsHome) metrics() string {
 }
 
 func TestRecordsFollowTheRoutesAtCloudflare(t *testing.T) {
+	t.Parallel()
 	cf := cloudflare.ForTest(t, cloudflare.Options{Zones: []string{"example.test"}})
 	if _, err := cf.Put("example.test", cloudflare.Record{Type: "A", Name: "hand.example.test", Content: "198.51.100.9"}); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("LINTEL_TEST_DNS_TOKEN", cloudflare.Token)
 	h := newDNSHome(t)
 	h.route("shop", "", "shop.example.test", "*.shop.example.test", "example.test")
 	h.route("hand", "", "hand.example.test")
 	h.route("proxied", `external-dns.alpha.kubernetes.io/cloudflare-proxied: "true", external-dns.alpha.kubernetes.io/target: t.cfargotunnel.com`, "proxied.example.test")
-	args := []string{"--dns-provider=cloudflare", "--dns-credential=env:LINTEL_TEST_DNS_TOKEN"}
+	args := h.atCloudflare()
 	stop := h.run(cf.HTTPClient(), args...)
 	records := func() []string {
 		var found []string
@@ -192,11 +193,11 @@ func TestRecordsFollowTheRoutesAtCloudflare(t *testing.T) {
 }
 
 func TestRecordsFollowTheRoutesAtANameServer(t *testing.T) {
+	t.Parallel()
 	server := knot.ForTest(t, knot.Options{Zones: []string{"example.test"}})
-	t.Setenv("LINTEL_TEST_DNS_KEY", server.Key.Secret)
 	h := newDNSHome(t)
 	h.route("shop", "", "shop.example.test", "example.test")
-	h.run(nil, "--dns-provider=rfc2136", "--dns-server="+server.Address, "--dns-zones=example.test", "--dns-key="+server.Key.Name, "--dns-credential=env:LINTEL_TEST_DNS_KEY")
+	h.run(nil, h.atNameServer(server)...)
 	for _, name := range []string{"shop.example.test", "example.test"} {
 		h.await(name, func() string {
 			found, err := server.LookUp(t.Context(), name, dns.TypeA)
@@ -226,23 +227,13 @@ func TestADryRunOfRecordsWritesNothing(t *testing.T) {
 }
 
 func TestThePlanOfRecordsIsPrinted(t *testing.T) {
+	t.Parallel()
 	cf := cloudflare.ForTest(t, cloudflare.Options{Zones: []string{"example.test"}})
-	t.Setenv("LINTEL_TEST_DNS_TOKEN", cloudflare.Token)
 	h := newDNSHome(t)
 	h.route("shop", "", "shop.example.test", "shop.example.org")
-	args := []string{"--dns-provider=cloudflare", "--dns-credential=env:LINTEL_TEST_DNS_TOKEN", "--publish-address=192.0.2.7"}
+	args := h.atCloudflare("--publish-address=192.0.2.7")
 	plan := func() (string, error) {
-		reader := newSettingsReader()
-		if err := reader.Flags().Parse(append(args, "--manifests="+h.folder)); err != nil {
-			t.Fatal(err)
-		}
-		settings, err := reader.Read(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var out bytes.Buffer
-		err = dnsPlan(t.Context(), &settings, dnsPlanOptions{Out: &out, Log: slog.New(slog.DiscardHandler), Client: cf.HTTPClient()})
-		return out.String(), err
+		return recordsPlan(t, cf.HTTPClient(), append(args, "--manifests="+h.folder)...)
 	}
 	const want = `+  shop.example.test  A  192.0.2.7 (TTL 120)
 ?  shop.example.org   A  192.0.2.7 (TTL 120)  no-zone: the provider has no zone for shop.example.org, or none of those that are looked after (settings dns-zones and dns-zone-ids)
@@ -266,6 +257,7 @@ func TestThePlanOfRecordsIsPrinted(t *testing.T) {
 // TestAPortInUseKeepsTheLocalNetworkWaitingAlone shows that the gateway serves meanwhile, and
 // that a name without a private address is spoken of.
 func TestAPortInUseKeepsTheLocalNetworkWaitingAlone(t *testing.T) {
+	t.Parallel()
 	other, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -328,11 +320,7 @@ func TestDNSSettingsThatDoNotFitTogether(t *testing.T) {
 		{"--dns-responder-address=:53 --dns-responder-answer=home", "must be an IP address"},
 		{"--dns-responder-address=:53 --dns-responder-allow=lan", "must be a network"},
 	} {
-		reader := newSettingsReader()
-		err := reader.Flags().Parse(strings.Fields(c.args))
-		if err == nil {
-			_, err = reader.Read(nil)
-		}
+		_, err := readSettings(t, "", nil, strings.Fields(c.args)...)
 		if err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, want %q", c.args, err, c.says)
 		}
@@ -340,8 +328,8 @@ func TestDNSSettingsThatDoNotFitTogether(t *testing.T) {
 }
 
 func TestOnlyWhatTheSettingsSelectGetsRecords(t *testing.T) {
+	t.Parallel()
 	cf := cloudflare.ForTest(t, cloudflare.Options{Zones: []string{"example.test", "example.org"}})
-	t.Setenv("LINTEL_TEST_DNS_TOKEN", cloudflare.Token)
 	h := newDNSHome(t)
 	h.route("shop", "team: web", "shop.example.test", "shop.example.org")
 	h.route("other", "team: other", "other.example.test")
@@ -383,13 +371,12 @@ spec:
 }
 
 func TestMarksAreEncrypted(t *testing.T) {
+	t.Parallel()
 	cf := cloudflare.ForTest(t, cloudflare.Options{Zones: []string{"example.test"}})
-	t.Setenv("LINTEL_TEST_DNS_TOKEN", cloudflare.Token)
-	t.Setenv("LINTEL_TEST_DNS_MARK_KEY", "too short")
+	markKey, replace := secretFile(t, "too short")
 	h := newDNSHome(t)
 	h.route("shop", "", "shop.example.test")
-	args := []string{"--dns-provider=cloudflare", "--dns-credential=env:LINTEL_TEST_DNS_TOKEN", "--dns-mark-key=env:LINTEL_TEST_DNS_MARK_KEY"}
-	h.run(cf.HTTPClient(), args...)
+	h.run(cf.HTTPClient(), h.atCloudflare("--dns-mark-key=file:"+markKey)...)
 	h.await("log", func() string {
 		if !strings.Contains(h.log.String(), "the key that encrypts marks must have 32 bytes") {
 			return "nothing about the key"
@@ -399,7 +386,7 @@ func TestMarksAreEncrypted(t *testing.T) {
 	if n := len(cf.Records("example.test")); n != 0 {
 		t.Errorf("%d records without a key", n)
 	}
-	t.Setenv("LINTEL_TEST_DNS_MARK_KEY", strings.Repeat("k", 32)) // it is read again
+	replace(strings.Repeat("k", 32)) // it is read again
 	h.await("records", func() string {
 		records := cf.Records("example.test")
 		if len(records) != 2 {

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -90,22 +88,13 @@ endpoints: [` + endpoints + "]\n"
 // planned are the records that lintel dns plan would make.
 func (h *dnsHome) planned(cf *cloudflare.Server, args ...string) []string {
 	h.Helper()
-	reader := newSettingsReader()
-	args = append(args, "--dns-provider=cloudflare", "--dns-credential=env:LINTEL_TEST_DNS_TOKEN", "--publish-address=192.0.2.7", "--manifests="+h.folder)
-	if err := reader.Flags().Parse(args); err != nil {
-		h.Fatal(err)
-	}
-	settings, err := reader.Read(nil)
-	if err != nil {
-		h.Fatal(err)
-	}
-	var out bytes.Buffer
-	options := dnsPlanOptions{Out: &out, Log: slog.New(slog.DiscardHandler), Client: cf.HTTPClient()}
-	if err := dnsPlan(h.Context(), &settings, options); err != nil && !errors.Is(err, errDiffers) {
+	args = append(args, "--publish-address=192.0.2.7", "--manifests="+h.folder)
+	out, err := recordsPlan(h.T, cf.HTTPClient(), h.atCloudflare(args...)...)
+	if err != nil && !errors.Is(err, errDiffers) {
 		return []string{err.Error()}
 	}
 	var lines []string
-	for line := range strings.Lines(out.String()) {
+	for line := range strings.Lines(out) {
 		if fields := strings.Fields(line); fields[0] == "+" {
 			lines = append(lines, strings.Join(fields[1:], " "))
 		}
@@ -114,8 +103,8 @@ func (h *dnsHome) planned(cf *cloudflare.Server, args ...string) []string {
 }
 
 func TestServicesThatAskForItGetRecords(t *testing.T) {
+	t.Parallel()
 	cf := cloudflare.ForTest(t, cloudflare.Options{Zones: []string{"example.test"}})
-	t.Setenv("LINTEL_TEST_DNS_TOKEN", cloudflare.Token)
 	h := newDNSHome(t)
 	h.write("services.yaml", homeServices)
 	h.write("pods.yaml", homeEndpoints(`{addresses: [10.2.0.3], hostname: pod-0}, {addresses: [10.2.0.4], conditions: {ready: false}}`))
@@ -142,7 +131,7 @@ func TestServicesThatAskForItGetRecords(t *testing.T) {
 	if got := h.planned(cf, "--dns-sources=ingress"); len(got) > 0 {
 		t.Errorf("without the source: %q", got)
 	}
-	h.run(cf.HTTPClient(), "--dns-provider=cloudflare", "--dns-credential=env:LINTEL_TEST_DNS_TOKEN")
+	h.run(cf.HTTPClient(), h.atCloudflare()...)
 	pods := func(want ...string) {
 		t.Helper()
 		h.await("records of Pods", func() string {
@@ -193,12 +182,11 @@ spec: {endpoints: [{dnsName: other.example.test, recordType: A, targets: [192.0.
 `
 
 func TestDNSEndpointsGetTheirRecords(t *testing.T) {
+	t.Parallel()
 	cf := cloudflare.ForTest(t, cloudflare.Options{Zones: []string{"example.test"}})
-	t.Setenv("LINTEL_TEST_DNS_TOKEN", cloudflare.Token)
 	h := newDNSHome(t)
 	h.write("endpoints.yaml", homeDNSEndpoints)
-	args := []string{"--dns-provider=cloudflare", "--dns-credential=env:LINTEL_TEST_DNS_TOKEN"}
-	h.run(cf.HTTPClient(), args...)
+	h.run(cf.HTTPClient(), h.atCloudflare()...)
 	h.await("metrics", func() string {
 		text := h.metrics()
 		for _, want := range []string{`lintel_dns_records{state="ready",zone="example.test"} 6`, `lintel_dns_records{state="refused",zone="example.test"} 1`} {
@@ -227,11 +215,11 @@ func TestDNSEndpointsGetTheirRecords(t *testing.T) {
 }
 
 func TestDNSEndpointsGetTheirRecordsAtANameServer(t *testing.T) {
+	t.Parallel()
 	server := knot.ForTest(t, knot.Options{Zones: []string{"example.test"}})
-	t.Setenv("LINTEL_TEST_DNS_KEY", server.Key.Secret)
 	h := newDNSHome(t)
 	h.write("endpoints.yaml", strings.ReplaceAll(homeDNSEndpoints, `cloudflare-proxied, value: "true"`, `cloudflare-proxied, value: "false"`))
-	h.run(nil, "--dns-provider=rfc2136", "--dns-server="+server.Address, "--dns-zones=example.test", "--dns-key="+server.Key.Name, "--dns-credential=env:LINTEL_TEST_DNS_KEY", "--dns-interval=1s")
+	h.run(nil, h.atNameServer(server, "--dns-interval=1s")...)
 	for _, c := range []struct {
 		name string
 		kind uint16

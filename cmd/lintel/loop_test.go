@@ -63,12 +63,7 @@ func (o *objects) listen(port int, addresses ...string) {
 // Listener as they are written to status.
 func startLoop(t *testing.T, o *objects) <-chan string {
 	t.Helper()
-	reader := newSettingsReader()
-	settings, err := reader.Read(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := newProcess(settings, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	p := newProcess(settingsOf(t), slog.New(slog.NewTextHandler(t.Output(), nil)))
 	states := make(chan string, 100)
 	p.loop.source, p.loop.names = o, newNames(o)
 	p.loop.writeStatus = func(statuses []*gateway.Status) {
@@ -79,15 +74,7 @@ func startLoop(t *testing.T, o *objects) <-chan string {
 			}
 		}
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- p.run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
+	inBackground(t, p.run)
 	return states
 }
 

@@ -18,7 +18,7 @@ const backendAddress = "10.250.0.1"
 
 // inNamespace reports whether the test runs in a network namespace of its own,
 // where it may use any port and address. Otherwise it runs the test again in one,
-// passes its outcome on, and returns false.
+// passes its outcome on, and returns false. Meanwhile it waits, beside others that do.
 func inNamespace(t *testing.T) bool {
 	const marker = "LINTEL_TEST_NETWORK_NAMESPACE"
 	if os.Getenv(marker) != "" {
@@ -26,6 +26,7 @@ func inNamespace(t *testing.T) bool {
 		raiseLoopback(t)
 		return true
 	}
+	t.Parallel()
 	if err := controlplane.Build(t.Context(), slog.New(slog.NewTextHandler(t.Output(), nil))); err != nil {
 		t.Fatal(err) // inside the namespace the module proxy is out of reach
 	}

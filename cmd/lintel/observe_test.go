@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -50,21 +49,11 @@ func startObserved(t *testing.T, args ...string) *observed {
 	}
 	o := &observed{T: t, url: "http://" + listen, admin: instance.FreeAddress(t)}
 	_, o.stop = testRun{log: t.Output()}.start(t, append(args, "--manifests="+folder, "--admin-address="+o.admin)...)
-	deadline, tick := time.After(20*time.Second), time.NewTicker(10*time.Millisecond)
-	defer tick.Stop()
-	for {
-		if response, err := http.Get("http://" + o.admin + "/readyz"); err == nil {
-			response.Body.Close()
-			if response.StatusCode == http.StatusOK {
-				return o
-			}
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatal("lintel is not ready")
-		}
-	}
+	untilNil(t, "lintel is ready", func() error {
+		_, err := answerText(http.DefaultClient, "http://"+o.admin+"/readyz")
+		return err
+	})
+	return o
 }
 
 const observedManifests = instance.Class + `---
@@ -148,15 +137,13 @@ func (o *observed) follow(args ...string) (lines *bufio.Scanner, end func() (mes
 // awaitRecords returns when that many are kept: one is written after its client has the answer.
 func (o *observed) awaitRecords(count int) {
 	o.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	until(o.T, fmt.Sprintf("%d records", count), func() string {
 		out, _ := o.observe("--since=1m")
-		if strings.Count(out, "\n") >= count {
-			return
+		if strings.Count(out, "\n") < count {
+			return "there are\n" + out
 		}
-		if time.Now().After(deadline) {
-			o.Fatalf("want %d records, got\n%s", count, out)
-		}
-	}
+		return ""
+	})
 }
 
 func TestObserveShowsThePast(t *testing.T) {

@@ -81,29 +81,12 @@ func (n *nodeOfReplicas) start() (stop func()) {
 	n.replicas++
 	runtime.GOMAXPROCS(n.processors)
 	path := filepath.Join(n.TempDir(), "admin.sock")
-	reader := newSettingsReader()
-	if err := reader.Flags().Parse([]string{
-		"--manifests=" + n.manifests, "--share-sockets=on", "--admin-socket=" + path, "--access-log=off", "--host-ports=" + n.hostPorts,
-		"--address-pools=192.0.2.64/32", "--http-port=0", "--https-port=0",
-	}); err != nil {
-		n.Fatal(err)
-	}
-	settings, err := reader.Read(nil)
-	if err != nil {
-		n.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(n.Context())
-	done := make(chan error, 1)
+	settings := settingsOf(n.T, "--manifests="+n.manifests, "--share-sockets=on", "--admin-socket="+path, "--access-log=off", "--host-ports="+n.hostPorts,
+		"--address-pools=192.0.2.64/32", "--http-port=0", "--https-port=0")
 	log := slog.New(slog.NewTextHandler(n.Output(), nil)).With("replica", n.replicas)
-	go func() { done <- run(ctx, settings, log) }()
+	stop = inBackground(n.T, func(ctx context.Context) error { return run(ctx, settings, log) })
 	untilNil(n.T, "it is ready", func() error { return probe(n.Context(), path, "readyz", n.Output()) })
-	return func() {
-		n.Helper()
-		cancel()
-		if err := <-done; err != nil {
-			n.Errorf("run: %v", err)
-		}
-	}
+	return stop
 }
 
 func (n *nodeOfReplicas) ask() error {

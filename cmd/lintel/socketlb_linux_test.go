@@ -1,11 +1,9 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -60,17 +58,7 @@ func TestSocketsOfOurOwnCgroup(t *testing.T) {
 		})
 	}
 	write("127.0.0.2")
-	reader := newSettingsReader()
-	if err := reader.Flags().Parse([]string{"--manifests=" + manifests, "--admin-address=", "--access-log=off", "--http-port=0", "--https-port=0"}); err != nil {
-		t.Fatal(err)
-	}
-	settings, err := reader.Read(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- run(ctx, settings, slog.New(slog.NewTextHandler(t.Output(), nil))) }()
+	stop := startRun(t, "--manifests="+manifests, "--admin-address=", "--access-log=off", "--http-port=0", "--https-port=0")
 	expect("198.18.0.10:80", "127.0.0.2:8080")
 	expect("192.0.2.10:80", "127.0.0.2:8080")
 	write("127.0.0.3")
@@ -80,10 +68,7 @@ func TestSocketsOfOurOwnCgroup(t *testing.T) {
 	if err := writeBPFStatus(&status, bpfFeatures()); err != nil || !strings.Contains(status.String(), "active: programs on our own cgroup") {
 		t.Errorf("lintel bpf status: %v\n%s", err, status.String())
 	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Errorf("run: %v", err)
-	}
+	stop()
 	if answer, err := dialAndRead("198.18.0.10:80"); !errors.Is(err, syscall.ENETUNREACH) {
 		t.Errorf("after the end: %q, %v, want a network that is unreachable", answer, err)
 	}

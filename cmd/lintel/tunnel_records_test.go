@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net/http"
 	"regexp"
@@ -99,6 +98,7 @@ func (h *cloudflareHome) writes() (n int) {
 // TestRecordsFollowTheRoutesOfATunnel: 100 routes come, change and go, with a few calls; a name
 // that is somebody else's stays as it is, and many deletions wait for a person.
 func TestRecordsFollowTheRoutesOfATunnel(t *testing.T) {
+	t.Parallel()
 	const perHostname = "  dns: {mode: PerHostname, apiToken: {name: cloudflare}, release: %q}\n"
 	h := newCloudflareHome(t, fmt.Sprintf(perHostname, ""))
 	foreign, err := h.cf.Put("example.test", cloudflare.Record{Type: "A", Name: "app-7.example.test", Content: "198.51.100.7"})
@@ -151,20 +151,11 @@ func TestRecordsFollowTheRoutesOfATunnel(t *testing.T) {
 // plan is what lintel dns plan says.
 func (h *cloudflareHome) plan() (string, error) {
 	h.Helper()
-	reader := newSettingsReader()
-	if err := reader.Flags().Parse([]string{"--manifests=" + h.folder}); err != nil {
-		h.Fatal(err)
-	}
-	settings, err := reader.Read(nil)
-	if err != nil {
-		h.Fatal(err)
-	}
-	var out strings.Builder
-	err = dnsPlan(h.Context(), &settings, dnsPlanOptions{Out: &out, Log: slog.New(slog.DiscardHandler), Client: h.cf.HTTPClient()})
-	return out.String(), err
+	return recordsPlan(h.T, h.cf.HTTPClient(), "--manifests="+h.folder)
 }
 
 func TestThePlanHasTheRecordsOfTunnels(t *testing.T) {
+	t.Parallel()
 	h := newCloudflareHome(t, "")
 	if got, err := h.plan(); err == nil || !strings.Contains(err.Error(), "no Tunnel has a dns.mode") {
 		t.Errorf("without a mode: %s, %v", got, err)
@@ -189,6 +180,7 @@ func TestThePlanHasTheRecordsOfTunnels(t *testing.T) {
 
 // TestWildcardNeedsNoCallARoute: one record leads all names of a domain to the tunnel.
 func TestWildcardNeedsNoCallARoute(t *testing.T) {
+	t.Parallel()
 	h := newCloudflareHome(t, "  dns: {mode: Wildcard, domains: [example.test], apiToken: {name: cloudflare}}\n")
 	h.runWithAPI()
 	h.connected(4)
@@ -208,6 +200,7 @@ func TestWildcardNeedsNoCallARoute(t *testing.T) {
 
 // TestTunnelIsCreated finds no tunnel, creates it, and goes on when somebody deletes it.
 func TestTunnelIsCreated(t *testing.T) {
+	t.Parallel()
 	h := newCloudflareHome(t, "")
 	h.declareCreated()
 	h.apiToken("wrong")

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/bits"
 	"net/http"
 	"net/http/httptest"
@@ -195,13 +194,10 @@ func TestTunnelIsKeptInASecret(t *testing.T) {
 	})
 	w.connections(8)
 	load.end(t)
-	w.await("lintel dns plan has nothing to do", func(ctx context.Context) string {
-		settings, err := newSettingsReader().Read([]string{"LINTEL_KUBECONFIG=" + w.kubeconfig, "LINTEL_LEASE_NAMESPACE=lintel"})
-		w.must(err)
-		var out strings.Builder
-		err = dnsPlan(ctx, &settings, dnsPlanOptions{Out: &out, Log: slog.New(slog.DiscardHandler), Client: w.cf.HTTPClient()})
-		if err != nil || !strings.Contains(out.String(), "Tunnel default/home:\nnothing to do; 1 records are ours") {
-			return fmt.Sprint(err, out.String())
+	w.await("lintel dns plan has nothing to do", func(context.Context) string {
+		out, err := recordsPlan(w.T, w.cf.HTTPClient(), "--kubeconfig="+w.kubeconfig, "--lease-namespace=lintel")
+		if err != nil || !strings.Contains(out, "Tunnel default/home:\nnothing to do; 1 records are ours") {
+			return fmt.Sprint(err, out)
 		}
 		return ""
 	})
@@ -341,7 +337,7 @@ func (w *tunnelWorld) start(args ...string) (stop func()) {
 
 func (w *tunnelWorld) connections(n int) {
 	w.Helper()
-	ctx, cancel := context.WithTimeout(w.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(w.Context(), testTimeout)
 	defer cancel()
 	if err := w.edge.Wait(ctx, w.tunnel, n); err != nil {
 		w.Fatalf("%d connections in place of %d: %v", len(w.edge.Connections(w.tunnel)), n, err)

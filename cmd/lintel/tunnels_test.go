@@ -41,6 +41,7 @@ func newTunnelHome(t *testing.T) *tunnelHome {
 		t.Fatal(err)
 	}
 	h := &tunnelHome{T: t, edge: fakeedge.ForTest(t, fakeedge.Options{}), tunnel: uuid.New(), folder: t.TempDir(), http: ports[0]}
+	showIfFailed(t, &h.log)
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, r.Host, " for ", r.Header.Get("X-Forwarded-For"), " by ", r.Header.Get("X-Forwarded-Proto"))
 	}))
@@ -121,10 +122,10 @@ func (h *tunnelHome) status(admin string) string {
 
 func (h *tunnelHome) connected(n int) {
 	h.Helper()
-	ctx, cancel := context.WithTimeout(h.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(h.Context(), testTimeout)
 	defer cancel()
 	if err := h.edge.Wait(ctx, h.tunnel, n); err != nil {
-		h.Fatalf("%v\n%s", err, h.log.String())
+		h.Fatal(err)
 	}
 }
 
@@ -149,19 +150,7 @@ func answerText(client *http.Client, url string) (string, error) {
 
 func (h *tunnelHome) await(what string, holds func() error) {
 	h.Helper()
-	deadline, tick := time.After(20*time.Second), time.NewTicker(10*time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := holds()
-		if err == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			h.Fatalf("%s: %v\n%s", what, err, h.log.String())
-		}
-	}
+	untilNil(h.T, what, holds)
 }
 
 func (h *tunnelHome) answers() {
@@ -176,6 +165,7 @@ func (h *tunnelHome) answers() {
 }
 
 func TestTunnelLeadsToTheGateway(t *testing.T) {
+	t.Parallel()
 	h := newTunnelHome(t)
 	ports, err := programs.FreePorts(t.Context(), 1)
 	if err != nil {
@@ -236,6 +226,7 @@ func (h *tunnelHome) localClient() *http.Client {
 // TestTokenIsReplacedUnderLoad replaces the token, deletes its Secret and puts it back, while
 // requests come in: all of them are answered.
 func TestTokenIsReplacedUnderLoad(t *testing.T) {
+	t.Parallel()
 	h := newTunnelHome(t)
 	h.run()
 	h.connected(4)
@@ -316,6 +307,7 @@ func (l *load) end(t *testing.T) {
 }
 
 func TestMistakesOfATunnelAreTold(t *testing.T) {
+	t.Parallel()
 	h := newTunnelHome(t)
 	h.secret("v1.0-not-a-tunnel-token")
 	h.gateway("hone")
@@ -352,6 +344,7 @@ func (h *tunnelHome) replace(name, from, to string) {
 // TestTunnelAsksForAccess: with spec.access a request without an assertion of Access is refused, and
 // without it again it is not.
 func TestTunnelAsksForAccess(t *testing.T) {
+	t.Parallel()
 	h := newTunnelHome(t)
 	ports, err := programs.FreePorts(t.Context(), 1)
 	if err != nil {
@@ -381,10 +374,7 @@ func TestTunnelAsksForAccess(t *testing.T) {
 
 // TestExampleOfATunnelLacksItsTokenAlone keeps examples/tunnel in order.
 func TestExampleOfATunnelLacksItsTokenAlone(t *testing.T) {
-	settings, err := newSettingsReader().Read(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	settings := settingsOf(t)
 	var out strings.Builder
 	if err := check("../../examples/tunnel", gatewaySettings(&settings), &out); !errors.Is(err, errReported) {
 		t.Error(err)
