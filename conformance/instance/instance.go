@@ -3,12 +3,14 @@ package instance
 
 import (
 	"bytes"
-	"net"
+	"fmt"
 	"net/http"
 	"os/exec"
 	"syscall"
 	"testing"
 	"time"
+
+	programs "github.com/lintel-dev/lintel/conformance/process"
 )
 
 const (
@@ -101,12 +103,11 @@ func (i *Instance) Stop(t testing.TB) {
 // FreeAddress returns a loopback address with a port that nobody has just now.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ports, err := programs.FreePorts(t.Context(), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return fmt.Sprintf("127.0.0.1:%d", ports[0])
 }
 
 // Admin is the address of /metrics and the like.
