@@ -43,18 +43,18 @@ func TestMain(m *testing.M) {
 	if !given {
 		_ = flag.Set("test.parallel", strconv.Itoa(atOnce))
 	}
+	// As in the program, there have to be more processors of the scheduler than event loops,
+	// which keep theirs while they wait; each gateway has one, and many tests have several.
+	tests := flag.Lookup("test.fuzz").Value.String()+flag.Lookup("test.bench").Value.String() == ""
+	if tests && os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(max(2*atOnce, runtime.GOMAXPROCS(0)))
+	}
 	goleak.VerifyTestMain(m)
 }
 
-// manyProcessors gives a test with several gateways more processors of the scheduler, unless
-// GOMAXPROCS says how many: as in the program, there have to be more of them than event loops,
-// which keep theirs while they wait.
-func manyProcessors(t testing.TB) {
-	if os.Getenv("GOMAXPROCS") == "" {
-		before := runtime.GOMAXPROCS(max(2*atOnce, runtime.GOMAXPROCS(0)))
-		t.Cleanup(func() { runtime.GOMAXPROCS(before) })
-	}
-}
+// ample is how long anything may take that takes a moment on a machine with nothing else to
+// do. It is shorter than the limits by which the proxy itself would end, and hide, what hangs.
+const ample = 50 * time.Second
 
 // mode is a way to reach the proxy that every test of an exchange runs in.
 type mode struct {
@@ -190,7 +190,7 @@ func newGateway(t testing.TB, m mode, settings Settings) *gateway {
 	}
 	g.client = &http.Client{
 		Transport:     g.roundTripper(transport),
-		Timeout:       20 * time.Second,
+		Timeout:       ample,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	t.Cleanup(func() {

@@ -40,7 +40,6 @@ func TestLanesAgree(t *testing.T) {
 	for _, seed := range seedsOfSize() {
 		agree(seed, cutNot, cutNot|lateEnd, mostlyLong|lateEnd, cutNot|strict)
 	}
-	manyProcessors(t)
 	for part := range lanesAtOnce {
 		t.Run(fmt.Sprintf("part %d", part+1), func(t *testing.T) {
 			t.Parallel()
@@ -64,7 +63,6 @@ func severalLanes(f *testing.F, upstream router.Protocol) chan *bothLanes {
 	n := 1
 	if flag.Lookup("test.fuzz").Value.String() == "" {
 		n = lanesAtOnce
-		manyProcessors(f)
 	}
 	free := make(chan *bothLanes, n)
 	for range n {

@@ -138,7 +138,6 @@ func TestMirrorProtocols(t *testing.T) {
 // A mirror may hang, reset, flood, refuse, or not read: no client notices, and what it
 // costs is bounded.
 func TestMirrorFaults(t *testing.T) {
-	manyProcessors(t)
 	run(t, clientModes, Settings{DrainTimeout: 3 * time.Second}, func(t *testing.T, g *gateway) {
 		stop := make(chan struct{})
 		hanging := rawBackend(t, func(_ net.Conn, in *bufio.Reader) {

@@ -384,7 +384,7 @@ func TestTCPStreamDrains(t *testing.T) {
 
 // Many clients come and go, in good and bad ways, and nothing is left of them.
 func TestTCPStreamsLeaveNothing(t *testing.T) {
-	runStreams(t, router.SocketTCP, Settings{ConnectTimeout: loadPatience}, func(t *testing.T, g *streamed) {
+	runStreams(t, router.SocketTCP, Settings{ConnectTimeout: ample}, func(t *testing.T, g *streamed) {
 		g.stream("", rawBackend(t, func(conn net.Conn, in *bufio.Reader) {
 			order, _ := in.ReadByte()
 			switch order {
@@ -410,7 +410,7 @@ func TestTCPStreamsLeaveNothing(t *testing.T) {
 					return
 				}
 				defer conn.Close()
-				_ = conn.SetDeadline(time.Now().Add(4 * loadPatience))
+				_ = conn.SetDeadline(time.Now().Add(4 * ample))
 				switch i % 5 {
 				case 0: // a whole exchange
 					text := strings.Repeat("x", 300*i)

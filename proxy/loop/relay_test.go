@@ -77,32 +77,44 @@ func expectCounts(t *testing.T, relay *Relay, toUpstream, toClient int64) {
 
 // What was read already goes first; and silence ends a relay once a side has ended.
 func TestRelayHalfClosed(t *testing.T) {
-	const limit = 300 * time.Millisecond
+	const limit = 30 * time.Second
 	for _, first := range []string{"client", "upstream"} {
 		t.Run(first, func(t *testing.T) {
-			r := newRig(t, func(net.Conn, *bufio.Reader) {})
-			client, upstream, relay := relaying(t, r, Pair{
+			c := newClocked(t, exchange.Settings{}, backendOf(t, echoing(0)))
+			p := Pair{
 				Pending: []byte("pending"), Early: []byte("early"),
 				WriteLimit: time.Minute, HalfClosedLimit: limit,
-			})
+			}
+			var client, upstream net.Conn
+			client, p.Client = connected(t)
+			upstream, p.Upstream = connected(t)
+			relay := (&Group{loops: []*loop{c.l}}).Relay(p)
+			c.l.readMail()
+			c.l.flush()
 			expectBytes(t, client, "early")
 			expectBytes(t, upstream, "pending")
-			ends, stays := client, upstream
+			c.pass(3 * limit) // both may be silent
+			ends, stays, passed := client, upstream, &relay.client.passed
 			if first == "upstream" {
-				ends, stays = stays, ends
+				ends, stays, passed = stays, ends, &relay.upstream.passed
 			}
-			start := time.Now()
 			_ = ends.(*net.TCPConn).CloseWrite()
-			expectClosed(t, stays) // as the end was passed on
+			c.turn("the end is passed on", func() bool { return relay.half })
+			expectClosed(t, stays)
 			for range 4 {
-				time.Sleep(limit / 3) // no silence
+				c.pass(limit - time.Second) // no silence
 				_, _ = stays.Write([]byte("on"))
+				before := *passed
+				c.turn("what comes is passed on", func() bool { return *passed == before+int64(len("on")) })
 				expectBytes(t, ends, "on")
 			}
-			expectClosed(t, ends)
-			if took := time.Since(start); took < 2*limit {
-				t.Errorf("it ended after %v", took)
+			if c.pass(limit - time.Second); relay.over {
+				t.Error("it has ended too soon")
 			}
+			if c.pass(2 * time.Second); !relay.over {
+				t.Fatal("it has not ended")
+			}
+			expectClosed(t, ends)
 			if first == "client" {
 				expectCounts(t, relay, int64(len("pending")), int64(len("earlyonononon")))
 			} else {
