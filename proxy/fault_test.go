@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
+	"github.com/lintel-dev/lintel/proxy/h1"
 	"github.com/lintel-dev/lintel/router"
 )
 
@@ -128,6 +129,53 @@ func TestResetIsNoEnd(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Nor when the kernel has told of the reset in a write already.
+func TestResetInAWriteIsNoEnd(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	near, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	far, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := newGateway(t, plainMode, Settings{})
+	endpoint := backendAt(listener.Addr()).Endpoints()[0]
+	endpoint.AcquireConnection()
+	g.server.Stats().Upstream.Add(1)
+	u := g.server.pool.newH1Upstream(endpoint, near, near)
+	u.borrow()
+	defer u.drop()
+	_, _ = io.WriteString(far, "HTTP/1.1 200 OK\r\n\r\nhalf")
+	_ = far.(*net.TCPConn).SetLinger(0)
+	far.Close()
+	eventually(t, "it is reset", func() bool { return broken(near) })
+	now := time.Now()
+	u.limit = now.Add(ample)
+	_ = u.write([]byte("more"))
+	if err := u.flush(); err == nil {
+		t.Fatal("it takes more")
+	}
+	if err := u.await(now, u.limit); err != nil {
+		t.Fatal(err)
+	}
+	var res h1.Response
+	if whole, err := u.head(&res, "POST"); !whole || err != nil {
+		t.Fatal(err)
+	}
+	if body, err := u.next(); string(body) != "half" || err != nil {
+		t.Fatalf("%q, %v", body, err)
+	}
+	if err := u.await(now, u.limit); err == nil || u.ended {
+		t.Error("half a response is complete")
+	}
 }
 
 // Neither has it ended when we give the upstream up because of the request body.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
@@ -39,6 +41,9 @@ type h1Upstream struct {
 	begun    bool    // its head has come
 	persists bool    // the connection can be used again, as far as the response says
 	ended    bool    // the endpoint has closed where the response may end so
+
+	writing sync.Mutex // held during a write, and guards lost
+	lost    bool       // a write has got the error of a reset, and a read gets an end in place of it
 }
 
 // dial connects to an endpoint, and sends preface.
@@ -145,7 +150,10 @@ func (u *h1Upstream) flush() error {
 		return nil
 	}
 	u.writeBy.within(time.Now(), u.pool.server.settings.BodyTimeout, u.limit)
+	u.writing.Lock()
 	n, err := u.conn.Write(u.out)
+	u.lost = u.lost || errors.Is(err, syscall.ECONNRESET)
+	u.writing.Unlock()
 	u.giveBackOut()
 	if err != nil && n == 0 {
 		return unsentError{err}
@@ -214,10 +222,26 @@ func (u *h1Upstream) await(now, latest time.Time) error {
 	case n > 0:
 		return nil
 	case err == io.EOF && u.begun && u.payload.EOF() == nil:
+		if u.wasReset() {
+			return syscall.ECONNRESET
+		}
 		u.ended = true
 		return nil
 	}
 	return err
+}
+
+// wasReset reports whether the end that was read is a reset: the kernel tells of it once, and
+// maybe in a write. After an end in order the error of writes is EPIPE.
+func (u *h1Upstream) wasReset() bool {
+	if !u.writing.TryLock() {
+		if !broken(u.wire) {
+			return false // that write goes on, and may for long
+		}
+		u.writing.Lock()
+	}
+	defer u.writing.Unlock()
+	return u.lost
 }
 
 func (u *h1Upstream) tunnel() (conn net.Conn, early []byte) {

@@ -10,7 +10,14 @@ import (
 
 // hungUp reports whether the peer of a TCP connection has closed or reset it, or
 // finished sending. It neither reads nor blocks, and sees past unread bytes.
-func hungUp(conn net.Conn) bool {
+func hungUp(conn net.Conn) bool { return happened(conn, unix.POLLRDHUP) }
+
+// broken reports whether a TCP connection takes and brings nothing any more, as after a reset.
+func broken(conn net.Conn) bool { return happened(conn, 0) }
+
+// happened reports whether poll(2) tells of the events, or of an error or the end of both
+// directions.
+func happened(conn net.Conn, events int16) bool {
 	c, ok := conn.(syscall.Conn)
 	if !ok {
 		return false
@@ -21,7 +28,7 @@ func hungUp(conn net.Conn) bool {
 	}
 	gone := false
 	err = raw.Control(func(fd uintptr) {
-		fds := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		fds := [1]unix.PollFd{{Fd: int32(fd), Events: events}}
 		n, err := unix.Poll(fds[:], 0)
 		gone = err == nil && n > 0
 	})

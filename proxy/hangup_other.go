@@ -10,6 +10,9 @@ import (
 // hungUp cannot tell here: a client that left is noticed when it is written to.
 func hungUp(net.Conn) bool { return false }
 
+// broken cannot tell either: a write may get the reset that ends a response before its time.
+func broken(net.Conn) bool { return false }
+
 // peek cannot look here: a stale connection is noticed when it is used.
 type peek struct{}
 

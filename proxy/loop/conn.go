@@ -161,8 +161,8 @@ func (c *conn) readRaw(p []byte) (int, outcome) {
 		return 0, dry
 	case errno == unix.EINTR:
 		return c.readRaw(p)
-	case errno != 0:
-		return 0, breach
+	case errno != 0, n == 0 && c.failure == unix.ECONNRESET:
+		return 0, breach // the kernel tells of a reset once, and maybe in a write
 	case n == 0:
 		return 0, end
 	}
