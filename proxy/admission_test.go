@@ -171,7 +171,9 @@ func TestMemoryPressureRefusesNewRequests(t *testing.T) {
 // little each of them takes at first.
 func TestMemoryLimitBoundsExchanges(t *testing.T) {
 	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
-		g.server.pressure.Limit(64 << 10) // MemoryLimit itself would be exceeded by the test
+		// MemoryLimit itself would be exceeded by the test. One exchange fits beside the
+		// connections in every lane, and two do in none.
+		g.server.pressure.Limit(120 << 10)
 		arrived, release := make(chan struct{}), make(chan struct{})
 		g.route("/", httpBackend(t, func(http.ResponseWriter, *http.Request) {
 			arrived <- struct{}{}
@@ -194,6 +196,56 @@ func TestMemoryLimitBoundsExchanges(t *testing.T) {
 		go func() { <-arrived }()
 		if res, _ := g.get("/"); res.StatusCode != http.StatusOK {
 			t.Errorf("after it: %d", res.StatusCode)
+		}
+	})
+}
+
+// A connection with a goroutine of its own takes memory without an exchange, too.
+func TestMemoryLimitCountsConnections(t *testing.T) {
+	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+		if g.server.loops != nil {
+			t.Skip("the loops have no goroutine for each")
+		}
+		g.route("/", httpBackend(t, func(http.ResponseWriter, *http.Request) {}))
+		g.apply()
+		g.server.pressure.Limit(connectionMemory + connectionMemory/2 + exchangeMemory)
+		first, second := g.dial(), g.dial()
+		serves := func(r *raw) bool {
+			r.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n")
+			res, _ := r.response(http.MethodGet)
+			return res.StatusCode == http.StatusOK
+		}
+		eventually(t, "both are known", func() bool { return g.server.stats.Downstream.Load() == 2 })
+		if serves(first) {
+			t.Error("there is room for an exchange beside two connections")
+		}
+		second.conn.Close()
+		eventually(t, "there is room again", func() bool { return serves(first) })
+	})
+}
+
+// The rest of a body may come after the refusal, and the next request with it.
+func TestRequestBehindARefusedBody(t *testing.T) {
+	const half = 40 << 10
+	piece := strings.Repeat("x", half)
+	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+		g.route("/", httpBackend(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.URL.Path) }))
+		g.apply()
+		for name, c := range map[string]struct{ field, first, rest string }{
+			"length":  {fmt.Sprintf("Content-Length: %d", 2*half), piece, piece},
+			"chunked": {"Transfer-Encoding: chunked", fmt.Sprintf("%x\r\n%s", 2*half, piece), piece + "\r\n3\r\nabc\r\n0\r\nA: b\r\n\r\n"},
+		} {
+			r := g.dial()
+			g.server.pressure.Store(true)
+			r.send("POST / HTTP/1.1\r\nHost: app.test\r\n" + c.field + "\r\n\r\n" + c.first)
+			if res, _ := r.response(http.MethodPost); res.StatusCode != http.StatusServiceUnavailable {
+				t.Errorf("%s: the body got %d", name, res.StatusCode)
+			}
+			g.server.pressure.Store(false)
+			r.send(c.rest + "GET /next HTTP/1.1\r\nHost: app.test\r\n\r\n")
+			if res, body := r.response(http.MethodGet); res.StatusCode != http.StatusOK || body != "/next" {
+				t.Errorf("%s: the request behind it got %d, %q", name, res.StatusCode, body)
+			}
 		}
 	})
 }

@@ -203,7 +203,7 @@ func (d *datagramSocket) sessionOf(key sessionKey) *session {
 	if s != nil {
 		s.end(exchange.CauseNone) // its endpoint is nobody's any more
 	}
-	if d.closed || d.server.pressure.Load() || !d.hasRoom() {
+	if d.closed || d.server.pressure.High() || !d.hasRoom() {
 		return nil
 	}
 	if s = newSession(d, key); s == nil {

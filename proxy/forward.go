@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
+	"github.com/lintel-dev/lintel/proxy/h1"
 	"github.com/lintel-dev/lintel/router"
 )
 
@@ -19,6 +20,10 @@ const maxUnsent = 16
 
 // forward sends the request to an upstream and the response back.
 func (f *flight) forward() {
+	f.Memory = exchangeMemory
+	if f.Request.Framing != h1.NoBody {
+		f.Memory += uploadMemory
+	}
 	if cause := f.Admit(); cause != exchange.CauseNone {
 		f.fail(cause)
 		return

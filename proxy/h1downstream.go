@@ -169,13 +169,17 @@ func (d *h1Downstream) room() []byte {
 }
 
 func (d *h1Downstream) giveBack() {
-	if d.outFrom != nil {
-		d.c.server.outputs.put(d.outFrom)
-		d.outFrom, d.out = nil, nil
-	}
+	d.giveBackOut()
 	if d.moreFrom != nil {
 		d.c.server.bodies.put(d.moreFrom)
 		d.moreFrom, d.more = nil, input{}
+	}
+}
+
+func (d *h1Downstream) giveBackOut() {
+	if d.outFrom != nil {
+		d.c.server.outputs.put(d.outFrom)
+		d.outFrom, d.out = nil, nil
 	}
 }
 
@@ -261,6 +265,7 @@ func (d *h1Downstream) draining() bool { return d.c.draining.Load() }
 // sees to it that the client gets all of the response before the connection ends.
 func (d *h1Downstream) finish() {
 	f := &d.flight
+	d.giveBackOut() // what follows may take its time
 	if f.Keep {
 		f.Keep = d.settle()
 	}
@@ -286,19 +291,39 @@ func (d *h1Downstream) settle() bool {
 		c.readBy.exactly(time.Now().Add(exchange.LingerTimeout))
 	}
 	for total := 0; !d.complete(); {
-		if total >= maxSettle || d.read() != nil {
+		if total >= maxSettle {
 			return false
 		}
-		total += d.more.w
-		if !d.skip() {
+		n, err := d.readOn()
+		if err != nil || !d.skip() {
 			return false
 		}
+		total += n
 	}
 	c.in.r += d.used
 	if d.touched {
 		c.in.push(d.more.unread())
 	}
 	return true
+}
+
+// readOn reads more of a body that is skipped, in as little memory as there is: what was
+// read before is not needed any more.
+func (d *h1Downstream) readOn() (int, error) {
+	if d.touched {
+		err := d.read()
+		return d.more.w, err
+	}
+	c := d.c
+	c.in.r += d.used
+	d.used = 0
+	c.in.compact()
+	n, err := c.conn.Read(c.in.room())
+	c.in.w += n
+	if n > 0 {
+		err = nil
+	}
+	return n, err
 }
 
 // skip throws away what is there of the body, and reports whether it is sound.

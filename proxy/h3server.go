@@ -190,7 +190,7 @@ func (s *Server) quicConfig() *quic.Config {
 		MaxStreamReceiveWindow:         maxStreamWindow,
 		InitialConnectionReceiveWindow: initialConnectionWindow,
 		MaxConnectionReceiveWindow:     maxConnectionWindow,
-		AllowConnectionWindowIncrease:  func(*quic.Conn, uint64) bool { return !s.pressure.Load() },
+		AllowConnectionWindowIncrease:  func(*quic.Conn, uint64) bool { return !s.pressure.High() },
 		MaxIncomingStreams:             int64(s.settings.MaxConcurrentStreams),
 		MaxIncomingUniStreams:          h3UniStreams,
 	}

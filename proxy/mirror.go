@@ -60,7 +60,7 @@ func newMirrors(s *Server) *mirrors {
 func (m *mirrors) reserve(backend *router.Backend) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.closed || m.server.pressure.Load() || m.copies >= maxMirroringAll || m.sending[backend] >= maxMirroring {
+	if m.closed || m.server.pressure.High() || m.copies >= maxMirroringAll || m.sending[backend] >= maxMirroring {
 		m.server.stats.MirrorsCut.Add(1)
 		return false
 	}

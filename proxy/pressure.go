@@ -9,9 +9,25 @@ import (
 	"github.com/lintel-dev/lintel/proxy/exchange"
 )
 
+// What is counted in bytes, as it comes: looking at the memory in use comes late where
+// other programs have the processors.
 const (
-	// pressureInterval is how often the memory in use is looked at: a flood fills
-	// some tens of MiB in it, which the margin above pressureOn has room for.
+	// connectionMemory is that of a connection with a goroutine: its stack, the buffer for
+	// heads, and what package net has of it.
+	connectionMemory = headSize + stackMemory + 4<<10
+	// exchangeMemory is that of an exchange on one: what comes from its upstream, and what
+	// goes to one of both sides and is not taken.
+	exchangeMemory = bodySize + outputSize
+	// uploadMemory is what a request's body needs beside it: a goroutine, and what comes
+	// from the client.
+	uploadMemory = bodySize + 2*stackMemory
+	// stackMemory is what most goroutines have.
+	stackMemory = 8 << 10
+)
+
+const (
+	// pressureInterval is how often the memory in use is looked at, for what is not
+	// counted.
 	pressureInterval = 50 * time.Millisecond
 	// From pressureOn percent of the limit on new requests are refused, and below
 	// pressureOff they are served again. What is counted is in use for sure, without

@@ -374,8 +374,10 @@ func (s *socket) begin(c *connection, draining bool) {
 	if draining {
 		c.drain()
 	}
+	s.server.pressure.Hold(connectionMemory)
 	s.served.Go(func() {
 		c.run()
+		s.server.pressure.Return(connectionMemory)
 		s.server.clients.leave(c.client.Addr)
 		s.mu.Lock()
 		defer s.mu.Unlock()

@@ -89,7 +89,7 @@ func (t *stream) serve() exchange.Cause {
 		return exchange.CauseNoBackend
 	}
 	t.report.Backend = backend.Name
-	if t.server.pressure.Load() {
+	if t.server.pressure.High() {
 		return exchange.CauseOverload
 	}
 	if !backend.Acquire() {

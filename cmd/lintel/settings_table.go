@@ -191,7 +191,7 @@ func protectionSettings(s *Settings) []setting {
 		{name: "max-concurrent-streams", value: count(&s.MaxConcurrentStreams, exchange.DefaultMaxConcurrentStreams),
 			usage: "`number` of requests that one client connection may have under way at once, over HTTP/2 and HTTP/3"},
 		{name: "memory-limit", value: atLeast(minMemory, memory(&s.MemoryLimit)),
-			usage: "`size` of the memory that Lintel may use, or container for the limit of the container, if there is one; when three quarters are in use, or would be by 64 KiB for each request under way, new requests get 503 with Retry-After; 0 means no limit"},
+			usage: "`size` of the memory that Lintel may use, or container for the limit of the container, if there is one; when three quarters are in use, or would be by what the requests under way may need, 64 to 128 KiB each, new requests get 503 with Retry-After; 0 means no limit"},
 		{name: "error-cause", value: onOff(&s.ErrorCause, false),
 			usage: "say in Lintel's own error answers what was wrong, in the field X-Lintel-Cause: `on|off`"},
 		{name: "express-lane", value: onOff(&s.ExpressLane, true),

@@ -50,7 +50,10 @@ type Exchange struct {
 	Client   *Client
 	Dates    *Dates
 	Pressure *Pressure // nil is none
-	Request  *h1.Request
+	// Memory is how many bytes it takes at worst, while its client or its backend is slow:
+	// what Admit counts. Less than 64 KiB are taken for as many.
+	Memory  int
+	Request *h1.Request
 	// Ask asks an authorization server about the request, and waits. It returns false, and what
 	// the client is told, unless the server consents. It is nil where nothing can wait: see
 	// Waits.
@@ -71,7 +74,7 @@ type Exchange struct {
 	Repeatable bool
 
 	admitted bool             // counted at the Backend
-	weighs   bool             // counted at Pressure
+	weighs   int              // bytes counted at Pressure
 	endpoint *router.Endpoint // of the last attempt, nil before
 	session  session
 	granted  granted
@@ -135,7 +138,7 @@ func (x *Exchange) Decide(table *router.Table) Answer {
 		// A tunnel to anywhere and an echo of credentials are not for a gateway.
 		return Answer{Status: http.StatusMethodNotAllowed, Cause: CauseBadRequest}
 	}
-	if x.Pressure.high() {
+	if x.Pressure.High() {
 		return CauseOverload.Answer()
 	}
 	if x.misdirected(table) {

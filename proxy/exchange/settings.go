@@ -168,8 +168,8 @@ type Settings struct {
 	MaxConcurrentStreams int
 	// MemoryLimit is how much memory there is for the heap and the stacks, in bytes.
 	// When three quarters of it are in use, new requests are answered 503 with
-	// Retry-After, and what is under way goes on. So they are when there are more of them
-	// than 64 KiB each leave room for. Zero and negative mean no limit.
+	// Retry-After, and what is under way goes on. So they are when as much is promised: what
+	// exchanges and the connections of the full lane may need. Zero and negative mean no limit.
 	MemoryLimit int64
 
 	// EntriesEnd, when it is closed, lets Entries refuse what comes, after Run's context has

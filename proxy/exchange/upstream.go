@@ -9,14 +9,15 @@ import (
 // Admit counts the exchange at its Backend, until it is observed. The cause says when
 // the Backend has enough to do already, or there is no memory for one more.
 func (x *Exchange) Admit() Cause {
-	if !x.Pressure.enter() {
+	memory := max(x.Memory, leastMemory)
+	if !x.Pressure.Reserve(memory) {
 		return CauseOverload
 	}
 	if !x.Chosen.Backend.Acquire() {
-		x.Pressure.leave()
+		x.Pressure.Return(memory)
 		return CauseCircuit
 	}
-	x.admitted, x.weighs = true, true
+	x.admitted, x.weighs = true, memory
 	x.Chosen.Backend.CountRequest(x.Report.Start)
 	return CauseNone
 }
@@ -24,9 +25,9 @@ func (x *Exchange) Admit() Cause {
 // Lighten says that the exchange has given its buffers back, and goes on with little
 // memory: it became a conversation, which may be silent for long.
 func (x *Exchange) Lighten() {
-	if x.weighs {
-		x.Pressure.leave()
-		x.weighs = false
+	if x.weighs > 0 {
+		x.Pressure.Return(x.weighs)
+		x.weighs = 0
 	}
 }
 
