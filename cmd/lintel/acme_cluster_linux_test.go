@@ -45,10 +45,7 @@ func newACMECluster(t *testing.T) *acmeCluster {
 	_, err = c.cluster.core.CoreV1().Secrets("lintel").Create(t.Context(), secret, metav1.CreateOptions{})
 	w.must(err)
 	w.rootsAt, w.tokenAt = "secret:acme/ca.crt", "secret:acme/token"
-	class := &gatewayv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "lintel"}}
-	class.Spec.ControllerName = "lintel.dev/gateway-controller"
-	_, err = c.cluster.gateway.GatewayV1().GatewayClasses().Create(t.Context(), class, metav1.CreateOptions{})
-	w.must(err)
+	c.cluster.createClass("lintel", "lintel.dev/gateway-controller")
 	return c
 }
 

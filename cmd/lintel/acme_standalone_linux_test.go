@@ -15,7 +15,6 @@ import (
 
 	"github.com/lintel-dev/lintel/conformance/instance"
 	"github.com/lintel-dev/lintel/conformance/pebble"
-	programs "github.com/lintel-dev/lintel/conformance/process"
 )
 
 // TestCertificatesWithoutCluster gets certificates for manifests, by each challenge that
@@ -25,9 +24,7 @@ func TestCertificatesWithoutCluster(t *testing.T) {
 	w := newACMEWorld(t)
 	folder, storage := t.TempDir(), filepath.Join(t.TempDir(), "state")
 	w.must(os.WriteFile(filepath.Join(folder, "gateway.yaml"), fmt.Appendf(nil, acmeManifests, w.plain, w.any, w.any, w.secure), 0o600))
-	ports, err := programs.FreePorts(t.Context(), 1)
-	w.must(err)
-	admin := fmt.Sprintf("127.0.0.1:%d", ports[0])
+	admin := instance.FreeAddress(t)
 	start := func() func() {
 		_, stop := w.startLintel("--manifests="+folder, "--acme-storage="+storage, "--admin-address="+admin, "--default-issuer=http")
 		return stop

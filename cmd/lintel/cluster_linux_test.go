@@ -171,15 +171,20 @@ func endpointSlice(service string, port int32) *discoveryv1.EndpointSlice {
 	}
 }
 
+// createClass creates a GatewayClass.
+func (c *cluster) createClass(name, controller string) {
+	c.Helper()
+	class := &gatewayv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	class.Spec.ControllerName = gatewayv1.GatewayController(controller)
+	_, err := c.gateway.GatewayV1().GatewayClasses().Create(c.Context(), class, metav1.CreateOptions{})
+	c.must(err)
+}
+
 func (c *cluster) createObjects() {
 	ctx, create := c.Context(), metav1.CreateOptions{}
 	api := c.gateway.GatewayV1()
-	class := &gatewayv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "lintel"}}
-	class.Spec.ControllerName = "lintel.dev/gateway-controller"
-	_, err := api.GatewayClasses().Create(ctx, class, create)
-	c.must(err)
-
-	_, err = c.core.CoreV1().Secrets("default").Create(ctx, c.certificate(), create)
+	c.createClass("lintel", "lintel.dev/gateway-controller")
+	_, err := c.core.CoreV1().Secrets("default").Create(ctx, c.certificate(), create)
 	c.must(err)
 	gateway := &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Name: "web"}}
 	gateway.Spec.GatewayClassName = "lintel"

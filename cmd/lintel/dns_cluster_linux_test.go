@@ -133,10 +133,7 @@ func (w *recordsOnCluster) install(provider string, client *http.Client, args ..
 	ports, err := programs.FreePorts(ctx, 2)
 	w.must(err)
 	responder := fmt.Sprintf("127.0.0.1:%d", ports[1])
-	class := &gatewayv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: provider}}
-	class.Spec.ControllerName = gatewayv1.GatewayController("lintel.dev/" + provider)
-	_, err = w.gateway.GatewayV1().GatewayClasses().Create(ctx, class, create)
-	w.must(err)
+	w.createClass(provider, "lintel.dev/"+provider)
 	g := &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Name: provider}}
 	g.Spec.GatewayClassName = gatewayv1.ObjectName(provider)
 	g.Spec.Listeners = []gatewayv1.Listener{{Name: "http", Port: gatewayv1.PortNumber(ports[0]), Protocol: gatewayv1.HTTPProtocolType}}

@@ -38,10 +38,7 @@ func newToldWorld(t *testing.T) *toldWorld {
 		ObjectMeta: metav1.ObjectMeta{Name: "dns"}, StringData: map[string]string{"token": cloudflare.Token},
 	}, create)
 	w.must(err)
-	class := &gatewayv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "lintel"}}
-	class.Spec.ControllerName = "lintel.dev/gateway-controller"
-	_, err = w.gateway.GatewayV1().GatewayClasses().Create(ctx, class, create)
-	w.must(err)
+	w.createClass("lintel", "lintel.dev/gateway-controller")
 	ports, err := programs.FreePorts(ctx, 1)
 	w.must(err)
 	g := &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Name: "web", Annotations: map[string]string{"external-dns.kubernetes.io/ttl": "soon"}}}

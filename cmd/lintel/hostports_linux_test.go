@@ -284,6 +284,28 @@ func (e *edge) expectIntroduced() {
 	}
 }
 
+// load has clients ask over connections that are kept and over new ones, until what it returns is
+// called. None of them may fail.
+func (e *edge) load() (end func()) {
+	e.Helper()
+	programs.Require(e.T, "wrk")
+	all := []*wrk{
+		startWrk(e.T, "http://127.0.0.1/", "-H", "Host: app.test"),
+		startWrk(e.T, "http://127.0.0.1/", "-H", "Host: app.test", "-H", "Connection: close"),
+		startWrk(e.T, "https://127.0.0.1/", "-H", "Host: app.test"),
+	}
+	return func() {
+		e.Helper()
+		for _, w := range all {
+			r := w.stop(e.T)
+			e.Logf("%s: %d requests, %d failures", w.process.Args, r.requests, r.failures)
+			if r.failures != 0 || r.requests < 500 {
+				e.Errorf("wrk said:\n%s", &w.out)
+			}
+		}
+	}
+}
+
 // New Lintels take the place of old ones, as in a rollout, under load of connections that are
 // kept and of new ones. Nothing fails.
 func TestRolloutUnderLoad(t *testing.T) {
@@ -291,26 +313,15 @@ func TestRolloutUnderLoad(t *testing.T) {
 	if e == nil {
 		return
 	}
-	programs.Require(t, "wrk")
 	serving := e.start(skLookup, "--share-sockets=on")
-	loads := []*wrk{
-		startWrk(t, "http://127.0.0.1/", "-H", "Host: app.test"),
-		startWrk(t, "http://127.0.0.1/", "-H", "Host: app.test", "-H", "Connection: close"),
-		startWrk(t, "https://127.0.0.1/", "-H", "Host: app.test"),
-	}
+	endLoad := e.load()
 	for range 3 {
 		next := e.start(skLookup, "--share-sockets=on")
 		serving.stop()
 		serving = next
 		e.expect("127.0.0.1:80", "http://app.test/", "http for 127.0.0.1 to port 80")
 	}
-	for _, load := range loads {
-		r := load.stop(t)
-		t.Logf("%s: %d requests, %d failures", load.process.Args, r.requests, r.failures)
-		if r.failures != 0 || r.requests < 500 {
-			t.Errorf("wrk said:\n%s", &load.out)
-		}
-	}
+	endLoad()
 	serving.stop()
 }
 

@@ -311,15 +311,12 @@ func (w *tunnelWorld) objects() {
 func (w *tunnelWorld) gatewayAndRoute() {
 	w.Helper()
 	ctx, create, api := w.Context(), metav1.CreateOptions{}, w.gateway.GatewayV1()
-	class := &gatewayv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "lintel"}}
-	class.Spec.ControllerName = "lintel.dev/gateway-controller"
-	_, err := api.GatewayClasses().Create(ctx, class, create)
-	w.must(err)
+	w.createClass("lintel", "lintel.dev/gateway-controller")
 	g := &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Name: "web"}}
 	g.Spec.GatewayClassName = "lintel"
 	g.Spec.Infrastructure = &gatewayv1.GatewayInfrastructure{ParametersRef: &gatewayv1.LocalParametersReference{Group: v1alpha1.Group, Kind: v1alpha1.KindTunnel, Name: "home"}}
 	g.Spec.Listeners = []gatewayv1.Listener{{Name: "http", Port: 80, Protocol: gatewayv1.HTTPProtocolType}}
-	_, err = api.Gateways("default").Create(ctx, g, create)
+	_, err := api.Gateways("default").Create(ctx, g, create)
 	w.must(err)
 	_, err = api.HTTPRoutes("default").Create(ctx, route("shop", "blue"), create)
 	w.must(err)

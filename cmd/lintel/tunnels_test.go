@@ -167,11 +167,7 @@ func (h *tunnelHome) answers() {
 func TestTunnelLeadsToTheGateway(t *testing.T) {
 	t.Parallel()
 	h := newTunnelHome(t)
-	ports, err := programs.FreePorts(t.Context(), 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	admin := fmt.Sprintf("127.0.0.1:%d", ports[0])
+	admin := instance.FreeAddress(t)
 	_, stop := h.run("--admin-address=" + admin)
 	h.connected(4)
 	h.answers()
@@ -346,11 +342,7 @@ func (h *tunnelHome) replace(name, from, to string) {
 func TestTunnelAsksForAccess(t *testing.T) {
 	t.Parallel()
 	h := newTunnelHome(t)
-	ports, err := programs.FreePorts(t.Context(), 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	admin := fmt.Sprintf("127.0.0.1:%d", ports[0])
+	admin := instance.FreeAddress(t)
 	h.run("--admin-address=" + admin)
 	h.connected(4)
 	h.answers()

@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	programs "github.com/lintel-dev/lintel/conformance/process"
 )
 
 // serviceManager is systemd, as far as a service of Type=notify knows it.
@@ -88,15 +86,10 @@ func TestUpgradesItself(t *testing.T) {
 	if e == nil {
 		return
 	}
-	programs.Require(t, "wrk")
 	m := e.manageServices()
 	first := m.start(skLookup, "--share-sockets=on")
 	first.stopped = true // it is waited for here
-	loads := []*wrk{
-		startWrk(t, "http://127.0.0.1/", "-H", "Host: app.test"),
-		startWrk(t, "http://127.0.0.1/", "-H", "Host: app.test", "-H", "Connection: close"),
-		startWrk(t, "https://127.0.0.1/", "-H", "Host: app.test"),
-	}
+	endLoad := e.load()
 	pid := first.process.Process.Pid
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -111,13 +104,7 @@ func TestUpgradesItself(t *testing.T) {
 			t.Errorf("ready says %q, %v", text, err)
 		}
 	}
-	for _, load := range loads {
-		r := load.stop(t)
-		t.Logf("%s: %d requests, %d failures", load.process.Args, r.requests, r.failures)
-		if r.failures != 0 || r.requests < 500 {
-			t.Errorf("wrk said:\n%s", &load.out)
-		}
-	}
+	endLoad()
 	e.must(syscall.Kill(pid, syscall.SIGTERM))
 	m.awaitEnd(pid)
 	if _, err := os.Lstat(first.socket); !os.IsNotExist(err) {
