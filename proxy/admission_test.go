@@ -207,8 +207,9 @@ func TestMemoryLimitCountsConnections(t *testing.T) {
 			t.Skip("the loops have no goroutine for each")
 		}
 		g.route("/", httpBackend(t, func(http.ResponseWriter, *http.Request) {}))
-		g.apply()
+		g.server.Apply(g.table(), nil) // the limit is there before anybody can come
 		g.server.pressure.Limit(connectionMemory + connectionMemory/2 + exchangeMemory)
+		g.apply()
 		first, second := g.dial(), g.dial()
 		serves := func(r *raw) bool {
 			r.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n")
