@@ -259,7 +259,8 @@ func TestDatagramsSessionLimit(t *testing.T) {
 
 // A machine that says that nobody listens is not asked again, for a while.
 func TestDatagramsRefused(t *testing.T) {
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	// Nobody else here uses the address: a port of 127.0.0.1 may soon be another's.
+	conn, err := net.ListenPacket("udp", "127.0.0.77:0")
 	if err != nil {
 		t.Fatal(err)
 	}
