@@ -111,6 +111,7 @@ type burst struct {
 	given     bool      // since the last look
 	// program is how much of it is always in use: what came back at once.
 	program uint64
+	free    uint64 // what the runtime kept of free memory when all was given back
 }
 
 // look returns what one left that is over.
@@ -118,12 +119,12 @@ func (b *burst) look(use memoryUse, now time.Time) leftover {
 	still := use.allocated-b.allocated < stillBelow
 	b.allocated = use.allocated
 	if b.given {
-		b.given, b.program = false, use.program
+		b.given, b.program, b.free = false, use.program, use.free
 	}
 	switch {
 	case !still || now.Before(b.next):
 		return nothing
-	case use.garbage >= worthGiving:
+	case use.garbage+max(use.free, b.free)-b.free >= worthGiving:
 		return garbage
 	case use.program >= b.program+worthGiving:
 		return pagesAlone

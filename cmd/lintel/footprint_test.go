@@ -129,6 +129,26 @@ func TestFootprintRestsAsLongAsItWorked(t *testing.T) {
 	}
 }
 
+// What the collector has freed is given back too, but for what the runtime always keeps.
+func TestFootprintGivesBackFreeMemory(t *testing.T) {
+	var b burst
+	start := time.Now()
+	free := memoryUse{free: 3 * worthGiving}
+	if b.look(free, start) != garbage {
+		t.Fatal("free memory was not seen")
+	}
+	b.rest(start, start)
+	for i := range 3 {
+		if b.look(free, start.Add(time.Duration(i)*time.Second)) != nothing {
+			t.Fatal("it is given back again, and stays")
+		}
+	}
+	free.free += worthGiving
+	if b.look(free, start.Add(time.Minute)) != garbage {
+		t.Error("more was not seen")
+	}
+}
+
 // The collector works often until something is built, much is in use or nothing comes for long,
 // and as it was told to from then on.
 func TestFootprintStartsThrifty(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 type memoryUse struct {
 	live      uint64 // of the heap, as the last collection found
 	garbage   uint64 // allocated since then; part of it is in use
+	free      uint64 // not used for anything, and not given back
 	allocated uint64 // since the start
 	program   uint64 // of its file; 0 where that is not known
 }
@@ -20,12 +21,13 @@ type memoryUse struct {
 func newMemoryReader(program *programFile) func() memoryUse {
 	samples := []metrics.Sample{
 		{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/objects:bytes"}, {Name: "/gc/heap/allocs:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"},
 	}
 	return func() memoryUse {
 		metrics.Read(samples)
 		live, objects := samples[0].Value.Uint64(), samples[1].Value.Uint64()
 		return memoryUse{
-			live: live, garbage: max(objects, live) - live, allocated: samples[2].Value.Uint64(),
+			live: live, garbage: max(objects, live) - live, allocated: samples[2].Value.Uint64(), free: samples[3].Value.Uint64(),
 			program: program.resident(),
 		}
 	}
