@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -174,6 +175,45 @@ func TestDrainOfH2(t *testing.T) {
 		}
 		if f := r.next(); f != nil {
 			t.Errorf("%v", f)
+		}
+		<-g.ended
+	})
+}
+
+// A client that has connected and not asked yet still can when the socket goes: who is told of the
+// end before has to take the connection for one that can't be made.
+func TestDrainOfH2BeforeTheFirstRequest(t *testing.T) {
+	runAtOnce(t, rawH2Modes, Settings{DrainTimeout: 10 * time.Second}, func(t *testing.T, g *gateway) {
+		g.route("/", httpBackend(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }))
+		g.apply()
+		r := g.dialH2()
+		address := g.address()
+		g.stop()
+		eventually(t, "nobody else can connect", func() bool {
+			conn, err := net.Dial("tcp", address)
+			if err == nil {
+				conn.Close()
+			}
+			return err != nil
+		})
+		for range 20 {
+			r.ping()
+		}
+		r.get(1, "/")
+		var aways []uint32
+		var status, body string
+		for f := r.next(); f != nil; f = r.next() {
+			switch f := f.(type) {
+			case *http2.GoAwayFrame:
+				aways = append(aways, f.LastStreamID)
+			case *http2.MetaHeadersFrame:
+				status = f.PseudoValue("status")
+			case *http2.DataFrame:
+				body += string(f.Data())
+			}
+		}
+		if !slices.Equal(aways, []uint32{1<<31 - 1, 1}) || status != "200" || body != "ok" {
+			t.Errorf("last streams %d; %s %q", aways, status, body)
 		}
 		<-g.ended
 	})

@@ -104,6 +104,30 @@ func (r *rawH2) next() http2.Frame {
 	}
 }
 
+// ping makes a round trip, which brings no frames but those of the connection's beginning and PING.
+func (r *rawH2) ping() {
+	r.t.Helper()
+	r.must(r.frames.WritePing(false, [8]byte{1}))
+	for {
+		frame, err := r.frames.ReadFrame()
+		r.must(err)
+		switch f := frame.(type) {
+		case *http2.SettingsFrame:
+			if !f.IsAck() {
+				r.must(r.frames.WriteSettingsAck())
+			}
+		case *http2.WindowUpdateFrame:
+		case *http2.PingFrame:
+			if f.IsAck() {
+				return
+			}
+			r.must(r.frames.WritePing(true, f.Data))
+		default:
+			r.t.Fatalf("%v", f)
+		}
+	}
+}
+
 // status reads a head on the stream.
 func (r *rawH2) status(stream uint32) string {
 	r.t.Helper()

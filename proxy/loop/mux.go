@@ -141,6 +141,9 @@ func (m *mux) begin(e *h2.Event) {
 	m.served = true
 	m.streams[e.Stream] = s
 	s.begin(e)
+	if m.d.draining {
+		m.drain()
+	}
 	m.activate(s)
 }
 
@@ -228,14 +231,18 @@ func (m *mux) expire() {
 }
 
 // drain tells the client that the connection ends, with a moment of grace for what it
-// sends before it knows (RFC 9113 §6.8).
+// sends before it knows (RFC 9113 §6.8). Before its first request, which is on the way, it is not
+// told: some clients take a connection that ends then for one that can't be made.
 func (m *mux) drain() {
-	if !m.drained {
+	if m.drained {
+		return
+	}
+	if m.served {
 		m.drained = true
 		m.codec.Drain()
 		m.soil()
-		m.arm()
 	}
+	m.arm()
 }
 
 // close ends a stream.
