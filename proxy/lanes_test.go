@@ -3,14 +3,12 @@
 package proxy
 
 import (
-	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -256,86 +254,13 @@ func (l *bothLanes) compare(t testing.TB, input, script string, how byte) string
 				p.client = "" // frames, in any order
 			}
 			seen.add(i, p)
+			seen.race = seen.race || cutAnywhere(how) && early.MatchString(script) && p.failsBehindHead()
 		}
 		if seen.agree() {
 			return ""
 		}
 	}
 	return fmt.Sprintf("input %q\nscript %q\nhow %#x\n%s", input, script, how, &seen)
-}
-
-// sightings are what was seen of the lanes in all tries.
-type sightings struct {
-	of    [2][]*passage
-	reset bool // what a client got may have been lost
-}
-
-func (s *sightings) add(lane int, p *passage) {
-	s.of[lane] = append(s.of[lane], p)
-	s.reset = s.reset || p.reset
-}
-
-// agree reports whether the lanes did the same once.
-func (s *sightings) agree() bool {
-	for _, p := range s.of[0] {
-		for _, other := range s.of[1] {
-			if p.like(other) && (s.reset || p.endsLike(other)) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-func (s *sightings) String() string {
-	var b strings.Builder
-	for i, name := range laneNames {
-		var all []string
-		for _, p := range s.of[i] {
-			all = append(all, p.String())
-		}
-		slices.Sort(all)
-		for _, p := range slices.Compact(all) {
-			fmt.Fprintf(&b, "%s lane:\n%s", name, p)
-		}
-	}
-	return b.String()
-}
-
-// stale matches an answer after which the upstream connection ends, though nothing said
-// so before: a request that follows may or may not find it open.
-var (
-	stale = regexp.MustCompile(`\^[csrz]`)
-	early = regexp.MustCompile(`\^h`)
-)
-
-var (
-	attempts = regexp.MustCompile(`attempts \d+`)
-	received = regexp.MustCompile(`received \d+`)
-)
-
-// forget takes out what depends on timing with this script.
-func (p *passage) forget(script string, how byte) {
-	if cut := how & cutMask; cut != cutNot && cut != cutNotSilent && early.MatchString(script) && stale.MatchString(script) {
-		// Whether the upstream's end or the next piece of the body is first there
-		// decides about everything that follows.
-		p.client, p.upstream, p.reports = "", nil, nil
-	}
-	ends := stale.MatchString(script)
-	if ends && how&unpooled == 0 || ends && early.MatchString(script) {
-		p.upstream = nil
-		for i := range p.reports {
-			p.reports[i] = attempts.ReplaceAllString(p.reports[i], "attempts")
-		}
-	}
-	if cut := how & cutMask; cut != cutNot && cut != cutNotSilent && p.end == resetEnd {
-		p.end, p.reset = orderlyEnd, true // as a piece came that was not read
-	}
-	for i := range p.reports {
-		if early.MatchString(script) || p.answered[i].Cause == exchange.CauseBodyTooLarge { // by as much as one read brings
-			p.reports[i] = received.ReplaceAllString(p.reports[i], "received")
-		}
-	}
 }
 
 // sending is one try of an input.
@@ -427,76 +352,4 @@ func describe(x *Report) string {
 	}
 	return fmt.Sprintf("%s %q %q %q: %s to %s (%t) for %s: %d %q, sent %d, received %d, attempts %d, %q %q", x.Protocol, x.Method, x.Host, x.Path,
 		x.Route, x.Backend, x.Upstream.IsValid(), x.Client, x.Status, x.Cause, x.Sent, x.Received, x.Attempts, x.UserAgent, id)
-}
-
-// joinChunks joins the chunks of each body in what a peer got over a connection:
-// where one ends is a matter of timing. methods are those that responses answer; nil
-// stands for a connection that brings requests.
-func joinChunks(stream string, methods *[]string) string {
-	var b strings.Builder
-	for stream != "" {
-		head, rest, found := strings.Cut(stream, "\r\n\r\n")
-		if !found {
-			break
-		}
-		b.WriteString(stream[:len(stream)-len(rest)])
-		stream = rest
-		if methods != nil {
-			status := head[min(9, len(head)):min(12, len(head))]
-			if strings.HasPrefix(status, "1") && status != "101" {
-				continue
-			}
-			method := ""
-			if len(*methods) > 0 {
-				method, *methods = (*methods)[0], (*methods)[1:]
-			}
-			if method == "HEAD" || status == "204" || status == "304" {
-				continue
-			}
-		}
-		size, hasLength := strings.CutPrefix(contentLength.FindString(head), "\r\nContent-Length: ")
-		switch {
-		case strings.Contains(head, "\r\nTransfer-Encoding: chunked"):
-			var payload string
-			payload, stream = dechunk(stream)
-			b.WriteString(payload)
-		case hasLength:
-			n, err := strconv.Atoi(size)
-			if err != nil {
-				n = len(stream)
-			}
-			n = min(n, len(stream))
-			b.WriteString(stream[:n])
-			stream = stream[n:]
-		case methods != nil: // it lasts until the end
-			b.WriteString(stream)
-			return b.String()
-		}
-	}
-	b.WriteString(stream)
-	return b.String()
-}
-
-var contentLength = regexp.MustCompile(`\r\nContent-Length: \d+`)
-
-// dechunk returns a chunked body as one chunk, and what follows it.
-func dechunk(stream string) (joined, rest string) {
-	var payload strings.Builder
-	for {
-		line, after, found := strings.Cut(stream, "\r\n")
-		size, err := strconv.ParseUint(cmp.Or(line, "-"), 16, 31)
-		switch {
-		case !found || err != nil:
-			return fmt.Sprintf("(chunks: %s, and no chunk:)", payload.String()), stream
-		case size == 0:
-			trailers, rest, _ := strings.Cut("\r\n"+after, "\r\n\r\n")
-			return fmt.Sprintf("(chunks: %s, end)%s(end)", payload.String(), trailers), rest
-		}
-		n := min(int(size), len(after))
-		payload.WriteString(after[:n])
-		if n < int(size) {
-			return fmt.Sprintf("(chunks: %s, incomplete)", payload.String()), ""
-		}
-		stream = strings.TrimPrefix(after[n:], "\r\n")
-	}
 }

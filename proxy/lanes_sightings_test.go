@@ -1,0 +1,103 @@
+//go:build linux
+
+package proxy
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/lintel-dev/lintel/proxy/exchange"
+)
+
+// sightings are what was seen of the lanes in all tries.
+type sightings struct {
+	of    [2][]*passage
+	reset bool // what a client got may have been lost
+	race  bool // either the endpoint's answer or what is wrong with the body is there first
+}
+
+func (s *sightings) add(lane int, p *passage) {
+	s.of[lane] = append(s.of[lane], p)
+	s.reset = s.reset || p.reset
+}
+
+// agree reports whether the lanes did the same once, or need not.
+func (s *sightings) agree() bool {
+	if s.race {
+		return true
+	}
+	for _, p := range s.of[0] {
+		for _, other := range s.of[1] {
+			if p.like(other) && (s.reset || p.endsLike(other)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (s *sightings) String() string {
+	var b strings.Builder
+	for i, name := range laneNames {
+		var all []string
+		for _, p := range s.of[i] {
+			all = append(all, p.String())
+		}
+		slices.Sort(all)
+		for _, p := range slices.Compact(all) {
+			fmt.Fprintf(&b, "%s lane:\n%s", name, p)
+		}
+	}
+	return b.String()
+}
+
+// stale matches an answer after which the upstream connection ends, though nothing said
+// so before: a request that follows may or may not find it open.
+var (
+	stale = regexp.MustCompile(`\^[csrz]`)
+	early = regexp.MustCompile(`\^h`)
+)
+
+var (
+	attempts = regexp.MustCompile(`attempts \d+`)
+	received = regexp.MustCompile(`received \d+`)
+)
+
+// cutAnywhere reports whether an input is sent in more than one piece.
+func cutAnywhere(how byte) bool {
+	cut := how & cutMask
+	return cut != cutNot && cut != cutNotSilent
+}
+
+// failsBehindHead reports whether a request was refused when the endpoint had its head.
+func (p *passage) failsBehindHead() bool {
+	return slices.ContainsFunc(p.answered, func(x Report) bool {
+		return x.Upstream.IsValid() && (x.Cause == exchange.CauseBadRequest || x.Cause == exchange.CauseBodyTooLarge)
+	})
+}
+
+// forget takes out what depends on timing with this script.
+func (p *passage) forget(script string, how byte) {
+	if cutAnywhere(how) && early.MatchString(script) && stale.MatchString(script) {
+		// Whether the upstream's end or the next piece of the body is first there
+		// decides about everything that follows.
+		p.client, p.upstream, p.reports = "", nil, nil
+	}
+	ends := stale.MatchString(script)
+	if ends && how&unpooled == 0 || ends && early.MatchString(script) {
+		p.upstream = nil
+		for i := range p.reports {
+			p.reports[i] = attempts.ReplaceAllString(p.reports[i], "attempts")
+		}
+	}
+	if cutAnywhere(how) && p.end == resetEnd {
+		p.end, p.reset = orderlyEnd, true // as a piece came that was not read
+	}
+	for i := range p.reports {
+		if early.MatchString(script) || p.answered[i].Cause == exchange.CauseBodyTooLarge { // by as much as one read brings
+			p.reports[i] = received.ReplaceAllString(p.reports[i], "received")
+		}
+	}
+}
