@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	processes "github.com/lintel-dev/lintel/conformance/process"
 )
 
 const (
@@ -228,15 +230,15 @@ func (b *bench) amongSlow(ctx context.Context, p *contestant, up *upstream, rate
 		return s, fmt.Errorf("without slow clients: %w", err)
 	}
 	p.alone = append(p.alone, s)
-	ports, err := freePorts(1)
+	ports, err := processes.FreePorts(ctx, 1)
 	if err != nil {
 		return s, err
 	}
-	taker, err := startCrowd(ctx, proxyCore, []string{b.tools.taker, strconv.Itoa(ports[0]), inSeconds(headTimeout)})
+	taker, err := startCrowd(ctx, proxyCore, []string{b.tools.taker, strconv.Itoa(int(ports[0])), inSeconds(headTimeout)})
 	if err != nil {
 		return s, err
 	}
-	s, err = b.besideSlow(ctx, p, up, slowClients{port: ports[0], rate: rate})
+	s, err = b.besideSlow(ctx, p, up, slowClients{port: int(ports[0]), rate: rate})
 	taker.kill()
 	if err != nil {
 		return s, fmt.Errorf("with the slow clients elsewhere: %w", err)

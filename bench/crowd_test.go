@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	processes "github.com/lintel-dev/lintel/conformance/process"
 )
 
 const slowSummary = `opened 23477
@@ -46,11 +48,11 @@ func TestSlowClientsMayNotBeLate(t *testing.T) {
 // The program that takes slow clients says nothing to them, and ends them in time.
 func TestTakerEndsWhatItTook(t *testing.T) {
 	built := buildNative(t)
-	ports, err := freePorts(1)
+	ports, err := processes.FreePorts(t.Context(), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	taker, err := startCrowd(t.Context(), proxyCore, []string{built.taker, strconv.Itoa(ports[0]), "0.2"})
+	taker, err := startCrowd(t.Context(), proxyCore, []string{built.taker, strconv.Itoa(int(ports[0])), "0.2"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ type tools struct {
 	taker      string // native/taker.c
 	upstream   string // native/upstream.c
 	upstreamH2 string // native/upstream_h2.c
+	relay      string // native/relay.c
 }
 
 // buildTools compiles them into dir, which takes seconds.
@@ -38,6 +39,7 @@ func buildTools(ctx context.Context, dir string) (tools, error) {
 		{&built.taker, "taker", nil},
 		{&built.upstream, "upstream", []string{"-lcrypto"}},
 		{&built.upstreamH2, "upstream_h2", []string{"-lnghttp2"}},
+		{&built.relay, "relay", nil},
 	} {
 		path, err := compile(ctx, dir, tool.name, tool.libraries...)
 		if err != nil {

@@ -131,6 +131,17 @@ func TestLatencyCountsWaitingForAConnection(t *testing.T) {
 	}
 }
 
+// upstreamOf starts the upstream of a case, which ends with the test.
+func upstreamOf(t *testing.T, built tools, c Case) *upstream {
+	t.Helper()
+	up, err := startUpstream(t.Context(), built, t.TempDir(), c.Protocol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(up.stop)
+	return up
+}
+
 func TestUpstreamsCount(t *testing.T) {
 	built := buildNative(t)
 	for name, c := range map[string]Case{
@@ -138,11 +149,7 @@ func TestUpstreamsCount(t *testing.T) {
 		"websocket": {Protocol: WebSocket, Path: "/ws", Size: messageSize},
 	} {
 		t.Run(name, func(t *testing.T) {
-			up, err := startUpstream(t.Context(), built, t.TempDir(), c.Protocol)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer up.stop()
+			up := upstreamOf(t, built, c)
 			var port int
 			if _, err := fmt.Sscanf(up.address, "127.0.0.1:%d", &port); err != nil {
 				t.Fatal(err)
@@ -164,17 +171,8 @@ func TestRelayPassesEverythingOn(t *testing.T) {
 		"websocket": {Protocol: WebSocket, Path: "/ws", Size: messageSize},
 	} {
 		t.Run(name, func(t *testing.T) {
-			up, err := startUpstream(t.Context(), built, t.TempDir(), c.Protocol)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer up.stop()
 			b := &bench{dir: t.TempDir()}
-			program, err := relay{}.Program(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			through, err := b.start(t.Context(), c, installed{relay{}, program}, up)
+			through, err := b.start(t.Context(), c, installed{relay{}, built.relay}, upstreamOf(t, built, c))
 			if err != nil {
 				t.Fatal(err)
 			}

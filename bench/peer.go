@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,7 +12,7 @@ import (
 type Peer interface {
 	Name() string
 	// Program returns the path of its program, and an error that says why there is none.
-	Program(ctx context.Context) (string, error)
+	Program(ctx context.Context, built tools) (string, error)
 	// Version says which version the program is.
 	Version(ctx context.Context, program string) string
 	// Configure writes its configuration and returns the arguments that start it in
@@ -59,17 +58,3 @@ type firstProcess struct{}
 
 // Serving returns all processes.
 func (firstProcess) Serving(pids []int) []int { return slices.Clone(pids) }
-
-// freePorts returns ports of 127.0.0.1 that nobody listens on.
-func freePorts(n int) ([]int, error) {
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("find free port: %w", err)
-		}
-		defer l.Close() // when all are found, so that they differ
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports, nil
-}

@@ -13,7 +13,7 @@ type caddy struct{ firstProcess }
 
 func (caddy) Name() string { return "caddy" }
 
-func (caddy) Program(ctx context.Context) (string, error) {
+func (caddy) Program(ctx context.Context, _ tools) (string, error) {
 	return buildPeer(ctx, "caddy", caddyPath)
 }
 

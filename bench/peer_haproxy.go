@@ -11,7 +11,7 @@ type haproxy struct{ firstProcess }
 
 func (haproxy) Name() string { return "haproxy" }
 
-func (haproxy) Program(context.Context) (string, error) { return exec.LookPath("haproxy") }
+func (haproxy) Program(context.Context, tools) (string, error) { return exec.LookPath("haproxy") }
 
 func (haproxy) Version(ctx context.Context, program string) string {
 	return saidVersion(ctx, program, "-v")

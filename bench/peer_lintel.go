@@ -18,7 +18,7 @@ type lintel struct {
 
 func (lintel) Name() string { return lintelName }
 
-func (l lintel) Program(context.Context) (string, error) {
+func (l lintel) Program(context.Context, tools) (string, error) {
 	path, err := filepath.Abs(l.program)
 	if err != nil {
 		return "", fmt.Errorf("find lintel: %w", err)

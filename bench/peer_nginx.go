@@ -12,7 +12,7 @@ type nginx struct{}
 
 func (nginx) Name() string { return "nginx" }
 
-func (nginx) Program(context.Context) (string, error) { return exec.LookPath("nginx") }
+func (nginx) Program(context.Context, tools) (string, error) { return exec.LookPath("nginx") }
 
 func (nginx) Version(ctx context.Context, program string) string {
 	return saidVersion(ctx, program, "-v")

@@ -12,16 +12,7 @@ type relay struct{ firstProcess }
 
 func (relay) Name() string { return "relay" }
 
-func (relay) Program(ctx context.Context) (string, error) {
-	dir, err := cacheFolder()
-	if err != nil {
-		return "", err
-	}
-	if err := writeSources(dir); err != nil {
-		return "", err
-	}
-	return compile(ctx, dir, "relay")
-}
+func (relay) Program(_ context.Context, built tools) (string, error) { return built.relay, nil }
 
 func (relay) Version(context.Context, string) string { return "of native/relay.c" }
 

@@ -13,7 +13,7 @@ type traefik struct{ firstProcess }
 
 func (traefik) Name() string { return "traefik" }
 
-func (traefik) Program(ctx context.Context) (string, error) {
+func (traefik) Program(ctx context.Context, _ tools) (string, error) {
 	return buildPeer(ctx, "traefik", traefikPath)
 }
 

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	processes "github.com/lintel-dev/lintel/conformance/process"
 )
 
 // bench runs cases and prints what they found.
@@ -87,7 +89,7 @@ type installed struct {
 func (b *bench) programs(ctx context.Context, cases []Case, peers []Peer) []installed {
 	var found []installed
 	for _, p := range peers {
-		path, err := p.Program(ctx)
+		path, err := p.Program(ctx, b.tools)
 		if err == nil {
 			found = append(found, installed{p, path})
 			continue
@@ -191,7 +193,7 @@ func (b *bench) start(ctx context.Context, c Case, p installed, up *upstream) (*
 	if err := allowFiles(c); err != nil {
 		return nil, err
 	}
-	ports, err := freePorts(2)
+	ports, err := processes.FreePorts(ctx, 2)
 	if err != nil {
 		return nil, err
 	}
@@ -199,7 +201,7 @@ func (b *bench) start(ctx context.Context, c Case, p installed, up *upstream) (*
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make folder: %w", err)
 	}
-	site := Site{Case: c, Dir: dir, Port: ports[0], AdminPort: ports[1], Upstream: up.address, Certificate: b.cert}
+	site := Site{Case: c, Dir: dir, Port: int(ports[0]), AdminPort: int(ports[1]), Upstream: up.address, Certificate: b.cert}
 	args, err := p.Configure(site)
 	if err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/lintel-dev/lintel/conformance/edge"
+	processes "github.com/lintel-dev/lintel/conformance/process"
 )
 
 const (
@@ -64,7 +65,7 @@ func runTunnel(ctx context.Context, args []string) error {
 	if *rounds < 1 || *seconds <= 0 {
 		return errors.New("-rounds and -seconds have to be positive")
 	}
-	lintelProgram, err := lintel{program: *lintelPath}.Program(ctx)
+	lintelProgram, err := lintel{program: *lintelPath}.Program(ctx, tools{})
 	if err != nil {
 		return err
 	}
@@ -115,8 +116,8 @@ func (b *tunnelBench) compare(ctx context.Context, protocol string) error {
 			}
 		}
 	}()
-	for _, start := range []func(string, uuid.UUID) (*tunnelSide, error){b.startPair, b.startLintel} {
-		side, err := start(protocol, uuid.New())
+	for _, start := range []func(context.Context, string, uuid.UUID) (*tunnelSide, error){b.startPair, b.startLintel} {
+		side, err := start(ctx, protocol, uuid.New())
 		sides = append(sides, side)
 		if err != nil {
 			return err
@@ -232,13 +233,13 @@ func visit(ctx context.Context, client *http.Client) error {
 }
 
 // startPair starts cloudflared, and Lintel behind it.
-func (b *tunnelBench) startPair(protocol string, id uuid.UUID) (*tunnelSide, error) {
+func (b *tunnelBench) startPair(ctx context.Context, protocol string, id uuid.UUID) (*tunnelSide, error) {
 	s := &tunnelSide{name: "cloudflared + lintel", id: id}
-	ports, err := freePorts(3)
+	ports, err := processes.FreePorts(ctx, 3)
 	if err != nil {
 		return s, err
 	}
-	if err := b.startGateway(s, Site{Dir: filepath.Join(b.dir, "pair-"+protocol), Port: ports[0], AdminPort: ports[1]}, nil); err != nil {
+	if err := b.startGateway(s, Site{Dir: filepath.Join(b.dir, "pair-"+protocol), Port: int(ports[0]), AdminPort: int(ports[1])}, nil); err != nil {
 		return s, err
 	}
 	command := []string{b.cloudflared, "tunnel", "--no-autoupdate", "--no-prechecks", "--cacert", b.roots, "--protocol", protocol,
@@ -285,9 +286,9 @@ stringData:
 %s`
 
 // startLintel starts Lintel with a tunnel of its own.
-func (b *tunnelBench) startLintel(protocol string, id uuid.UUID) (*tunnelSide, error) {
+func (b *tunnelBench) startLintel(ctx context.Context, protocol string, id uuid.UUID) (*tunnelSide, error) {
 	s := &tunnelSide{name: "lintel", id: id}
-	ports, err := freePorts(2)
+	ports, err := processes.FreePorts(ctx, 2)
 	if err != nil {
 		return s, err
 	}
@@ -296,7 +297,7 @@ func (b *tunnelBench) startLintel(protocol string, id uuid.UUID) (*tunnelSide, e
 		edges = append(edges, address.String())
 	}
 	name := map[string]string{"http2": "HTTP2", "quic": "QUIC"}[protocol]
-	site := Site{Dir: filepath.Join(b.dir, "lintel-"+protocol), Port: ports[0], AdminPort: ports[1]}
+	site := Site{Dir: filepath.Join(b.dir, "lintel-"+protocol), Port: int(ports[0]), AdminPort: int(ports[1])}
 	return s, b.startGateway(s, site, map[string]string{
 		"tunnel.yaml": fmt.Sprintf(tunnelManifest, name, strings.Join(edges, `", "`), b.edge.Allow(id), indent(string(b.edge.RootsPEM))),
 		"gateway.yaml": strings.Replace(fmt.Sprintf(lintelGateway, site.Port, "HTTP"), "spec:\n  gatewayClassName",

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	processes "github.com/lintel-dev/lintel/conformance/process"
 )
 
 // startPatience is how long a program gets until it serves; 5,000 routes take the
@@ -24,11 +26,11 @@ type upstream struct {
 
 // startUpstream starts the upstream that suits the protocol, on the core of the load.
 func startUpstream(ctx context.Context, t tools, dir string, protocol Protocol) (*upstream, error) {
-	ports, err := freePorts(1)
+	ports, err := processes.FreePorts(ctx, 1)
 	if err != nil {
 		return nil, err
 	}
-	port := strconv.Itoa(ports[0])
+	port := strconv.Itoa(int(ports[0]))
 	program, client := t.upstream, http.DefaultClient
 	if protocol == GRPC {
 		var protocols http.Protocols

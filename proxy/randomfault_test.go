@@ -229,10 +229,7 @@ func (r *plannedRun) batch(conn net.Conn, in *bufio.Reader, all []*planned) bool
 			conn.Close()
 			return false
 		}
-		body, err := io.ReadAll(res.Body)
-		if res.StatusCode == 200 && (res.Header.Get("X-Id") != p.id() || !strings.HasPrefix(text(p.id(), p.size), string(body))) {
-			r.t.Errorf("%s got what is for %s", p.id(), res.Header.Get("X-Id"))
-		}
+		body, err := r.bodyOf(p, res)
 		r.note(p, res.StatusCode, len(body), err != nil)
 		if err != nil || res.Close || p.abandons() {
 			conn.Close()
@@ -250,6 +247,15 @@ func leave(conn net.Conn, how string) {
 		_ = conn.(*net.TCPConn).SetLinger(0)
 	}
 	conn.Close()
+}
+
+// bodyOf reads a response to its end, and fails if it is another's.
+func (r *plannedRun) bodyOf(p *planned, res *http.Response) ([]byte, error) {
+	body, err := io.ReadAll(res.Body)
+	if res.StatusCode == 200 && (res.Header.Get("X-Id") != p.id() || !strings.HasPrefix(text(p.id(), p.size), string(body))) {
+		r.t.Errorf("%s got what is for %s", p.id(), res.Header.Get("X-Id"))
+	}
+	return body, err
 }
 
 // ask makes one exchange with net/http.
@@ -274,10 +280,7 @@ func (r *plannedRun) ask(p *planned) {
 		return
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if res.StatusCode == 200 && (res.Header.Get("X-Id") != p.id() || !strings.HasPrefix(text(p.id(), p.size), string(body))) {
-		r.t.Errorf("%s got what is for %s", p.id(), res.Header.Get("X-Id"))
-	}
+	body, err := r.bodyOf(p, res)
 	if p.leaves == "" {
 		r.note(p, res.StatusCode, len(body), err != nil)
 	}
