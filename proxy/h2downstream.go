@@ -198,9 +198,6 @@ func (h *h2Downstream) open(e *h2.Event) {
 	s.begin(h, e)
 	h.streams[e.Stream] = s
 	h.served = true
-	if h.c.draining.Load() {
-		h.codec.Drain()
-	}
 	h.writers.Go(s.run)
 }
 
@@ -226,18 +223,15 @@ func (h *h2Downstream) close(s *h2Stream) {
 }
 
 // drain tells the client that the connection ends, with a round trip of grace for what
-// it sends before it knows (RFC 9113 §6.8). Before its first request, which is on the way, it is
-// not told: some clients take a connection that ends then for one that can't be made.
+// it sends before it knows.
 func (h *h2Downstream) drain() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed || h.over {
 		return
 	}
-	if h.served {
-		h.codec.Drain()
-		h.kick()
-	}
+	h.codec.Drain()
+	h.kick()
 	h.c.readBy.exactly(time.Now().Add(exchange.FreshGrace))
 }
 

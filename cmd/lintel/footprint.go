@@ -121,10 +121,11 @@ func (b *burst) look(use memoryUse, now time.Time) leftover {
 	if b.given {
 		b.given, b.program, b.free = false, use.program, use.free
 	}
+	freed := max(use.free, b.free) - b.free // by the collector, since then
 	switch {
 	case !still || now.Before(b.next):
 		return nothing
-	case use.garbage+max(use.free, b.free)-b.free >= worthGiving:
+	case use.garbage+freed >= worthGiving:
 		return garbage
 	case use.program >= b.program+worthGiving:
 		return pagesAlone

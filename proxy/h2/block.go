@@ -43,7 +43,11 @@ func (c *Conn) beginHeaders(f *frame) {
 			c.fail(ProtocolError, "HEADERS on an idle stream")
 			return
 		}
+		first := c.lastTheirs == 0
 		c.lastTheirs = f.stream
+		if first && c.going == drains {
+			c.sayDrains()
+		}
 		b.use = useOpen
 		if c.going&goneSaid != 0 {
 			b.refuse(RefusedStream, "the connection is going away")

@@ -52,7 +52,7 @@ type peerSettings struct {
 type going uint8
 
 const (
-	drainSaid going = 1 << iota // we have said that we will go
+	drains    going = 1 << iota // we have said that we will go, or do so with the first request
 	goneSaid                    // we have said which stream is the last
 	goneHeard                   // the peer has said that it goes
 )
@@ -174,17 +174,25 @@ func (c *Conn) finish(s *stream) {
 
 // Drain ends the connection gracefully (RFC 9113 §6.8): a server says at once that
 // it will go, and a round trip later which stream was the last; all streams up to
-// it are served. A client opens no further one. It does nothing the second time.
+// it are served. Before the first, which is on the way, it says nothing: some clients
+// take a connection that ends then for one that can't be made. A client opens no further
+// stream. It does nothing the second time.
 func (c *Conn) Drain() {
 	switch {
-	case c.going&(drainSaid|goneSaid) != 0 || c.err != nil:
+	case c.going&(drains|goneSaid) != 0 || c.err != nil:
 	case c.side == Client:
 		c.GoAway(NoError)
 	default:
-		c.going |= drainSaid
-		c.writeGoAway(maxStream, NoError)
-		c.ping(drainToken)
+		c.going |= drains
+		if c.lastTheirs > 0 {
+			c.sayDrains()
+		}
 	}
+}
+
+func (c *Conn) sayDrains() {
+	c.writeGoAway(maxStream, NoError)
+	c.ping(drainToken)
 }
 
 // GoAway says at once that no stream after those already seen will be served. With
@@ -193,7 +201,7 @@ func (c *Conn) GoAway(code ErrCode) {
 	if c.err != nil || c.going&goneSaid != 0 && code == NoError {
 		return
 	}
-	c.going |= drainSaid | goneSaid
+	c.going |= drains | goneSaid
 	c.writeGoAway(c.lastTheirs, code)
 }
 

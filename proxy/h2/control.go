@@ -213,7 +213,7 @@ func (c *Conn) gotPing(p []byte, e *Event) {
 		return
 	}
 	token := binary.BigEndian.Uint64(p)
-	if token == drainToken && c.going&drainSaid != 0 {
+	if token == drainToken && c.going&drains != 0 {
 		c.GoAway(NoError)
 		return
 	}

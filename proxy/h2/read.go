@@ -41,7 +41,7 @@ func (c *Conn) Next(p []byte) (n int, e Event, err error) {
 	if !c.over {
 		c.over = true
 		c.writeGoAway(c.lastTheirs, c.err.Code)
-		c.going |= drainSaid | goneSaid
+		c.going |= drains | goneSaid
 	}
 	if e.Kind != None {
 		return n, e, nil

@@ -141,9 +141,6 @@ func (m *mux) begin(e *h2.Event) {
 	m.served = true
 	m.streams[e.Stream] = s
 	s.begin(e)
-	if m.d.draining {
-		m.drain()
-	}
 	m.activate(s)
 }
 
@@ -231,18 +228,14 @@ func (m *mux) expire() {
 }
 
 // drain tells the client that the connection ends, with a moment of grace for what it
-// sends before it knows (RFC 9113 §6.8). Before its first request, which is on the way, it is not
-// told: some clients take a connection that ends then for one that can't be made.
+// sends before it knows.
 func (m *mux) drain() {
-	if m.drained {
-		return
-	}
-	if m.served {
+	if !m.drained {
 		m.drained = true
 		m.codec.Drain()
 		m.soil()
+		m.arm()
 	}
-	m.arm()
 }
 
 // close ends a stream.
