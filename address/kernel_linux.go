@@ -19,6 +19,9 @@ const lifetimeSeconds = int(lifetime / time.Second)
 // kernelTimeout bounds one request to the kernel.
 const kernelTimeout = 500 * time.Millisecond
 
+// listTries is how often a list of the kernel is asked for that others change meanwhile.
+const listTries = 5
+
 // loopbackName is the interface to put addresses on where there is no network.
 const loopbackName = "lo"
 
@@ -28,7 +31,13 @@ func (o *Options) chooseInterface() (string, error) {
 		return o.Interface, nil
 	}
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := netlink.RouteList(nil, family)
+		routes, err := list(func() (found []netlink.Route, err error) {
+			err = netlink.RouteListFilteredIter(family, &netlink.Route{}, 0, func(r netlink.Route) bool {
+				found = append(found, r)
+				return true
+			})
+			return found, err
+		})
 		if err != nil {
 			return "", explain("read routes", err)
 		}
@@ -48,6 +57,21 @@ func (o *Options) chooseInterface() (string, error) {
 		return link.Name, nil
 	}
 	return loopbackName, nil
+}
+
+// list returns what the kernel lists. Where Pods come and go the kernel may say of each list that
+// it changed meanwhile, so that something may be missing: then it is what several lists have
+// together, some of it more than once.
+func list[T any](ask func() ([]T, error)) ([]T, error) {
+	var all []T
+	for range listTries {
+		part, err := ask()
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return part, err
+		}
+		all = append(all, part...)
+	}
+	return all, nil
 }
 
 func isDefault(destination *net.IPNet) bool {
@@ -112,7 +136,7 @@ func (k *kernel) find(addr netip.Addr) error {
 	if addr.Is4() {
 		family = netlink.FAMILY_V4
 	}
-	all, err := k.routes.AddrList(nil, family)
+	all, err := list(func() ([]netlink.Addr, error) { return k.routes.AddrList(nil, family) })
 	if err != nil {
 		return explain("read addresses of this node", err)
 	}
@@ -135,13 +159,14 @@ func (k *kernel) gave(a *netlink.Addr) (addr netip.Addr, ours bool) {
 // adopt renews those of the addresses that we, or a process before this one, put on the interface,
 // and returns them. The kernel still answers for them: so nobody else can have taken them.
 func (k *kernel) adopt(addrs []netip.Addr) []netip.Addr {
-	all, err := k.routes.AddrList(k.device(), netlink.FAMILY_ALL)
+	all, err := list(func() ([]netlink.Addr, error) { return k.routes.AddrList(k.device(), netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil // they are taken as if the node did not have them
 	}
 	var adopted []netip.Addr
 	for i := range all {
-		if addr, ours := k.gave(&all[i]); ours && slices.Contains(addrs, addr) && k.hold(addr) == nil {
+		addr, ours := k.gave(&all[i])
+		if ours && slices.Contains(addrs, addr) && !slices.Contains(adopted, addr) && k.hold(addr) == nil {
 			adopted = append(adopted, addr)
 		}
 	}

@@ -10,8 +10,13 @@ import (
 	"github.com/lintel-dev/lintel/internal/succession"
 )
 
-// requeueTime is enough for a process to queue again for a seat that another got.
-const requeueTime = 500 * time.Millisecond
+const (
+	// requeueTime is enough for a process to queue again for a seat that another got.
+	requeueTime = 500 * time.Millisecond
+	// requeuePause is how long a process waits that came when a seat changed hands: so
+	// short that requeueTime is enough for it too.
+	requeuePause = 10 * time.Millisecond
+)
 
 // seatName names the seat of a group's addresses on an interface of this node. Who has the
 // seat is the only one that gives the interface addresses or takes them away.
@@ -39,9 +44,12 @@ func (a *Announcer) awaitNode(ctx context.Context, name string, want *Want) (*su
 func (a *Announcer) queue(ctx context.Context, place string, want *Want) {
 	free := make(chan struct{})
 	queue, err := succession.Queue(place)
-	if err != nil { // it changes hands, or is another user's, who can't be asked
+	switch {
+	case errors.Is(err, succession.ErrFree): // it changes hands
+		time.AfterFunc(requeuePause, func() { close(free) })
+	case err != nil: // it is another user's, who can't be asked
 		time.AfterFunc(retrySoon, func() { close(free) })
-	} else {
+	default:
 		defer func() { _ = queue.Close() }()
 		go func() {
 			defer close(free)
