@@ -1,6 +1,7 @@
 package address
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -175,24 +176,54 @@ func (k *kernel) adopt(addrs []netip.Addr) []netip.Addr {
 
 // watch tells which addresses go away from the interface, until stop.
 func (k *kernel) watch() (lost <-chan netip.Addr, stop func(), err error) {
-	changes, done := make(chan netlink.AddrUpdate), make(chan struct{})
-	if err := netlink.AddrSubscribe(changes, done); err != nil {
-		return nil, nil, explain("watch addresses of this node", err)
+	ctx, stop := context.WithCancel(context.Background())
+	changes, release, err := subscribe(ctx)
+	if err != nil {
+		stop()
+		return nil, nil, err
 	}
 	gone := make(chan netip.Addr)
 	go func() {
-		for change := range changes { // closed after done
-			addr, ok := netip.AddrFromSlice(change.LinkAddress.IP)
-			if !ok || change.NewAddr || change.LinkIndex != k.link.Index {
-				continue
+		for {
+			k.tell(ctx, changes, gone)
+			release()
+			if ctx.Err() != nil {
+				return
 			}
-			select {
-			case gone <- addr.Unmap():
-			case <-done:
+			// More has changed than there was room for. What it was is seen at the next beat.
+			var err error
+			if changes, release, err = subscribe(ctx); err != nil {
+				return
 			}
 		}
 	}()
-	return gone, func() { close(done) }, nil
+	return gone, stop, nil
+}
+
+// subscribe returns what changes about the addresses of this node, until release, ctx ends, or it is
+// too much.
+func subscribe(ctx context.Context) (changes <-chan netlink.AddrUpdate, release func(), err error) {
+	ctx, release = context.WithCancel(ctx)
+	all := make(chan netlink.AddrUpdate)
+	if err := netlink.AddrSubscribe(all, ctx.Done()); err != nil {
+		release()
+		return nil, nil, explain("watch addresses of this node", err)
+	}
+	return all, release, nil
+}
+
+// tell passes on those that the interface has lost, until changes end.
+func (k *kernel) tell(ctx context.Context, changes <-chan netlink.AddrUpdate, gone chan<- netip.Addr) {
+	for change := range changes {
+		addr, ok := netip.AddrFromSlice(change.LinkAddress.IP)
+		if !ok || change.NewAddr || change.LinkIndex != k.link.Index {
+			continue
+		}
+		select {
+		case gone <- addr.Unmap():
+		case <-ctx.Done():
+		}
+	}
 }
 
 // hold puts an address on the interface, or renews it, for the lifetime. It is no

@@ -43,6 +43,36 @@ func TestKernelIsReadWhileOthersChangeIt(t *testing.T) {
 	}
 }
 
+// TestLossesAreToldAfterTooManyChanges has more addresses change than the kernel has room to tell of,
+// while nobody listens.
+func TestLossesAreToldAfterTooManyChanges(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	m := newMachine(t)
+	kernel, err := openKernel("eth0")
+	m.must(err)
+	defer kernel.close()
+	lost, stop, err := kernel.watch()
+	m.must(err)
+	defer stop()
+	addr := netip.MustParseAddr("10.9.0.100")
+	m.must(kernel.hold(addr))
+	m.must(kernel.drop(addr)) // to be told of
+	m.changeOthers()()
+	told, before := 0, 2 // the one that waits, and maybe one that it kept waiting
+	m.eventually("losses are told again", func() bool {
+		m.must(kernel.hold(addr))
+		m.must(kernel.drop(addr))
+		select {
+		case <-lost:
+			told++
+		default:
+		}
+		return told > before
+	})
+}
+
 // changeOthers takes addresses, and their routes, away from another interface and puts them back,
 // one after the other, until the function that it returns is called.
 func (m *machine) changeOthers() (stop func()) {
