@@ -11,6 +11,7 @@ import (
 
 	"github.com/quic-go/quic-go/http3"
 
+	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/proxy/h1"
 )
 
@@ -161,4 +162,26 @@ func TestHTTP3SlowClients(t *testing.T) {
 	if answer := slow(t, get("content-length", "0")); answer.status != "200" {
 		t.Errorf("request without the end of its stream: %+v", answer)
 	}
+}
+
+// The head of a GET is read before it is known whether more follows: what is wrong there is
+// reported of this request.
+func TestHTTP3FaultBehindGET(t *testing.T) {
+	const limit = time.Second // handshakes need some of it
+	run(t, []mode{h3Mode}, Settings{ReadHeaderTimeout: limit}, func(t *testing.T, g *gateway) {
+		g.route("/", httpBackend(t, func(http.ResponseWriter, *http.Request) { t.Error("it is forwarded") }))
+		g.apply()
+		raw := g.dialH3()
+		raw.request(get(), headers(":path", "/"))
+		answerOn(raw.open(get()))
+		for i, want := range []struct {
+			status int
+			cause  exchange.Cause
+		}{{400, exchange.CauseBadRequest}, {408, exchange.CauseClientStalled}} {
+			x := g.observed(i + 1)
+			if x.Status != want.status || x.Cause != want.cause || x.Method != http.MethodGet || x.Path != "/" || x.Protocol != "HTTP/3.0" {
+				t.Errorf("reported as %+v", x)
+			}
+		}
+	})
 }

@@ -61,16 +61,16 @@ func (d *servedDownstream) findFraming() (h1.Framing, error) {
 		return h1.Chunked, nil
 	}
 	d.readBy.exactly(time.Now().Add(d.server.settings.ReadHeaderTimeout))
-	if err := d.read(); err != nil {
-		return 0, err
-	}
+	_ = d.read() // next tells of its error too
 	switch {
 	case d.n > 0:
 		return h1.Chunked, nil
 	case d.failed == io.EOF:
 		return h1.NoBody, nil
+	case readCause(d.failed) == exchange.CauseClientGone:
+		return 0, d.failed
 	}
-	return 0, d.failed
+	return h1.Chunked, nil // which is ill, or does not come: as with any body
 }
 
 // validHead reports whether nothing in the head would read as something else in
