@@ -112,7 +112,7 @@ type h3Answer struct {
 	code   http3.ErrCode // of a reset, or of the connection's end; 0 when the stream was finished
 }
 
-func answerOn(stream *quic.Stream) h3Answer {
+func answerOn(stream io.Reader) h3Answer {
 	answer := h3Answer{fields: map[string]string{}}
 	in := quicvarint.NewReader(stream)
 	for {
@@ -145,7 +145,9 @@ func readFrame(in quicvarint.Reader) (kind uint64, payload []byte, err error) {
 		return 0, nil, err
 	}
 	payload = make([]byte, size)
-	_, err = io.ReadFull(in, payload)
+	if _, err = io.ReadFull(in, payload); err == io.EOF {
+		err = io.ErrUnexpectedEOF // no end is proper behind a frame's head
+	}
 	return kind, payload, err
 }
 
