@@ -18,6 +18,7 @@ type h2Attempt struct {
 	u      *h2Upstream
 	opened bool // it has an id
 	kept   bool // the connection had served before
+	headed bool // a head has come; guarded by u.mu
 
 	out      h2.Request
 	endsSoon bool               // the request was sent with its head
@@ -34,6 +35,7 @@ func (a *h2Attempt) receiveHead(e *h2.Event) {
 		a.over(&h1.Error{Status: http.StatusBadGateway, Reason: "too many interim responses"})
 		return
 	}
+	a.headed = true
 	head := *e.Response
 	head.Fields = append([]router.Field(nil), head.Fields...)
 	a.heads = append(a.heads, head)

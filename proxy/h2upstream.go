@@ -62,7 +62,7 @@ func (u *h2Upstream) promise() *h2Attempt {
 	}
 	a.reset(&u.h2Link)
 	a.socket = exchange.WebSocket{}
-	a.u, a.opened, a.kept = u, false, u.served
+	a.u, a.opened, a.kept, a.headed = u, false, u.served, false
 	return a
 }
 
@@ -138,7 +138,7 @@ func (u *h2Upstream) on(e *h2.Event) {
 		}
 	case h2.StreamReset:
 		if a != nil {
-			a.over(resetError(e))
+			a.over(a.resetError(e))
 		}
 	case h2.Writable:
 		u.unblock()
@@ -152,10 +152,11 @@ func (u *h2Upstream) on(e *h2.Event) {
 }
 
 // resetError is why a stream is over: of those that were refused, and those that a
-// GOAWAY has left out, the endpoint has done nothing (RFC 9113 §8.7).
-func resetError(e *h2.Event) error {
+// GOAWAY has left out, the endpoint has done nothing (RFC 9113 §8.7), unless it has
+// begun to answer.
+func (a *h2Attempt) resetError(e *h2.Event) error {
 	switch {
-	case e.Code == h2.RefusedStream:
+	case e.Code == h2.RefusedStream && !a.headed:
 		return unsentError{errStreamOver}
 	case e.Reason != "":
 		return &h1.Error{Status: http.StatusBadGateway, Reason: e.Reason}

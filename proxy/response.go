@@ -48,6 +48,7 @@ func (f *flight) receiveHead() exchange.Cause {
 			return f.receiveCause(err)
 		}
 		if found {
+			f.responded = true // even where it was there at once
 			return exchange.CauseNone
 		}
 		if cause := f.fill(f.Settings.ResponseHeaderTimeout); cause != exchange.CauseNone {
