@@ -39,6 +39,8 @@ type planned struct {
 
 	leaves  string // how the client does once it has sent or got leaveAt bytes: "" is not at all
 	leaveAt int
+
+	h2 *h2Plan // what the upstream does if it speaks HTTP/2, else nil
 }
 
 func pick[T any](random *rand.Rand, all ...T) T { return all[random.IntN(len(all))] }
@@ -72,7 +74,18 @@ func plan(number uint64) *planned {
 
 func (p *planned) id() string { return strconv.FormatUint(p.number, 36) }
 
+func (p *planned) String() string {
+	type fields planned
+	if p.h2 != nil {
+		return fmt.Sprintf("%+v %+v", fields(*p), *p.h2)
+	}
+	return fmt.Sprintf("%+v", fields(*p))
+}
+
 func (p *planned) path() string {
+	if p.h2 != nil {
+		return p.h2.road + "/" + p.id()
+	}
 	if p.ends == "stalls" {
 		return "/stalls/" + p.id()
 	}
@@ -140,11 +153,19 @@ func (p *planned) serve(conn net.Conn, req *http.Request) bool {
 
 // abandons reports whether the upstream may not read the whole request: then the connection of
 // the client may end after a response that did not say so, or the client give up its request.
-func (p *planned) abandons() bool { return p.posts > 0 && (p.early || p.ends != "") }
+func (p *planned) abandons() bool {
+	if p.h2 != nil {
+		return p.h2.abandons(p)
+	}
+	return p.posts > 0 && (p.early || p.ends != "")
+}
 
 // right reports whether a client may get this status, so many bytes of its body, and see that
 // more was to come.
 func (p *planned) right(status, n int, cut bool) bool {
+	if p.h2 != nil {
+		return p.h2.right(p, status, n, cut)
+	}
 	got := p.at - len(p.head()) // bytes behind the head
 	whole := status == 200 && n == p.size && !cut
 	partial := status == 200 && n <= p.size && cut
@@ -173,8 +194,9 @@ func (p *planned) request() string {
 
 // plannedRun is a gateway whose exchanges are all planned.
 type plannedRun struct {
-	t *testing.T
-	g *gateway
+	t    *testing.T
+	g    *gateway
+	plan func(number uint64) *planned
 
 	mu   sync.Mutex
 	came map[string]string // what a client that stayed got, by path
@@ -182,7 +204,7 @@ type plannedRun struct {
 
 func (r *plannedRun) note(p *planned, status, n int, cut bool) {
 	if !p.right(status, n, cut) {
-		r.t.Errorf("%d, %d bytes, cut %v, head of %d bytes: %+v", status, n, cut, len(p.head()), *p)
+		r.t.Errorf("%d, %d bytes, cut %v, head of %d bytes: %s", status, n, cut, len(p.head()), p)
 	}
 	if p.abandons() {
 		return
@@ -225,7 +247,7 @@ func (r *plannedRun) batch(conn net.Conn, in *bufio.Reader, all []*planned) bool
 		_ = conn.SetDeadline(time.Now().Add(ample))
 		res, err := http.ReadResponse(in, nil)
 		if err != nil {
-			r.t.Errorf("no response: %v, to %+v", err, *p)
+			r.t.Errorf("no response: %v, to %s", err, p)
 			conn.Close()
 			return false
 		}
@@ -255,6 +277,9 @@ func (r *plannedRun) bodyOf(p *planned, res *http.Response) ([]byte, error) {
 	if res.StatusCode == 200 && (res.Header.Get("X-Id") != p.id() || !strings.HasPrefix(text(p.id(), p.size), string(body))) {
 		r.t.Errorf("%s got what is for %s", p.id(), res.Header.Get("X-Id"))
 	}
+	if res.StatusCode == 200 && err == nil && p.h2 != nil && res.Trailer.Get("X-Trail") != p.h2.trailer(p) {
+		r.t.Errorf("trailers %v, to %s", res.Trailer, p)
+	}
 	return body, err
 }
 
@@ -275,7 +300,7 @@ func (r *plannedRun) ask(p *planned) {
 	res, err := r.g.client.Do(req)
 	if err != nil {
 		if p.leaves == "" {
-			r.t.Errorf("no response: %v, to %+v", err, *p)
+			r.t.Errorf("no response: %v, to %s", err, p)
 		}
 		return
 	}
@@ -293,9 +318,9 @@ func (r *plannedRun) client(random *rand.Rand) {
 	for range plannedBatches {
 		var all []*planned
 		for n := 1 + random.IntN(4); len(all) < n; {
-			p := plan(random.Uint64())
+			p := r.plan(random.Uint64())
 			all = append(all, p)
-			if p.ends != "" || p.framing == "close" || p.early || p.leaves != "" {
+			if p.ends != "" || p.framing == "close" || p.early || p.leaves != "" || p.h2 != nil && p.h2.road == frail {
 				break // the connection may end
 			}
 		}
@@ -346,7 +371,7 @@ func (r *plannedRun) compare() {
 		}
 		if stayed && !slices.Contains(outcomes, came) {
 			number, _ := strconv.ParseUint(path[strings.LastIndex(path, "/")+1:], 36, 64)
-			r.t.Errorf("%s is reported as %q, and was %q: %+v", path, outcomes, came, *plan(number))
+			r.t.Errorf("%s is reported as %q, and was %q: %s", path, outcomes, came, r.plan(number))
 		}
 	}
 }
@@ -377,7 +402,7 @@ func TestRandomFaults(t *testing.T) {
 		g.route("/", rawBackend(t, serve))
 		g.route("/stalls", rawBackend(t, serve)).Action.BackendTimeout = stallLimit
 		g.apply()
-		r := &plannedRun{t: t, g: g, came: map[string]string{}}
+		r := &plannedRun{t: t, g: g, plan: plan, came: map[string]string{}}
 		r.settle()
 		before := inUse(t, g)
 		var clients sync.WaitGroup
