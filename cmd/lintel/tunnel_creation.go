@@ -112,7 +112,7 @@ func (c *tunnelCreator) pass(ctx context.Context, want map[types.NamespacedName]
 		switch {
 		case w.APIToken == "" || w.token != "" && !w.refused:
 			continue
-		case same && had.token != "" && had.token != w.token && !w.refused && !had.kept:
+		case same && had.failure == "" && had.token != w.token && !w.refused && !had.kept:
 			continue // it is about to be connected
 		case same && had.want.TunnelCreation == w.TunnelCreation && time.Until(had.retry) > 0:
 			wait = min(wait, time.Until(had.retry))
