@@ -117,7 +117,7 @@ func (r *Reconciler) Plan(ctx context.Context, want []Record) (*Plan, error) {
 }
 
 // Run keeps records as wanted until ctx ends, and returns nil then. Before the first
-// Apply it touches nothing.
+// Apply it touches nothing. It may be called again when it has returned.
 func (r *Reconciler) Run(ctx context.Context) error {
 	var want []Record
 	select {
@@ -126,6 +126,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	case <-r.want.Full():
 		want = r.want.Take()
 	}
+	defer func() { r.want.Return(want) }()
 	failures := 0
 	for ctx.Err() == nil {
 		round := r.Reconcile(ctx, want)

@@ -70,10 +70,15 @@ func pass(d time.Duration) {
 func running(t *testing.T, p *inMemory, o Options) (*Reconciler, func()) {
 	o.Provider, o.Rules.Registry = p, registry(t, RegistryOptions{})
 	r := New(o)
+	return r, leading(t, r)
+}
+
+// leading runs a Reconciler, until the function that it returns is called.
+func leading(t *testing.T, r *Reconciler) func() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
 	go func() { ended <- r.Run(ctx) }()
-	return r, func() {
+	return func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
@@ -113,6 +118,23 @@ func TestASteadyStateIsReadOnceAnIntervalAndNotWritten(t *testing.T) {
 		pass(time.Second)
 		if rounds := (p.reads - before) / len(p.world.zones); rounds != 10 || p.writes != 2 || changed != 1 {
 			t.Errorf("in 10 minutes: %d rounds, %d writes, %d changes of states", rounds, p.writes-2, changed)
+		}
+	})
+}
+
+// A replica may lead, lose that, and lead again, while nothing changes that is wanted.
+func TestWhoLeadsAgainGoesOnWithWhatIsWanted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &inMemory{t: t, world: newWorld()}
+		r, stop := running(t, p, Options{})
+		r.Apply([]Record{a("www.example.com", "192.0.2.1")})
+		synctest.Wait()
+		stop()
+		clear(p.world.records) // and nobody has led
+		defer leading(t, r)()
+		pass(rest)
+		if len(p.world.records) != 2 {
+			t.Errorf("%d records, not the one that is wanted and its mark", len(p.world.records))
 		}
 	})
 }

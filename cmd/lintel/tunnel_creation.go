@@ -83,6 +83,7 @@ func (c *tunnelCreator) made(t *gateway.Tunnel) (token, failure string) {
 // Run has tunnels until ctx ends; one replica at a time does.
 func (c *tunnelCreator) Run(ctx context.Context) error {
 	var want map[types.NamespacedName]creationWant
+	defer func() { c.want.Return(want) }() // this replica may lead again
 	for {
 		timer := time.NewTimer(c.pass(ctx, want))
 		select {

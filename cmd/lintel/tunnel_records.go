@@ -89,6 +89,8 @@ func (r *tunnelRecords) state(name types.NamespacedName) *gateway.TunnelRecordsS
 // Run keeps records until ctx ends; one replica at a time does. Records of a Tunnel that is
 // not wanted any more stay as they are: whoever takes it away may be about to put it back.
 func (r *tunnelRecords) Run(ctx context.Context) error {
+	var want map[types.NamespacedName]recordsWant
+	defer func() { r.want.Return(want) }() // this replica may lead again
 	keepers := make(map[types.NamespacedName]*recordKeeper)
 	defer func() {
 		for _, k := range keepers {
@@ -101,7 +103,8 @@ func (r *tunnelRecords) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-r.want.Full():
-			if err := r.follow(ctx, keepers, r.want.Take()); err != nil {
+			want = r.want.Take()
+			if err := r.follow(ctx, keepers, want); err != nil {
 				return err
 			}
 		}

@@ -43,3 +43,15 @@ func (b *Box[T]) Take() T {
 	b.value = zero
 	return v
 }
+
+// Return gives back what was taken by a receiver that ends, for the next one, unless there is
+// something newer. It never blocks.
+func (b *Box[T]) Return(v T) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	select {
+	case b.full <- struct{}{}:
+		b.value = v
+	default:
+	}
+}

@@ -32,6 +32,24 @@ func TestBox(t *testing.T) {
 	}
 }
 
+// Who receives after one that ended gets what that one went by, or what is newer.
+func TestBoxTakesBack(t *testing.T) {
+	b := New[int]()
+	b.Put(1)
+	b.Return(b.Take())
+	<-b.Full()
+	taken := b.Take()
+	if taken != 1 {
+		t.Errorf("took %d, which was given back as 1", taken)
+	}
+	b.Put(2)
+	b.Return(taken)
+	<-b.Full()
+	if got := b.Take(); got != 2 {
+		t.Errorf("took %d, want the newest", got)
+	}
+}
+
 // A receiver never gets a value that nobody put, and gets the last one.
 func TestBoxIsNeverReadEmpty(t *testing.T) {
 	const last = 100_000
