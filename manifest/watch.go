@@ -26,6 +26,11 @@ const (
 	// keepSchemas is how long schemas and compiled rules, some three megabytes, are
 	// kept for the next edit. To make those of one kind takes 30 ms or more.
 	keepSchemas = 30 * time.Second
+	// What could not be read for a reason of which no event tells that it is over, such as
+	// too many open files, is tried again after firstAgain, then twice as long and so on up
+	// to lastAgain.
+	firstAgain = 250 * time.Millisecond
+	lastAgain  = time.Minute
 )
 
 // Run reads everything and follows the changes until ctx ends, when it returns
@@ -159,6 +164,8 @@ func (w *watch) forgetOthers(folders []string) map[string]bool {
 func (w *watch) run(ctx context.Context) error {
 	var doubt <-chan time.Time // fires when a file has been empty for too long
 	var rest <-chan time.Time  // fires when nothing was edited for keepSchemas
+	var again <-chan time.Time // fires when something is to be read that could not be
+	pause := firstAgain
 	for {
 		empty := doubtEmpty
 		select {
@@ -171,6 +178,7 @@ func (w *watch) run(ctx context.Context) error {
 			continue
 		case <-doubt:
 			empty = takeEmpty
+		case <-again:
 		case event := <-w.watcher.Events:
 			if !w.matters(event) {
 				continue
@@ -182,10 +190,17 @@ func (w *watch) run(ctx context.Context) error {
 				return fmt.Errorf("watch manifests: %w", err)
 			}
 		}
-		doubt, rest = nil, time.After(keepSchemas)
-		if w.reload(empty) {
+		doubt, again, rest = nil, nil, time.After(keepSchemas)
+		doubts, failed := w.reload(empty)
+		if doubts {
 			doubt = time.After(patience)
 		}
+		if !failed {
+			pause = firstAgain
+			continue
+		}
+		again = time.After(pause)
+		pause = min(2*pause, lastAgain)
 	}
 }
 
@@ -212,17 +227,28 @@ func (w *watch) drain(ctx context.Context) {
 }
 
 // reload reads the files again. While the path itself cannot be read, all objects
-// stay as they were: it may be about to come back.
-func (w *watch) reload(empty emptiness) (doubts bool) {
+// stay as they were: it may be about to come back. It reports whether there was a file to doubt,
+// and whether something could not be read that may be readable soon.
+func (w *watch) reload(empty emptiness) (doubts, failed bool) {
 	l, err := w.source.list()
 	if err == nil {
 		l, err = w.follow(l)
 	}
 	if err != nil {
 		w.source.publish([]Problem{{File: w.source.tree.path, Message: reason(err)}})
-		return false
+		return false, mayPass(err)
 	}
-	return w.source.reload(l, empty)
+	doubts = w.source.reload(l, empty)
+	for _, f := range w.source.files {
+		failed = failed || mayPass(f.err)
+	}
+	return doubts, failed
+}
+
+// mayPass tells whether an error may be over without an event that tells of it. There are events
+// of files that come to be, and of those that are permitted.
+func mayPass(err error) bool {
+	return err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission)
 }
 
 // matters tells whether an event can be about a manifest, a folder of them, or the
