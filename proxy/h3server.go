@@ -37,6 +37,8 @@ const (
 	// silences of an exchange, 60 s each: clients that wait longer for something keep
 	// their connection alive (RFC 9114 §5.1).
 	quicSilence = 3 * time.Minute
+	// reopenHTTP3 is how soon a UDP port that could not be opened is tried again.
+	reopenHTTP3 = time.Second
 	// retryAbove is how many handshakes may be under way before new clients have to
 	// show that their address is theirs, which costs them a round trip (RFC 9000 §8.1).
 	retryAbove = 100
@@ -66,15 +68,15 @@ func (s *socket) followHTTP3() {
 	}
 }
 
-// openHTTP3 takes the UDP port of the socket's address. Without it the socket serves on;
-// the next Apply tries again.
+// openHTTP3 takes the UDP port of the socket's address. Without it the socket serves on, and
+// tries again.
 func (s *socket) openHTTP3() {
 	if !s.address.IsValid() {
 		return
 	}
 	port, err := s.server.quic.use(s.server, s.address, s.control)
 	if err != nil {
-		s.warnHTTP3(fmt.Errorf("open UDP socket: %w", err))
+		s.lacksHTTP3(fmt.Errorf("open UDP socket: %w", err))
 		return
 	}
 	config := s.tls.Clone()
@@ -109,6 +111,28 @@ func (s *socket) warnHTTP3(err error) {
 	}
 }
 
+// lacksHTTP3 tells why there is no HTTP/3, and tries soon to open it. The caller holds the
+// Server's mu.
+func (s *socket) lacksHTTP3(err error) {
+	s.warnHTTP3(err)
+	if s.h3Retries {
+		return
+	}
+	s.h3Retries = true
+	time.AfterFunc(reopenHTTP3, func() {
+		s.server.mu.Lock()
+		defer s.server.mu.Unlock()
+		s.h3Retries = false
+		if s.server.sockets[s.name] != s {
+			return // it is closed
+		}
+		s.followHTTP3()
+		if s.server.phase == serving {
+			s.startHTTP3()
+		}
+	})
+}
+
 // startHTTP3 lets clients connect, if the socket has an HTTP/3 side that they cannot
 // connect to yet. The caller holds the Server's mu, and keeps run from ending.
 func (s *socket) startHTTP3() {
@@ -122,7 +146,7 @@ func (s *socket) startHTTP3() {
 		l.port.socket.Store(nil)
 		s.h3.Store(nil)
 		l.port.release()
-		s.warnHTTP3(fmt.Errorf("listen for QUIC: %w", err))
+		s.lacksHTTP3(fmt.Errorf("listen for QUIC: %w", err))
 		return
 	}
 	l.listener = listener

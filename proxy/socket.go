@@ -54,6 +54,8 @@ type socket struct {
 	clientAuth   atomic.Pointer[clientAuth] // nil asks for no certificate
 
 	h3 atomic.Pointer[h3Listener] // the HTTP/3 side, nil when there is none; changed holding the Server's mu
+	// h3Retries says that it is opened soon if it can be; guarded by the Server's mu.
+	h3Retries bool
 
 	mu            sync.Mutex // guards what follows
 	h3Connections map[*h3Connection]struct{}
