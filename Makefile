@@ -80,7 +80,7 @@ h2spec: build ## HTTP/2 conformance of bin/lintel, cleartext and over TLS
 
 bench: build ## beside nginx, HAProxy, Traefik, Caddy; CASE=h1-1k,… PEERS=nginx,… ROUNDS=5 SECONDS_EACH=2.5 RATE=0
 	@bench/install.sh
-	go build -o bin/bench ./bench
+	go build -pgo=cmd/lintel/bench.pgo -o bin/bench ./bench
 	@exec bin/bench -case '$(CASE)' -peers '$(PEERS)' -rounds $(or $(ROUNDS),5) -seconds $(or $(SECONDS_EACH),2.5) -rate $(or $(RATE),0)
 
 bench-tunnel: build ## Lintel's own tunnel beside cloudflared in front of Lintel, on a fake edge; ROUNDS=5 SECONDS_EACH=2.5

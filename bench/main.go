@@ -31,11 +31,12 @@ var errWrong = errors.New("answers were wrong or missing; see the lines that beg
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	measure, args := run, os.Args[1:]
-	if len(args) > 0 && args[0] == "tunnel" {
-		measure, args = runTunnel, args[1:]
+	job, args := run, os.Args[1:]
+	others := map[string]func(context.Context, []string) error{"tunnel": runTunnel, tlsRelayPeer{}.Name(): runTLSRelay}
+	if len(args) > 0 && others[args[0]] != nil {
+		job, args = others[args[0]], args[1:]
 	}
-	if err := measure(ctx, args); err != nil {
+	if err := job(ctx, args); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -44,7 +45,7 @@ func main() {
 func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ExitOnError)
 	caseNames := flags.String("case", "", "comma-separated `names` of cases; empty: all but the long ones")
-	peerNames := flags.String("peers", "", "comma-separated `names` of proxies to compare lintel with; empty: all but relay")
+	peerNames := flags.String("peers", "", "comma-separated `names` of proxies to compare lintel with; empty: all but relay and tlsrelay")
 	lintelPath := flags.String("lintel", "bin/lintel", "the `program` to measure")
 	rounds := flags.Int("rounds", defaultRounds, "how often each proxy is measured in each case")
 	seconds := flags.Float64("seconds", defaultSeconds, "how long one measurement takes")

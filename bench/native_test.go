@@ -10,9 +10,12 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	processes "github.com/lintel-dev/lintel/conformance/process"
 )
 
 // buildNative compiles the tools, where there is a compiler with what they need.
@@ -181,5 +184,30 @@ func TestRelayPassesEverythingOn(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+func TestTLSRelayPassesEverythingOn(t *testing.T) {
+	up := upstreamOf(t, buildNative(t), Case{Protocol: TLS})
+	certificate, err := makeCertificate(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ports, err := processes.FreePorts(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := int(ports[0])
+	go func() {
+		_ = runTLSRelay(t.Context(), []string{strconv.Itoa(port), certificate.CertFile, certificate.KeyFile, up.address})
+	}()
+	for _, protocol := range []Protocol{TLS, Handshake} {
+		checker := newChecker(Site{Case: Case{Protocol: protocol, Path: "/1k", Size: sizeKiB}, Port: port, Certificate: certificate})
+		if err := up.await(t.Context(), checker.first); err != nil {
+			t.Fatal(err)
+		}
+		if err := checker.all(t.Context()); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -51,7 +51,9 @@ func usualPeers(lintelPath string) []Peer {
 	return []Peer{lintel{program: lintelPath}, nginx{}, haproxy{}, traefik{}, caddy{}}
 }
 
-func allPeers(lintelPath string) []Peer { return append(usualPeers(lintelPath), relay{}) }
+func allPeers(lintelPath string) []Peer {
+	return append(usualPeers(lintelPath), relay{}, tlsRelayPeer{})
+}
 
 // firstProcess is how most Peers serve: in a single process.
 type firstProcess struct{}
