@@ -229,9 +229,21 @@ func (l *h3Listener) accept() {
 			continue
 		}
 		if !errors.Is(err, quic.ErrServerClosed) {
-			l.socket.warnHTTP3(fmt.Errorf("accept: %w", err))
+			l.fail(fmt.Errorf("accept: %w", err))
 		}
 		return
+	}
+}
+
+// fail gives up a UDP socket of which quic-go reads no more, as the kernel told of an error, for
+// another one.
+func (l *h3Listener) fail(err error) {
+	s := l.socket
+	s.server.mu.Lock()
+	defer s.server.mu.Unlock()
+	if s.h3.Load() == l {
+		s.closeHTTP3()
+		s.lacksHTTP3(err)
 	}
 }
 
