@@ -40,7 +40,7 @@ func mayImport() map[string][]string {
 		"address":             leaf,
 		"conformance":         {"conformance", "deploy"},
 		"deploy":              {"deploy", "conformance/cluster"},
-		"bench":               {"conformance/cluster", "conformance/edge"},
+		"bench":               {"conformance/cluster", "conformance/edge", "conformance/process"},
 		"examples":            {},
 		"internal/cloudflare": {"internal/retryafter"},
 		"internal/edgewire":   {},

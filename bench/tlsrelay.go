@@ -3,14 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto"
+	"crypto/ecdsa"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strconv"
 	"sync"
-
-	served "github.com/lintel-dev/lintel/tls"
 )
 
 // tlsRelayBuffer has room for a request or a response of the cases of 1 KiB.
@@ -45,10 +46,21 @@ func runTLSRelay(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("read certificate: %w", err)
 	}
-	var store served.Store
-	store.Apply(map[string][]served.Certificate{"": {{Certificate: &certificate}}})
-	r := &tlsRelay{config: &tls.Config{GetCertificate: store.For("")}, upstream: args[3]}
+	key, ok := certificate.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok {
+		return errors.New("the certificate's key is not of ECDSA")
+	}
+	certificate.PrivateKey = signer{key}
+	r := &tlsRelay{config: &tls.Config{Certificates: []tls.Certificate{certificate}}, upstream: args[3]}
 	return r.serve(ctx, l)
+}
+
+// signer signs as Lintel does (RFC 6979), which costs less than crypto/tls's own way.
+type signer struct{ *ecdsa.PrivateKey }
+
+// Sign implements [crypto.Signer].
+func (s signer) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return s.PrivateKey.Sign(nil, digest, opts)
 }
 
 func (r *tlsRelay) serve(ctx context.Context, l net.Listener) error {
