@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -32,16 +33,20 @@ func TestUnmapProgramShrinksTheResidentSet(t *testing.T) {
 	if file.dense != nil && !errors.Is(file.dense, unix.EBUSY) { // this test has run before
 		t.Skip("the kernel, or who started this, has pages come back with their neighbours:", file.dense)
 	}
-	page := constants.start + constants.size/2&^(pageSize-1)
-	readAt(t, "/proc/self/mem", int64(page), make([]byte, 1))
-	around := 0
-	for n := -15; n <= 15; n++ {
-		if present(t, page+uintptr(n*pageSize)) {
-			around++
+	const places = 9 // other tests' goroutines may read many pages at one of them, such as all types
+	var around [places]int
+	for i := range around {
+		page := (constants.start + constants.size*uintptr(i+1)/(places+1)) &^ (pageSize - 1)
+		readAt(t, "/proc/self/mem", int64(page), make([]byte, 1))
+		for n := -15; n <= 15; n++ {
+			if present(t, page+uintptr(n*pageSize)) {
+				around[i]++
+			}
 		}
 	}
-	if around == 0 || around > 12 { // the runtime may read some
-		t.Errorf("of 31 pages %d are there after one was read", around)
+	slices.Sort(around[:])
+	if around[0] == 0 || around[places/2] > 12 { // the runtime may read some
+		t.Errorf("of 31 pages around one that was read so many are there, at %d places: %v", places, around)
 	}
 }
 
