@@ -85,6 +85,7 @@ func (p *passage) forget(script string, how byte) {
 		// decides about everything that follows.
 		p.client, p.upstream, p.reports = "", nil, nil
 	}
+	p.partial = cutAnywhere(how) && early.MatchString(script) // the answer may end the exchange amid the body
 	ends := stale.MatchString(script)
 	if ends && how&unpooled == 0 || ends && early.MatchString(script) {
 		p.upstream = nil
