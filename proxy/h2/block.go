@@ -45,7 +45,7 @@ func (c *Conn) beginHeaders(f *frame) {
 		}
 		first := c.lastTheirs == 0
 		c.lastTheirs = f.stream
-		if first && c.going == drains {
+		if first && c.going&(drains|goneSaid) == drains {
 			c.sayDrains()
 		}
 		b.use = useOpen

@@ -40,21 +40,28 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// A server that drains before the first request says so with that.
+// A server that drains before the first request says so with that, whether or not the client
+// goes too.
 func TestDrainBeforeTheFirstRequest(t *testing.T) {
-	w := newWire(t, Server, DefaultSettings())
-	w.pump()
-	w.frames()
-	w.c.Drain()
-	w.c.Drain()
-	w.pump()
-	if got := w.frames(); len(got) != 0 || !w.c.Draining() {
-		t.Errorf("%s before the first request, draining %t", got, w.c.Draining())
-	}
-	w.head(1, Last, get()...)
-	w.pump()
-	if got := fmt.Sprint(w.frames()); got != "[GOAWAY NO_ERROR PING]" || len(w.events) != 1 || w.events[0].Kind != RequestHead {
-		t.Errorf("%s, %v", got, w.events)
+	for _, gone := range []bool{false, true} {
+		w := newWire(t, Server, DefaultSettings())
+		w.pump()
+		w.frames()
+		w.c.Drain()
+		w.c.Drain()
+		w.pump()
+		if got := w.frames(); len(got) != 0 || !w.c.Draining() {
+			t.Errorf("%s before the first request, draining %t", got, w.c.Draining())
+		}
+		if gone {
+			w.WriteGoAway(0, http2.ErrCodeNo, nil)
+		}
+		w.head(1, Last, get()...)
+		w.pump()
+		last := w.events[len(w.events)-1]
+		if got := fmt.Sprint(w.frames()); got != "[GOAWAY NO_ERROR PING]" || last.Kind != RequestHead {
+			t.Errorf("%s, %v", got, w.events)
+		}
 	}
 }
 
