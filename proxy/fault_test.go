@@ -100,6 +100,49 @@ func TestUpstreamFailsInResponse(t *testing.T) {
 	})
 }
 
+// A client that has finished sending still reads, so what fails then is the upstream.
+func TestUpstreamFailsAfterTheClientFinished(t *testing.T) {
+	run(t, []mode{plainMode}, Settings{}, func(t *testing.T, g *gateway) {
+		for i, test := range []struct {
+			path    string
+			part    int
+			framing string
+		}{
+			{"/length", 5, "Content-Length: 1000000"},
+			{"/long", 500_000, "Content-Length: 1000000"},
+			{"/chunked", 5, "Transfer-Encoding: chunked"},
+		} {
+			finished := make(chan struct{})
+			g.route(test.path, rawBackend(t, func(conn net.Conn, in *bufio.Reader) {
+				_, _ = http.ReadRequest(in)
+				_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\n"+test.framing+"\r\n\r\n")
+				part := strings.Repeat("x", test.part)
+				if test.framing == "Transfer-Encoding: chunked" {
+					part = chunk(part)
+				}
+				_, _ = io.WriteString(conn, part)
+				<-finished
+				_ = conn.(*net.TCPConn).SetLinger(0)
+			}))
+			g.apply()
+			c := g.dial()
+			c.send("GET " + test.path + " HTTP/1.1\r\nHost: a\r\n\r\n")
+			res := c.responseHead("GET")
+			if _, err := io.ReadFull(res.Body, make([]byte, test.part)); err != nil {
+				t.Fatal(err)
+			}
+			_ = c.conn.(*net.TCPConn).CloseWrite()
+			close(finished)
+			if _, err := io.ReadAll(res.Body); err == nil {
+				t.Errorf("%s: the body seems whole", test.path)
+			}
+			if x := g.observed(i + 1); x.Cause != exchange.CauseUpstreamReset || x.Sent != int64(test.part) {
+				t.Errorf("%s: cause %q after %d bytes", test.path, x.Cause, x.Sent)
+			}
+		}
+	})
+}
+
 // A body that lasts until the upstream closes has not ended when the upstream
 // resets the connection.
 func TestResetIsNoEnd(t *testing.T) {

@@ -147,12 +147,13 @@ func (f *flight) use(up upstream) {
 	}
 }
 
-// gone reports whether the client has given up.
-func (f *flight) gone() bool {
+// gone reports whether the client has given up, or may have: it has finished sending.
+func (f *flight) gone() bool { return f.wasCanceled() || f.down.gone() }
+
+func (f *flight) wasCanceled() bool {
 	f.mu.Lock()
-	canceled := f.canceled
-	f.mu.Unlock()
-	return canceled != exchange.CauseNone || f.down.gone()
+	defer f.mu.Unlock()
+	return f.canceled != exchange.CauseNone
 }
 
 // fail ends the exchange with the answer that a cause has, or by breaking it off when

@@ -201,7 +201,7 @@ func (f *flight) conclude(cause exchange.Cause) exchange.Cause {
 		if f.body.cause != exchange.CauseNone {
 			return f.body.cause // the reason behind it
 		}
-		if cause == exchange.CauseUpstreamReset && f.gone() {
+		if cause == exchange.CauseUpstreamReset && f.wasCanceled() {
 			return exchange.CauseClientGone // so that we have reset it ourselves
 		}
 		return cause

@@ -57,7 +57,7 @@ func (f *flight) splice(down *h1Downstream, up *h1Upstream) exchange.Cause {
 		if n > 0 {
 			f.progress = time.Now()
 		}
-		if cause := f.spliceFailure(n < piece, err, now); cause != exchange.CauseNone {
+		if cause := f.spliceFailure(down, n < piece, err, now); cause != exchange.CauseNone {
 			return cause
 		}
 	}
@@ -66,14 +66,14 @@ func (f *flight) splice(down *h1Downstream, up *h1Upstream) exchange.Cause {
 }
 
 // spliceFailure looks at what ended a piece that began at start.
-func (f *flight) spliceFailure(short bool, err error, start time.Time) exchange.Cause {
+func (f *flight) spliceFailure(down *h1Downstream, short bool, err error, start time.Time) exchange.Cause {
 	switch {
 	case err == nil && !short:
 		return exchange.CauseNone
 	case err == nil:
 		return exchange.CauseUpstreamReset // its end
 	case !isTimeout(err):
-		if f.gone() {
+		if broken(down.c.conn) {
 			return exchange.CauseClientGone
 		}
 		return exchange.CauseUpstreamReset
