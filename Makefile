@@ -9,7 +9,7 @@ FUZZ_TIME ?= 30s
 FUZZ_JOBS ?= $(shell nproc)
 # Fuzzes target $2 of package $1 on a processor of its own. Its output comes in one piece, at
 # its end; a failure fails all, once the others have ended.
-FUZZ_ONE = said=$$(GOMAXPROCS=1 go test -run "^\$$" -fuzz "^$$2\$$" -fuzztime $(FUZZ_TIME) "$$1" 2>&1); failed=$$?; \
+FUZZ_ONE = said=$$(GOMAXPROCS=1 go test -run "^\$$" -fuzz "^$$2\$$" -fuzztime $(FUZZ_TIME) -fuzzminimizetime 2s "$$1" 2>&1); failed=$$?; \
 	exec 9<Makefile; flock 9; printf "fuzz %s %s\n%s\n" "$$1" "$$2" "$$said"; exit $$failed
 # For the longest package, which starts an API server; a first run builds it too.
 TEST_TIMEOUT ?= 30m

@@ -30,15 +30,13 @@ type h2Player struct {
 
 	streams map[uint32]*h2Played
 	waiting []*h2Played // for an answer
-	room    int64       // of the connection, and
-	initial int64       // of a new stream, for what is sent
+	room    h2Room
 }
 
 // h2Played is one stream.
 type h2Played struct {
 	id     uint32
 	answer string
-	room   int64
 	ended  bool // the request is complete
 	reset  bool
 
@@ -53,9 +51,8 @@ func (s *h2Played) String() string {
 // serveH2 serves a connection.
 func (c *played) serveH2() {
 	defer c.conn.Close()
-	p := &h2Player{
-		played: c, frames: http2.NewFramer(c.conn, c), streams: map[uint32]*h2Played{}, room: 65535, initial: 65535,
-	}
+	p := &h2Player{played: c, frames: http2.NewFramer(c.conn, c), streams: map[uint32]*h2Played{}}
+	p.room = newH2Room(p.frames)
 	p.frames.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	p.hpack = hpack.NewEncoder(&p.block)
 	if _, err := io.ReadFull(c, make([]byte, len(http2.ClientPreface))); err != nil || p.frames.WriteSettings() != nil {
@@ -91,28 +88,8 @@ func (p *h2Player) pump() bool {
 	if err != nil {
 		return false
 	}
+	p.room.take(frame)
 	switch f := frame.(type) {
-	case *http2.SettingsFrame:
-		if f.IsAck() {
-			break
-		}
-		if size, ok := f.Value(http2.SettingInitialWindowSize); ok {
-			for _, s := range p.streams {
-				s.room += int64(size) - p.initial
-			}
-			p.initial = int64(size)
-		}
-		_ = p.frames.WriteSettingsAck()
-	case *http2.PingFrame:
-		if !f.IsAck() {
-			_ = p.frames.WritePing(true, f.Data)
-		}
-	case *http2.WindowUpdateFrame:
-		if s := p.streams[f.StreamID]; s != nil {
-			s.room += int64(f.Increment)
-		} else if f.StreamID == 0 {
-			p.room += int64(f.Increment)
-		}
 	case *http2.RSTStreamFrame:
 		if s := p.streams[f.StreamID]; s != nil {
 			s.reset = true
@@ -135,8 +112,9 @@ func (p *h2Player) pump() bool {
 func (p *h2Player) heads(f *http2.MetaHeadersFrame) {
 	s := p.streams[f.StreamID]
 	if s == nil {
-		s = &h2Played{id: f.StreamID, room: p.initial, answer: p.play.next()}
+		s = &h2Played{id: f.StreamID, answer: p.play.next()}
 		p.streams[s.id] = s
+		p.room.open(s.id)
 		p.waiting = append(p.waiting, s)
 		p.play.busy.Add(1)
 		p.play.mu.Lock()
@@ -304,7 +282,7 @@ func (a *h2Answer) chunks() bool {
 func (a *h2Answer) data(payload string) bool {
 	const most = 16 << 10
 	for payload != "" && !a.stream.reset {
-		n := min(int64(len(payload)), most, a.room, a.stream.room)
+		n := min(int64(len(payload)), most, a.room.left(a.stream.id))
 		if n <= 0 {
 			if !a.pump() {
 				return false
@@ -314,8 +292,7 @@ func (a *h2Answer) data(payload string) bool {
 		if a.frames.WriteData(a.stream.id, false, []byte(payload[:n])) != nil {
 			return false
 		}
-		a.room -= n
-		a.stream.room -= n
+		a.room.spend(a.stream.id, n)
 		payload = payload[n:]
 	}
 	return true

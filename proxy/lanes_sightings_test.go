@@ -15,7 +15,7 @@ import (
 type sightings struct {
 	of    [2][]*passage
 	reset bool // what a client got may have been lost
-	race  bool // either the endpoint's answer or what is wrong with the body is there first
+	race  bool // which of two things was there first decides about all else
 }
 
 func (s *sightings) add(lane int, p *passage) {
@@ -26,13 +26,23 @@ func (s *sightings) add(lane int, p *passage) {
 // agree reports whether the lanes did the same once, or need not.
 func (s *sightings) agree() bool {
 	if s.race {
-		return true
+		return !s.hang()
 	}
 	for _, p := range s.of[0] {
 		for _, other := range s.of[1] {
 			if p.like(other) && (s.reset || p.endsLike(other)) {
 				return true
 			}
+		}
+	}
+	return false
+}
+
+// hang reports whether something took too long in each try of a lane.
+func (s *sightings) hang() bool {
+	for _, lane := range s.of {
+		if !slices.ContainsFunc(lane, func(p *passage) bool { return !p.hangs() }) {
+			return true
 		}
 	}
 	return false
@@ -71,6 +81,10 @@ func cutAnywhere(how byte) bool {
 	return cut != cutNot && cut != cutNotSilent
 }
 
+// races reports whether an answer that is sent before the end of the request, or the next piece
+// of the body, may be there first.
+func races(script string, how byte) bool { return cutAnywhere(how) && early.MatchString(script) }
+
 // failsBehindHead reports whether a request was refused when the endpoint had its head.
 func (p *passage) failsBehindHead() bool {
 	return slices.ContainsFunc(p.answered, func(x Report) bool {
@@ -80,12 +94,7 @@ func (p *passage) failsBehindHead() bool {
 
 // forget takes out what depends on timing with this script.
 func (p *passage) forget(script string, how byte) {
-	if cutAnywhere(how) && early.MatchString(script) && stale.MatchString(script) {
-		// Whether the upstream's end or the next piece of the body is first there
-		// decides about everything that follows.
-		p.client, p.upstream, p.reports = "", nil, nil
-	}
-	p.partial = cutAnywhere(how) && early.MatchString(script) // the answer may end the exchange amid the body
+	p.partial = races(script, how) // the answer may end the exchange amid the body
 	ends := stale.MatchString(script)
 	if ends && how&unpooled == 0 || ends && early.MatchString(script) {
 		p.upstream = nil

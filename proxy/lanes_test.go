@@ -197,8 +197,10 @@ func (p *passage) upstreamLike(one, other string) bool {
 
 // endsLike reports whether the client got the same, in time.
 func (p *passage) endsLike(other *passage) bool {
-	return p.client == other.client && p.end == other.end && !strings.HasSuffix(p.end, hangs)
+	return p.client == other.client && p.end == other.end && !p.hangs()
 }
+
+func (p *passage) hangs() bool { return strings.HasSuffix(p.end, hangs) }
 
 func (p *passage) String() string {
 	var b strings.Builder
@@ -260,7 +262,8 @@ func (l *bothLanes) compare(t testing.TB, input, script string, how byte) string
 				p.client = "" // frames, in any order
 			}
 			seen.add(i, p)
-			seen.race = seen.race || cutAnywhere(how) && early.MatchString(script) && p.failsBehindHead()
+			// With the answer comes the upstream's end, or what is wrong comes with the body.
+			seen.race = seen.race || races(script, how) && (stale.MatchString(script) || p.failsBehindHead())
 		}
 		if seen.agree() {
 			return ""

@@ -1,12 +1,9 @@
 package proxy
 
 import (
-	"fmt"
 	"math/rand/v2"
-	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 
 	"golang.org/x/net/http2"
@@ -146,7 +143,6 @@ func (h *h2Plan) cause(p *planned) exchange.Cause {
 // TestRandomFaultsOverH2 is TestRandomFaults with upstreams over HTTP/2, whose connections
 // many exchanges share: how one of them ends concerns no other, unless the connection ends.
 func TestRandomFaultsOverH2(t *testing.T) {
-	seed, _ := strconv.ParseUint(os.Getenv("LINTEL_SEED"), 10, 64)
 	settings := Settings{MaxIdlePerEndpoint: loadIdle, ConnectTimeout: ample, ReadHeaderTimeout: ample}
 	run(t, []mode{plainMode, tlsMode, h2cMode, h2Mode}, settings, func(t *testing.T, g *gateway) {
 		up := newFaultyH2()
@@ -159,19 +155,10 @@ func TestRandomFaultsOverH2(t *testing.T) {
 		g.route(frail, rawH2Backend(t, up.serve, few))
 		g.apply()
 		r := &plannedRun{t: t, g: g, plan: planH2, came: map[string]string{}}
-		up.settle(r)
-		before := inUse(t, g)
-		var clients sync.WaitGroup
-		for n := range plannedClients {
-			clients.Go(func() { r.client(rand.New(rand.NewPCG(seed, uint64(n)))) })
-		}
-		clients.Wait()
+		r.play(seedsOf(t, 0), plannedClients, r.client, func() { up.settle(r) })
 		r.compare()
 		r.compareCauses()
-		up.settle(r)
 		up.actedOnce(t)
-		before.pipes += 30 // that a loop may keep of those in use at once
-		eventually(t, fmt.Sprintf("no more than %+v is in use", before), func() bool { return inUse(t, g).within(before) })
 	})
 }
 

@@ -136,14 +136,13 @@ func (s *faultyStream) frame(payload string, last bool) {
 		pad = make([]byte, s.p.h2.pad)
 		size += int64(1 + len(pad))
 	}
-	for s.alive() && size > min(s.room, s.c.room) {
+	for s.alive() && size > s.c.room.left(s.id) {
 		s.c.changed.Wait()
 	}
 	if !s.alive() {
 		return
 	}
-	s.room -= size
-	s.c.room -= size
+	s.c.room.spend(s.id, size)
 	_ = s.c.frames.WriteDataPadded(s.id, last, []byte(payload), pad)
 	if last {
 		s.answered = true

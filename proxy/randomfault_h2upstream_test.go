@@ -32,12 +32,11 @@ type faultyConn struct {
 	mu      sync.Mutex // guards what follows, and what is written
 	changed *sync.Cond
 	streams map[uint32]*faultyStream // that are open
-	room    int64                    // for payload
-	initial int64                    // ... of a new stream
-	acted   uint32                   // the highest stream that was acted on
-	gone    bool                     // GOAWAY was sent: none that is higher will be
-	closes  bool                     // ... and the connection ends with the last stream
-	dead    bool                     // nothing can be written
+	room    h2Room
+	acted   uint32 // the highest stream that was acted on
+	gone    bool   // GOAWAY was sent: none that is higher will be
+	closes  bool   // ... and the connection ends with the last stream
+	dead    bool   // nothing can be written
 }
 
 // faultyStream is one exchange.
@@ -47,7 +46,6 @@ type faultyStream struct {
 	id uint32
 
 	// Guarded by c.mu.
-	room     int64
 	body     strings.Builder // what has come of the request's
 	reads    bool            // more may come of it
 	ended    bool            // all has come
@@ -56,7 +54,7 @@ type faultyStream struct {
 }
 
 func (u *faultyH2) serve(e *rawH2Endpoint) {
-	c := &faultyConn{rawH2Endpoint: e, up: u, streams: map[uint32]*faultyStream{}, room: 65535, initial: 65535}
+	c := &faultyConn{rawH2Endpoint: e, up: u, streams: map[uint32]*faultyStream{}, room: newH2Room(e.frames)}
 	c.changed = sync.NewCond(&c.mu)
 	u.mu.Lock()
 	u.open[c] = true
@@ -91,29 +89,9 @@ func (c *faultyConn) take(frame http2.Frame) {
 	if c.dead {
 		return
 	}
+	c.room.take(frame)
 	s := c.streams[frame.Header().StreamID]
 	switch f := frame.(type) {
-	case *http2.SettingsFrame:
-		if f.IsAck() {
-			return
-		}
-		if size, ok := f.Value(http2.SettingInitialWindowSize); ok {
-			for _, s := range c.streams {
-				s.room += int64(size) - c.initial
-			}
-			c.initial = int64(size)
-		}
-		_ = c.frames.WriteSettingsAck()
-	case *http2.PingFrame:
-		if !f.IsAck() {
-			_ = c.frames.WritePing(true, f.Data)
-		}
-	case *http2.WindowUpdateFrame:
-		if s != nil {
-			s.room += int64(f.Increment)
-		} else if f.StreamID == 0 {
-			c.room += int64(f.Increment)
-		}
 	case *http2.RSTStreamFrame:
 		if s != nil {
 			s.over()
@@ -141,7 +119,7 @@ func (c *faultyConn) take(frame http2.Frame) {
 
 // asked begins a stream. mu is held.
 func (c *faultyConn) asked(f *http2.MetaHeadersFrame) {
-	s := &faultyStream{c: c, id: f.StreamID, room: c.initial, ended: f.StreamEnded()}
+	s := &faultyStream{c: c, id: f.StreamID, ended: f.StreamEnded()}
 	for _, field := range f.Fields {
 		if field.Name == "x-id" {
 			number, _ := strconv.ParseUint(field.Value, 36, 64)
@@ -149,6 +127,7 @@ func (c *faultyConn) asked(f *http2.MetaHeadersFrame) {
 		}
 	}
 	c.streams[s.id] = s
+	c.room.open(s.id)
 	c.serving.Go(s.serve)
 }
 
@@ -168,6 +147,7 @@ func (s *faultyStream) finish() {
 func (s *faultyStream) leave() {
 	c := s.c
 	delete(c.streams, s.id)
+	c.room.close(s.id)
 	if c.closes && len(c.streams) == 0 {
 		_ = c.conn.(*net.TCPConn).CloseWrite()
 		c.dies()

@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -254,28 +253,13 @@ func (r *h3PlannedRun) serve(conn net.Conn, in *bufio.Reader) {
 // TestRandomFaultsHTTP3 is TestRandomFaults for clients that speak HTTP/3: they leave streams
 // and connections in all ways that there are, and send what is malformed.
 func TestRandomFaultsHTTP3(t *testing.T) {
-	seeds := []uint64{0, 1, 2}
-	if seed, err := strconv.ParseUint(os.Getenv("LINTEL_SEED"), 10, 64); err == nil {
-		seeds = []uint64{seed}
-	}
 	settings := Settings{MaxIdlePerEndpoint: loadIdle, ConnectTimeout: ample, ReadHeaderTimeout: ample}
 	run(t, []mode{h3Mode}, settings, func(t *testing.T, g *gateway) {
 		r := &h3PlannedRun{plannedRun: plannedRun{t: t, g: g}, all: map[string]*h3Got{}}
 		g.route("/", rawBackend(t, r.serve))
 		g.route("/stalls", rawBackend(t, r.serve)).Action.BackendTimeout = stallLimit
 		g.apply()
-		r.settle()
-		before := inUse(t, g)
-		for _, seed := range seeds {
-			var clients sync.WaitGroup
-			for n := range h3PlannedClients {
-				clients.Go(func() { r.client(rand.New(rand.NewPCG(seed, uint64(n)))) })
-			}
-			clients.Wait()
-		}
-		r.settle()
+		r.play(seedsOf(t, 0, 1, 2), h3PlannedClients, r.client, r.settle)
 		r.compareH3()
-		before.pipes += 30 // as in TestRandomFaults
-		eventually(t, fmt.Sprintf("no more than %+v is in use", before), func() bool { return inUse(t, g).within(before) })
 	})
 }
