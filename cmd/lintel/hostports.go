@@ -29,7 +29,7 @@ func (p *process) openHostPorts(ready *readiness) exchange.HostPorts {
 		return nil
 	}
 	p.late = append(p.late, func(ctx context.Context) error {
-		tellStarved(ctx, ports, p.log)
+		tellStarved(ctx, ports.Starved, p.log)
 		return ports.Close()
 	})
 	return ports
@@ -40,21 +40,24 @@ func (p *process) openHostPorts(ready *readiness) exchange.HostPorts {
 const starvedInterval = 30 * time.Second
 
 // tellStarved says, once, of each program that binds a port which we receive for that it gets
-// no clients, until ctx ends.
-func tellStarved(ctx context.Context, ports *hostports.Ports, log *slog.Logger) {
+// no clients, until ctx ends. look returns who does now.
+func tellStarved(ctx context.Context, look func() ([]hostports.Conflict, error), log *slog.Logger) {
 	ticker := time.NewTicker(starvedInterval)
 	defer ticker.Stop()
 	seen := map[hostports.Conflict]int{}
+	failing := false
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		starved, err := ports.Starved()
-		if err != nil {
-			log.Warn("cannot look for ports that others have bound too", "error", err)
-			return
+		starved, err := look()
+		if err != nil && !failing {
+			log.Warn("cannot look for ports that others have bound too; trying again", "error", err)
+		}
+		if failing = err != nil; failing {
+			continue
 		}
 		again := make(map[hostports.Conflict]int, len(starved))
 		for _, c := range starved {
