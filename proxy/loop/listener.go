@@ -13,7 +13,8 @@ import (
 // flood of them must not keep the others waiting.
 const acceptsPerTurn = 64
 
-// Pauses after a failing accept, such as one without file descriptors left.
+// Pauses after a failing accept, such as one without file descriptors left, and while the poller
+// has no room.
 const (
 	minAcceptPause = 5 * time.Millisecond
 	maxAcceptPause = time.Second
@@ -25,6 +26,7 @@ type Listener struct {
 	accepted func(fd int, peer, local netip.AddrPort)
 	failed   func(err error, pause time.Duration)
 	local    netip.AddrPort
+	watched  bool // by the poller
 	timer    timer
 	pause    time.Duration // after the failure that comes next
 	done     chan struct{} // closed when the loop has let go of the descriptor
@@ -56,14 +58,7 @@ func (t *Listener) start(fd int) {
 	l := t.loop
 	l.epoch++
 	t.user, t.fd, t.epoch = t, fd, l.epoch
-	if err := l.poller.add(fd, t.epoch); err != nil {
-		t.fd = -1
-		t.failed(err, 0)
-		close(t.done)
-		return
-	}
 	l.watch(&t.conn)
-	t.readable = true
 	t.ready()
 }
 
@@ -71,6 +66,13 @@ func (t *Listener) start(fd int) {
 func (t *Listener) ready() {
 	if t.fd < 0 || t.timer.at != never {
 		return // it pauses
+	}
+	if !t.watched {
+		if err := t.loop.poller.add(t.fd, t.epoch); err != nil {
+			t.rest(err)
+			return
+		}
+		t.watched, t.readable = true, true
 	}
 	for range acceptsPerTurn {
 		if !t.readable || !t.accept() {
@@ -98,10 +100,15 @@ func (t *Listener) accept() bool {
 	case unix.EINTR, unix.ECONNABORTED:
 		return true
 	}
-	t.failed(errno, t.pause)
+	t.rest(errno)
+	return false
+}
+
+// rest tells why there is a pause, after which the loop tries again.
+func (t *Listener) rest(why error) {
+	t.failed(why, t.pause)
 	t.loop.wheel.set(&t.timer, t.loop.now+int64(t.pause))
 	t.pause = min(2*t.pause, maxAcceptPause)
-	return false
 }
 
 // end accepts what is left.
