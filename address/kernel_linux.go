@@ -176,6 +176,15 @@ func (k *kernel) adopt(addrs []netip.Addr) []netip.Addr {
 
 // watch tells which addresses go away from the interface, until stop.
 func (k *kernel) watch() (lost <-chan netip.Addr, stop func(), err error) {
+	return k.watchBy(subscribe)
+}
+
+// subscriber returns what changes about the addresses of this node, until release, ctx ends, or it
+// is too much.
+type subscriber func(ctx context.Context) (changes <-chan netlink.AddrUpdate, release func(), err error)
+
+// watchBy is watch with what a subscriber tells.
+func (k *kernel) watchBy(subscribe subscriber) (lost <-chan netip.Addr, stop func(), err error) {
 	ctx, stop := context.WithCancel(context.Background())
 	changes, release, err := subscribe(ctx)
 	if err != nil {
@@ -184,24 +193,33 @@ func (k *kernel) watch() (lost <-chan netip.Addr, stop func(), err error) {
 	}
 	gone := make(chan netip.Addr)
 	go func() {
-		for {
+		for ok := true; ok; {
 			k.tell(ctx, changes, gone)
 			release()
-			if ctx.Err() != nil {
-				return
-			}
 			// More has changed than there was room for. What it was is seen at the next beat.
-			var err error
-			if changes, release, err = subscribe(ctx); err != nil {
-				return
-			}
+			changes, release, ok = subscribe.again(ctx)
 		}
 	}()
 	return gone, stop, nil
 }
 
-// subscribe returns what changes about the addresses of this node, until release, ctx ends, or it is
-// too much.
+// again subscribes as soon as that can be, as there may be too many open files. It reports false
+// when ctx has ended.
+func (subscribe subscriber) again(ctx context.Context) (changes <-chan netlink.AddrUpdate, release func(), ok bool) {
+	for ctx.Err() == nil {
+		changes, release, err := subscribe(ctx)
+		if err == nil {
+			return changes, release, true
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(reopenInterval):
+		}
+	}
+	return nil, nil, false
+}
+
+// subscribe is the kernel's [subscriber].
 func subscribe(ctx context.Context) (changes <-chan netlink.AddrUpdate, release func(), err error) {
 	ctx, release = context.WithCancel(ctx)
 	all := make(chan netlink.AddrUpdate)

@@ -1,12 +1,15 @@
 package address
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // TestKernelIsReadWhileOthersChangeIt has many addresses and routes come and go on another
@@ -70,6 +73,37 @@ func TestLossesAreToldAfterTooManyChanges(t *testing.T) {
 		default:
 		}
 		return told > before
+	})
+}
+
+// Losses are told again, too, when the kernel cannot be asked for them at once, as while there are
+// too many open files.
+func TestLossesAreToldAgainLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &kernel{link: &net.Interface{Index: 7}}
+		gone := netip.MustParseAddr("192.0.2.1")
+		attempts := 0
+		lost, stop, err := k.watchBy(func(ctx context.Context) (<-chan netlink.AddrUpdate, func(), error) {
+			changes := make(chan netlink.AddrUpdate, 1)
+			attempts++
+			switch attempts {
+			case 1: // more changes than there is room for
+				close(changes)
+			case 2, 3:
+				return nil, nil, unix.EMFILE
+			default:
+				changes <- netlink.AddrUpdate{LinkIndex: k.link.Index, LinkAddress: net.IPNet{IP: gone.AsSlice()}}
+				context.AfterFunc(ctx, func() { close(changes) })
+			}
+			return changes, func() {}, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stop()
+		if got := <-lost; got != gone {
+			t.Errorf("%v is gone, not %v", got, gone)
+		}
 	})
 }
 
