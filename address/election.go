@@ -129,7 +129,10 @@ func (e *election) wake(now time.Time, since time.Duration) {
 	}
 	kept := e.medium.adopt(e.held())
 	for addr, entry := range e.entries {
-		if entry.state == probing || entry.state == holding && !slices.Contains(kept, addr) {
+		switch {
+		case slices.Contains(kept, addr):
+			entry.renewed = now
+		case entry.state == probing || entry.state == holding:
 			e.giveUp(addr, entry, why)
 		}
 	}
@@ -182,13 +185,24 @@ func (e *election) beat(now time.Time) {
 // renew keeps the kernel from removing what we have.
 func (e *election) renew(now time.Time) {
 	for addr, entry := range e.entries {
-		if entry.state != holding {
-			continue
-		}
-		if err := e.medium.hold(addr); err != nil {
-			e.refuse(addr, entry, err, now)
+		if entry.state == holding {
+			e.hold(addr, entry, now)
 		}
 	}
+}
+
+// hold renews the lifetime of an address that we have, and reports whether it could. What fails, as
+// where others keep the kernel busy, is tried again with the next beats, for as long as the kernel
+// keeps the address all the same.
+func (e *election) hold(addr netip.Addr, entry *entry, now time.Time) bool {
+	err := e.medium.hold(addr)
+	switch {
+	case err == nil || entry.renewed.IsZero(): // or it was adopted a moment ago
+		entry.renewed = now
+	case now.Sub(entry.renewed) > frozen:
+		e.refuse(addr, entry, err, now)
+	}
+	return err == nil
 }
 
 // restore is told that an address went away from the interface. Linux may remove one that
@@ -199,11 +213,9 @@ func (e *election) restore(addr netip.Addr, now time.Time) {
 	if entry == nil || entry.state != holding || now.Sub(e.beaten) > frozen {
 		return // we took it away, or it may be another's
 	}
-	if err := e.medium.hold(addr); err != nil {
-		e.refuse(addr, entry, err, now)
-		return
+	if e.hold(addr, entry, now) {
+		e.log.Warn("address was taken from this node, and is back", "address", addr.String())
 	}
-	e.log.Warn("address was taken from this node, and is back", "address", addr.String())
 }
 
 func (e *election) claims() []claim {

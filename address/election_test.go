@@ -1,6 +1,7 @@
 package address
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -26,6 +27,7 @@ type station struct {
 	election *election
 	stopped  bool
 	kernel   map[netip.Addr]time.Time // until when it has an address
+	refuses  int                      // so many times it takes none
 }
 
 func (s *station) has(addr netip.Addr) bool { return s.now.Before(s.kernel[addr]) }
@@ -63,6 +65,10 @@ func (s *station) announce(addr netip.Addr) {
 func (s *station) take(addr netip.Addr) error { return s.hold(addr) }
 
 func (s *station) hold(addr netip.Addr) error {
+	if s.refuses > 0 {
+		s.refuses--
+		return errors.New("the kernel is busy")
+	}
 	s.kernel[addr] = s.now.Add(lifetime + time.Duration(s.random.IntN(250))*time.Millisecond)
 	return nil
 }
@@ -134,7 +140,7 @@ func simulate(t *testing.T, seed uint64) {
 	}
 	e.loss = 0
 	for _, s := range e.stations[:2] { // one node more is dead
-		s.stopped = false
+		s.stopped, s.refuses = false, 0
 	}
 	e.stations[2].stopped = true
 	for end := e.now.Add(15 * time.Second); e.now.Before(end); {
@@ -175,10 +181,46 @@ func TestStandstill(t *testing.T) {
 	}
 }
 
+// TestRenewalsThatFailAreTriedAgain has a kernel take no renewal for a while: the node goes on with the
+// address as long as its kernel does, and gives it up if that lasts.
+func TestRenewalsThatFailAreTriedAgain(t *testing.T) {
+	e := &ether{now: time.Unix(1_700_000_000, 0), random: rand.New(rand.NewPCG(1, 0))}
+	addr := netip.MustParseAddr("192.0.2.1")
+	for i := range 2 {
+		s := &station{ether: e, name: fmt.Sprintf("n%d", i), host: mac{2, 5: byte(i)}, kernel: make(map[netip.Addr]time.Time)}
+		s.restart([]netip.Addr{addr})
+		e.stations = append(e.stations, s)
+	}
+	run := func(d time.Duration, each func()) {
+		for end := e.now.Add(d); e.now.Before(end); each() {
+			e.step(t, []netip.Addr{addr})
+		}
+	}
+	run(3*time.Second, func() {})
+	owner, other := e.stations[0], e.stations[1]
+	if other.has(addr) {
+		owner, other = other, owner
+	}
+	const enough = 2 // a third renewal is in time
+	for range 5 {
+		owner.refuses = enough
+		run(2*time.Second, func() {
+			if !owner.has(addr) || owner.refuses == 0 && owner.election.entries[addr].state != holding {
+				t.Fatalf("after %d renewals that failed the node has lost the address", enough-owner.refuses)
+			}
+		})
+	}
+	owner.refuses = 1000
+	run(5*time.Second, func() {})
+	if !other.has(addr) {
+		t.Error("nobody else has the address when renewals fail for good")
+	}
+}
+
 // disturb does something to one of the nodes.
 func (e *ether) disturb(t *testing.T, addrs []netip.Addr) {
 	s := e.stations[e.random.IntN(len(e.stations))]
-	switch e.random.IntN(5) {
+	switch e.random.IntN(6) {
 	case 0: // crashes, or is frozen
 		s.stopped = true
 	case 1: // goes on where it was
@@ -194,6 +236,8 @@ func (e *ether) disturb(t *testing.T, addrs []netip.Addr) {
 		if !s.stopped {
 			s.replace(t, addrs)
 		}
+	case 5: // has a kernel that is busy
+		s.refuses = e.random.IntN(20)
 	}
 }
 

@@ -47,6 +47,9 @@ type entry struct {
 	retry  time.Time // not tried before
 	rival  mac
 	seen   time.Time // of rival, while holding
+	// renewed is when the kernel last took the address for its lifetime, while holding. It is zero
+	// until the first beat if the address was adopted.
+	renewed time.Time
 
 	probes    int
 	next      time.Time // of the next probe or announcement
@@ -104,7 +107,7 @@ func (e *election) take(addr netip.Addr, entry *entry, now time.Time) {
 		e.refuse(addr, entry, err, now)
 		return
 	}
-	entry.state, entry.announced, entry.next, entry.said = holding, 0, now, ""
+	entry.state, entry.announced, entry.next, entry.said, entry.renewed = holding, 0, now, "", now
 	e.changed = true
 	e.log.Info("address is on this node", "address", addr.String())
 	e.decide(addr, entry, now)
