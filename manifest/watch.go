@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -34,8 +35,8 @@ const (
 )
 
 // Run reads everything and follows the changes until ctx ends, when it returns
-// nil. The error is that of a path that cannot be read at the start, or of the
-// system's notifications. Standard input is read once.
+// nil. The error is that of a path that cannot be read or watched at the start. Standard input is
+// read once.
 func (s *Source) Run(ctx context.Context) error {
 	if s.tree.path == Stdin {
 		return s.runStdin(ctx)
@@ -44,8 +45,11 @@ func (s *Source) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watch manifests: %w", err)
 	}
+	w := newWatch(s, watcher)
+	var hearing sync.WaitGroup
+	hearing.Go(w.hearErrors)
+	defer hearing.Wait()
 	defer watcher.Close()
-	w := &watch{source: s, watcher: watcher}
 	l, err := s.list()
 	if err != nil {
 		return err
@@ -57,7 +61,8 @@ func (s *Source) Run(ctx context.Context) error {
 	if err := s.loadFirst(l); err != nil {
 		return err
 	}
-	return w.run(ctx)
+	w.run(ctx)
+	return nil
 }
 
 // runStdin reads standard input, and then waits for the end of ctx. Nothing ends a
@@ -82,7 +87,24 @@ func (s *Source) runStdin(ctx context.Context) error {
 type watch struct {
 	source  *Source
 	watcher *fsnotify.Watcher
-	parent  string // watchName of the folder around the path; "" is none
+	parent  string        // watchName of the folder around the path; "" is none
+	missed  chan struct{} // holds a token when something may have changed without an event
+}
+
+func newWatch(s *Source, watcher *fsnotify.Watcher) *watch {
+	return &watch{source: s, watcher: watcher, missed: make(chan struct{}, 1)}
+}
+
+// hearErrors takes the errors of fsnotify until that is closed, at once, as some are told while it
+// is locked. After each, such as too many events at a time or a folder that was renamed and removed
+// before it was looked at, nobody knows what changed.
+func (w *watch) hearErrors() {
+	for range w.watcher.Errors {
+		select {
+		case w.missed <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // follow watches the folders of a listing, and those that appeared meanwhile: it
@@ -161,7 +183,7 @@ func (w *watch) forgetOthers(folders []string) map[string]bool {
 }
 
 // run reads again whatever changes until ctx ends.
-func (w *watch) run(ctx context.Context) error {
+func (w *watch) run(ctx context.Context) {
 	var doubt <-chan time.Time // fires when a file has been empty for too long
 	var rest <-chan time.Time  // fires when nothing was edited for keepSchemas
 	var again <-chan time.Time // fires when something is to be read that could not be
@@ -170,7 +192,7 @@ func (w *watch) run(ctx context.Context) error {
 		empty := doubtEmpty
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-rest:
 			rest = nil
 			w.source.dropSchemas()
@@ -184,11 +206,8 @@ func (w *watch) run(ctx context.Context) error {
 				continue
 			}
 			w.drain(ctx)
-		case err := <-w.watcher.Errors:
-			// After an overflow nobody knows what changed: read everything.
-			if !errors.Is(err, fsnotify.ErrEventOverflow) {
-				return fmt.Errorf("watch manifests: %w", err)
-			}
+		case <-w.missed:
+			w.drain(ctx)
 		}
 		doubt, again, rest = nil, nil, time.After(keepSchemas)
 		doubts, failed := w.reload(empty)

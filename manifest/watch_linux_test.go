@@ -1,10 +1,13 @@
 package manifest
 
 import (
+	"context"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
+	"github.com/fsnotify/fsnotify"
 	"golang.org/x/sys/unix"
 )
 
@@ -31,6 +34,46 @@ func TestRunReadsLaterWhatItCouldNotRead(t *testing.T) {
 			w.untilTrue("no problem", func() bool { return len(w.Problems()) == 0 })
 		})
 	}
+}
+
+// A folder that is renamed and removed before fsnotify looks at it is an error to that. It ends
+// nothing: what is there is served.
+func TestRunOutlivesErrorsOfItsWatch(t *testing.T) {
+	f := newFolder(t)
+	f.write("a.yaml", configMap("a", "one"))
+	f.write("more/b.yaml", configMap("b", "one"))
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	watcher, err := fsnotify.NewWatcher()
+	must(err)
+	s := New(f.path)
+	w := newWatch(s, watcher)
+	l, err := s.list()
+	must(err)
+	l, err = w.follow(l)
+	must(err)
+	must(s.loadFirst(l))
+
+	f.write("a.yaml", configMap("a", "two")) // as nobody takes this event, those that follow wait
+	must(os.Rename(filepath.Join(f.path, "more"), filepath.Join(f.path, "less")))
+	must(os.RemoveAll(filepath.Join(f.path, "less")))
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { w.run(ctx) })
+	running.Go(w.hearErrors)
+	defer func() {
+		cancel()
+		watcher.Close()
+		running.Wait()
+	}()
+	following := watched{s, t, ctx}
+	following.until("a=two")
+	f.write("a.yaml", configMap("a", "three"))
+	following.until("a=three")
 }
 
 // openTooManyFiles makes every attempt to open one more fail (EMFILE) until closeFiles.
