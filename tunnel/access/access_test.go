@@ -257,6 +257,36 @@ func TestNewKeysAreFound(t *testing.T) {
 	}
 }
 
+// A key that came while the keys could not be asked for is found soon after.
+func TestNewKeysAreFoundAfterAnOutage(t *testing.T) {
+	m := newTeam(t)
+	v := m.validator()
+	if err := check(v, m.sign("first", m.claims(nil))); err != nil {
+		t.Fatal(err)
+	}
+	m.add("second")
+	m.set(func(m *team) {
+		m.down = true
+		m.now = m.now.Add(2 * time.Minute)
+	})
+	second := m.sign("second", m.claims(nil))
+	for range 2 {
+		if check(v, second) == nil {
+			t.Error("a key that is not known is good")
+		}
+	}
+	if n := m.questions(); n != 2 {
+		t.Errorf("keys were asked for %d times", n)
+	}
+	m.set(func(m *team) {
+		m.down = false
+		m.now = m.now.Add(6 * time.Second)
+	})
+	if err := check(v, second); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestQuestionsForKeysAreBounded(t *testing.T) {
 	m := newTeam(t)
 	v := m.validator()

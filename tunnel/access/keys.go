@@ -22,7 +22,7 @@ const (
 	// askEvery is how often keys are asked for at most: anybody can send assertions that
 	// name keys which do not exist.
 	askEvery = time.Minute
-	// askAgain is the same while there are no keys, and nothing can pass.
+	// askAgain is the same after a question without an answer, for who can't pass without.
 	askAgain = 5 * time.Second
 	// askTimeout bounds one question.
 	askTimeout = 5 * time.Second
@@ -54,13 +54,13 @@ func (k *keys) find(ctx context.Context, id string) (*jose.JSONWebKey, error) {
 	set := k.known.Load()
 	if set == nil || set.byID[id] == nil {
 		k.asking.Lock() // whoever asks, asks for all
-		err := k.refresh(ctx)
+		err := k.refresh(ctx, askAgain)
 		k.asking.Unlock()
 		if set = k.known.Load(); set == nil {
 			return nil, fmt.Errorf("the keys of Access are not known: %w", err)
 		}
 	} else if k.now().Sub(set.at) > freshFor && k.asking.TryLock() {
-		_ = k.refresh(ctx) // it is logged; there are keys
+		_ = k.refresh(ctx, askEvery) // it is logged; there are keys
 		k.asking.Unlock()
 		set = k.known.Load()
 	}
@@ -70,12 +70,13 @@ func (k *keys) find(ctx context.Context, id string) (*jose.JSONWebKey, error) {
 	return nil, errors.New("the assertion of Access is signed with a key that the team does not have")
 }
 
-// refresh asks for keys, unless that was done just now. The caller holds k.asking.
-func (k *keys) refresh(ctx context.Context) error {
+// refresh asks for keys, unless that was done just now: again is how soon it may be after a
+// question without an answer. The caller holds k.asking.
+func (k *keys) refresh(ctx context.Context, again time.Duration) error {
 	now := k.now()
 	pause := askEvery
-	if k.known.Load() == nil {
-		pause = askAgain
+	if k.fault != nil {
+		pause = again
 	}
 	if !k.asked.IsZero() && now.Sub(k.asked) < pause {
 		return k.fault
