@@ -114,9 +114,14 @@ func (p Pins) Map(name string) (*ebpf.Map, error) {
 }
 
 // Own makes this process the one that changes what is pinned, or returns nil if another
-// one is. It is until the returned value is closed, or the process ends.
+// one is. It is until the returned value is closed, or the process ends. A folder that somebody
+// has removed is made again.
 func (p Pins) Own() (io.Closer, error) {
-	folder, err := os.Open(p.folder)
+	err := os.MkdirAll(p.folder, 0o700)
+	var folder *os.File
+	if err == nil {
+		folder, err = os.Open(p.folder)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open pins: %w", err)
 	}

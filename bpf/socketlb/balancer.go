@@ -82,9 +82,7 @@ func (b *Balancer) Applied() uint64 { return b.applied.Load() }
 func (b *Balancer) Run(ctx context.Context) error {
 	defer b.close()
 	// What another process writes meanwhile is newer than what we were told so far.
-	if err := b.takeTurn(ctx); err != nil {
-		return err
-	}
+	b.takeTurn(ctx)
 	var want Services
 	var retry <-chan time.Time
 	for {
@@ -159,27 +157,26 @@ func (b *Balancer) open() error {
 }
 
 // takeTurn waits until no other process has the pins, or ctx ends.
-func (b *Balancer) takeTurn(ctx context.Context) error {
+func (b *Balancer) takeTurn(ctx context.Context) {
 	if b.options.Pins.Folder() == "" {
-		return nil
+		return
 	}
 	poll := time.NewTicker(turnPoll)
 	defer poll.Stop()
 	for waited := false; ; waited = true {
 		owned, err := b.options.Pins.Own()
-		if err != nil {
-			return err
-		}
 		if owned != nil {
 			b.owned = owned
-			return nil
+			return
 		}
-		if !waited {
+		if err != nil {
+			b.report(err)
+		} else if !waited {
 			b.options.Log.Info("another process balances sockets on this machine; going on when it ends", "pins", b.options.Pins.Folder())
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-poll.C:
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"github.com/lintel-dev/lintel/bpf"
 )
@@ -103,9 +104,19 @@ func load(pins bpf.Pins, sizes Sizes) (*programs, error) {
 	defer closeMaps(kept) // the collection has descriptors of its own
 	p.collection, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: kept})
 	if err != nil {
-		return nil, bpf.Unavailable("the kernel refuses the programs: %w", err)
+		return nil, refused(err)
 	}
 	return p, nil
+}
+
+// refused tells what the kernel does not do for us from what it can't do just now.
+func refused(err error) error {
+	for _, lack := range []error{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EAGAIN} {
+		if errors.Is(err, lack) {
+			return fmt.Errorf("load programs: %w", err)
+		}
+	}
+	return bpf.Unavailable("the kernel refuses the programs: %w", err)
 }
 
 // keptMaps opens the pinned maps that can be taken over, and notes the others. The
