@@ -25,12 +25,14 @@ const (
 	// maxApplies is enough for a socket to open in the place of another: one that
 	// fails, one that succeeds, and one that finds nothing new.
 	maxApplies = 3
-	// bindRetry is how often a socket that could not be opened is tried again.
-	bindRetry = time.Second
+	// retryInterval is how often a socket that could not be opened is tried again.
+	retryInterval = time.Second
 )
 
 // source is where the objects come from: a cluster or a folder of manifests.
 type source interface {
+	// Wait returns the next change. Beside an error, which is ctx's, there may be one too: it
+	// is not told again.
 	Wait(ctx context.Context) (gateway.Change, error)
 	Snapshot() *gateway.Snapshot
 	EndpointSlices(service types.NamespacedName) []*discoveryv1.EndpointSlice
@@ -102,11 +104,12 @@ func (l *loop) wait(ctx context.Context) (gateway.Change, error) {
 	if !l.unsettled && !l.bindFailed() {
 		return l.source.Wait(ctx)
 	}
-	bounded, cancel := context.WithTimeout(ctx, bindRetry)
+	bounded, cancel := context.WithTimeout(ctx, retryInterval)
 	defer cancel()
 	change, err := l.source.Wait(bounded)
 	if err != nil && ctx.Err() == nil {
-		return gateway.Change{Objects: true}, nil
+		change.Objects = true // beside what changed just then
+		return change, nil
 	}
 	return change, err
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -137,4 +138,27 @@ func freeAddress(t *testing.T) string {
 	}
 	defer l.Close()
 	return l.Addr().String()
+}
+
+// lateChange is a source that has a change when the time to wait is over.
+type lateChange struct{ objects }
+
+func (*lateChange) Wait(ctx context.Context) (gateway.Change, error) {
+	<-ctx.Done()
+	time.Sleep(2 * retryInterval)
+	return gateway.Change{Services: []types.NamespacedName{{Namespace: "default", Name: "app"}}}, nil
+}
+
+// A change that comes just when something else wakes the loop, and when it would try a socket again,
+// is taken up too: nobody tells of it again.
+func TestChangeThatComesLateIsNotLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wake := make(chan struct{}, 1)
+		wake <- struct{}{}
+		l := &loop{source: wakingSource{source: &lateChange{}, wake: wake}, unsettled: true}
+		change, err := l.wait(t.Context())
+		if err != nil || !change.Objects || len(change.Services) != 1 {
+			t.Errorf("got %+v, %v", change, err)
+		}
+	})
 }
