@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -61,6 +62,7 @@ type certificateCare struct {
 	told   map[types.NamespacedName]acme.State     // the last of which there was an Event
 	wrong  map[gateway.Problem]bool                // likewise
 	read   map[types.NamespacedName]time.Time      // ends of those from the directory
+	faults map[types.NamespacedName]string         // why others could not be read from there
 	http   int                                     // the version of the challenges that the last Plan answers
 }
 
@@ -68,6 +70,7 @@ func newCertificateCare(store *edgetls.Store, metrics *observe.Metrics, log *slo
 	c := &certificateCare{
 		metrics: metrics, log: log, event: func(kube.Event) {}, changes: make(chan struct{}, 1),
 		told: make(map[types.NamespacedName]acme.State), made: make(map[types.NamespacedName]*corev1.Secret), read: make(map[types.NamespacedName]time.Time),
+		faults: make(map[types.NamespacedName]string),
 	}
 	c.board = newChallengeBoard(store, c.wake, log)
 	return c
@@ -152,6 +155,7 @@ func (c *certificateCare) observe(s *gateway.Snapshot) {
 func (c *certificateCare) complete(wanted map[types.NamespacedName]bool, there map[types.NamespacedName]*corev1.Secret) {
 	maps.DeleteFunc(c.made, func(name types.NamespacedName, _ *corev1.Secret) bool { return !wanted[name] })
 	maps.DeleteFunc(c.read, func(name types.NamespacedName, _ time.Time) bool { return !wanted[name] })
+	maps.DeleteFunc(c.faults, func(name types.NamespacedName, _ string) bool { return !wanted[name] })
 	for i := range c.want {
 		w := &c.want[i]
 		if there[w.Secret] != nil || c.readFromDirectory(w) || c.made[w.Secret] != nil {
@@ -180,10 +184,11 @@ func (c *certificateCare) readFromDirectory(w *gateway.WantedCertificate) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), storageTimeout)
 	defer cancel()
 	stored, err := c.directory.Load(ctx, acme.Name(w.Secret))
-	if err != nil {
-		c.log.Warn("certificate not read", "certificate", w.Secret.String(), "err", err)
+	if err == nil && stored != nil {
+		_, err = tls.X509KeyPair(stored.CertPEM, stored.KeyPEM) // somebody may be about to write them
 	}
-	if stored == nil {
+	c.noteRead(w.Secret, err)
+	if stored == nil || err != nil && c.made[w.Secret] != nil {
 		return known
 	}
 	secret := newSecret(w.Secret, stored.CertPEM, stored.KeyPEM)
@@ -191,9 +196,27 @@ func (c *certificateCare) readFromDirectory(w *gateway.WantedCertificate) bool {
 	if was := c.made[w.Secret]; was == nil || !reflect.DeepEqual(was.Data, secret.Data) {
 		c.made[w.Secret] = secret
 	}
-	c.read[w.Secret] = c.states[acme.Name(w.Secret)].NotAfter
+	if err == nil {
+		c.read[w.Secret] = c.states[acme.Name(w.Secret)].NotAfter
+	}
 	return true
 }
+
+// noteRead notes whether a certificate could be read from the directory, and logs why not, once.
+func (c *certificateCare) noteRead(name types.NamespacedName, err error) {
+	if err == nil {
+		delete(c.faults, name)
+		return
+	}
+	if c.faults[name] != err.Error() {
+		c.faults[name] = err.Error()
+		c.log.Warn("certificate not read; trying again", "certificate", name.String(), "err", err)
+	}
+}
+
+// unread reports whether a certificate could not be read that may be readable soon: of the end of
+// too many open files, say, nobody tells.
+func (c *certificateCare) unread() bool { return len(c.faults) > 0 }
 
 // newSecret makes a Secret that no API server has.
 func newSecret(name types.NamespacedName, certPEM, keyPEM []byte) *corev1.Secret {

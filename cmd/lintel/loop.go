@@ -25,7 +25,8 @@ const (
 	// maxApplies is enough for a socket to open in the place of another: one that
 	// fails, one that succeeds, and one that finds nothing new.
 	maxApplies = 3
-	// retryInterval is how often a socket that could not be opened is tried again.
+	// retryInterval is how often a socket is tried again that could not be opened, or a
+	// certificate that could not be read.
 	retryInterval = time.Second
 )
 
@@ -98,10 +99,10 @@ func (l *loop) Run(ctx context.Context) error {
 	return nil
 }
 
-// wait returns the next change. While a socket could not be opened it asks for a
-// rebuild now and then, which tries the socket again.
+// wait returns the next change. While a socket could not be opened, or a certificate not be
+// read, it asks for a rebuild now and then, which tries again.
 func (l *loop) wait(ctx context.Context) (gateway.Change, error) {
-	if !l.unsettled && !l.bindFailed() {
+	if !l.unsettled && !l.bindFailed() && !l.care.unread() {
 		return l.source.Wait(ctx)
 	}
 	bounded, cancel := context.WithTimeout(ctx, retryInterval)
