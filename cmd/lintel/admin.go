@@ -109,22 +109,34 @@ func (a *admin) removeFile() {
 // runInTurn serves the address from when no other process has it until ctx ends: the
 // replicas of a machine have it one after the other.
 func (o adminOptions) runInTurn(ctx context.Context) error {
-	said := false
-	for {
-		a, err := newAdmin(o)
-		if err == nil {
-			return a.Run(ctx)
+	a, err := o.awaitTurn(ctx, newAdmin)
+	if a == nil || err != nil {
+		return err
+	}
+	return a.Run(ctx)
+}
+
+// awaitTurn opens the address when no other process has it, or returns nil when ctx ends. Only the
+// first attempt may fail: then a person hears of a mistake at once, and nothing is served yet. Who
+// has waited serves, and does not end for want of descriptors.
+func (o adminOptions) awaitTurn(ctx context.Context, open func(adminOptions) (*admin, error)) (*admin, error) {
+	said := ""
+	for waited := false; ; waited = true {
+		a, err := open(o)
+		if err == nil || !waited && !errors.Is(err, syscall.EADDRINUSE) {
+			return a, err
 		}
-		if !errors.Is(err, syscall.EADDRINUSE) {
-			return err
-		}
-		if !said {
-			said = true
+		switch {
+		case said == err.Error():
+		case errors.Is(err, syscall.EADDRINUSE):
 			o.Log.Info("another process has the admin address; waiting for it", "address", o.Address)
+		default:
+			o.Log.Warn("the admin address is not open; trying again", "address", o.Address, "err", err)
 		}
+		said = err.Error()
 		select {
 		case <-ctx.Done():
-			return nil
+			return nil, nil
 		case <-time.After(adminTurnInterval):
 		}
 	}

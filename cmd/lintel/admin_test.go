@@ -10,7 +10,9 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/lintel-dev/lintel/internal/succession"
@@ -126,4 +128,28 @@ func TestAdminAddressThatIsTaken(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "open admin address: listen tcp "+address) {
 		t.Errorf("got %v", err)
 	}
+}
+
+// Who waits for the address to be free serves clients already: whatever fails then is tried again. What
+// fails at the start is told.
+func TestAdminTurnIsAwaitedWhateverFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := adminOptions{Log: slog.New(slog.DiscardHandler)}
+		failures := []error{syscall.EADDRINUSE, syscall.EMFILE, syscall.ENOBUFS, syscall.EADDRINUSE}
+		opened := new(admin)
+		a, err := o.awaitTurn(t.Context(), func(adminOptions) (*admin, error) {
+			if len(failures) == 0 {
+				return opened, nil
+			}
+			err := failures[0]
+			failures = failures[1:]
+			return nil, err
+		})
+		if a != opened || err != nil {
+			t.Errorf("opened %v, %v", a, err)
+		}
+		if _, err := o.awaitTurn(t.Context(), func(adminOptions) (*admin, error) { return nil, syscall.EACCES }); !errors.Is(err, syscall.EACCES) {
+			t.Errorf("at the start: %v", err)
+		}
+	})
 }
