@@ -162,7 +162,7 @@ func (a *admin) Run(ctx context.Context) error {
 	})
 	defer a.endStreams()
 	defer a.removeFile()
-	err := a.server.Serve(a.listener)
+	err := a.server.Serve(patientListener{a.listener})
 	if stop() { // Serve ended by itself
 		return fmt.Errorf("serve admin address: %w", err)
 	}
@@ -171,6 +171,25 @@ func (a *admin) Run(ctx context.Context) error {
 	}
 	return nil
 }
+
+// patientListener has a server try again whatever an accept fails by, such as too little memory:
+// the server would end, and the process with it, unless it knows that an error passes.
+type patientListener struct{ net.Listener }
+
+// Accept implements [net.Listener].
+func (l patientListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		err = passingError{err}
+	}
+	return conn, err
+}
+
+// passingError is a [net.Error] that net/http goes on after, with a pause.
+type passingError struct{ error }
+
+func (passingError) Timeout() bool   { return false }
+func (passingError) Temporary() bool { return true }
 
 func adminHandler(o adminOptions) http.Handler {
 	mux := http.NewServeMux()

@@ -9,7 +9,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -152,4 +154,39 @@ func TestAdminTurnIsAwaitedWhateverFails(t *testing.T) {
 			t.Errorf("at the start: %v", err)
 		}
 	})
+}
+
+// shortOfMemory is a listener whose first accepts fail.
+type shortOfMemory struct {
+	net.Listener
+	failures atomic.Int32 // that are left
+}
+
+func (l *shortOfMemory) Accept() (net.Conn, error) {
+	if l.failures.Add(-1) >= 0 {
+		return nil, os.NewSyscallError("accept4", syscall.ENOMEM)
+	}
+	return l.Listener.Accept()
+}
+
+func TestAdminOutlivesAcceptsThatFail(t *testing.T) {
+	a, err := newAdmin(adminOptions{
+		Network: "tcp", Address: "127.0.0.1:0", Readiness: new(readiness), Metrics: http.NotFoundHandler(), Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	short := &shortOfMemory{Listener: a.listener}
+	short.failures.Store(3)
+	a.listener = short
+	ctx, end := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	if status, _ := fetch(t, "http://"+a.Addr().String()+"/healthz"); status != http.StatusOK {
+		t.Errorf("healthz answers %d", status)
+	}
+	end()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 }
