@@ -164,6 +164,28 @@ func TestLock(t *testing.T) {
 	unlock()
 }
 
+// TestLockOutlivesALostAnswer has the Lease of a lock be of another version, with the same holder: as
+// after a renewal whose answer did not come.
+func TestLockOutlivesALostAnswer(t *testing.T) {
+	f := newFixture(t)
+	held, unlock, err := f.storage("a").Lock(t.Context(), "order-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	api := f.clients.kubernetes.CoordinationV1().Leases(f.namespace)
+	lease := &must(api.List(t.Context(), metav1.ListOptions{}))(f).Items[0]
+	lease.Spec.RenewTime = new(metav1.NowMicro())
+	renewed := must(api.Update(t.Context(), lease, metav1.UpdateOptions{}))(f).Spec.RenewTime.Time
+	f.eventually("the Lease is renewed", func() bool {
+		lease, err := api.Get(t.Context(), lease.Name, metav1.GetOptions{})
+		return held.Err() != nil || err == nil && lease.Spec.RenewTime.After(renewed)
+	})
+	if err := held.Err(); err != nil {
+		t.Errorf("the lock is lost: %v", err)
+	}
+}
+
 func TestChallengesReachEveryReplica(t *testing.T) {
 	f := newFixture(t)
 	a, b := f.storage("a"), f.storage("b")

@@ -118,7 +118,6 @@ func (l *lock) hold(lease *coordinationv1.Lease) *coordinationv1.Lease {
 // Lease as it is, nil when it is not ours.
 func (l *lock) renew(ctx context.Context, end context.CancelFunc, lease *coordinationv1.Lease) *coordinationv1.Lease {
 	defer end()
-	api := l.storage.client.CoordinationV1().Leases(l.storage.namespace)
 	renewed := time.Now()
 	tick := time.NewTicker(lockRenewal)
 	defer tick.Stop()
@@ -130,7 +129,7 @@ func (l *lock) renew(ctx context.Context, end context.CancelFunc, lease *coordin
 		}
 		bounded, cancel := context.WithDeadline(ctx, renewed.Add(lockDeadline))
 		at := time.Now()
-		next, err := api.Update(bounded, l.hold(lease.DeepCopy()), metav1.UpdateOptions{FieldManager: fieldManager})
+		next, err := l.prolong(bounded, lease)
 		cancel()
 		switch {
 		case err == nil:
@@ -144,6 +143,28 @@ func (l *lock) renew(ctx context.Context, end context.CancelFunc, lease *coordin
 	}
 }
 
+// prolong renews a Lease once. A conflict may be one with a renewal of ours whose answer was lost.
+func (l *lock) prolong(ctx context.Context, lease *coordinationv1.Lease) (*coordinationv1.Lease, error) {
+	api := l.storage.client.CoordinationV1().Leases(l.storage.namespace)
+	next, err := api.Update(ctx, l.hold(lease.DeepCopy()), metav1.UpdateOptions{FieldManager: fieldManager})
+	if !apierrors.IsConflict(err) {
+		return next, err
+	}
+	current, readErr := api.Get(ctx, l.name, metav1.GetOptions{})
+	if readErr != nil {
+		return nil, readErr
+	}
+	if !l.holds(current) {
+		return nil, err
+	}
+	return api.Update(ctx, l.hold(current), metav1.UpdateOptions{FieldManager: fieldManager})
+}
+
+// holds reports whether a Lease is ours.
+func (l *lock) holds(lease *coordinationv1.Lease) bool {
+	return lease.Spec.HolderIdentity != nil && *lease.Spec.HolderIdentity == l.identity
+}
+
 // release deletes a Lease of ours, unless somebody has it by now.
 func (l *lock) release(ctx context.Context, lease *coordinationv1.Lease) {
 	if lease == nil {
@@ -153,7 +174,7 @@ func (l *lock) release(ctx context.Context, lease *coordinationv1.Lease) {
 	defer cancel()
 	api := l.storage.client.CoordinationV1().Leases(l.storage.namespace)
 	current, err := api.Get(ctx, l.name, metav1.GetOptions{}) // a renewal that was cut off may have changed its version
-	if err != nil || current.Spec.HolderIdentity == nil || *current.Spec.HolderIdentity != l.identity {
+	if err != nil || !l.holds(current) {
 		return
 	}
 	// Whoever waits succeeds a holder that could not do this.
