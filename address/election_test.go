@@ -181,6 +181,22 @@ func TestStandstill(t *testing.T) {
 	}
 }
 
+// TestTakingThatFailsIsTriedAgain has a kernel not take an address at first: nobody waits for it longer
+// than for the kernel.
+func TestTakingThatFailsIsTriedAgain(t *testing.T) {
+	e := &ether{now: time.Unix(1_700_000_000, 0), random: rand.New(rand.NewPCG(1, 0))}
+	addr := netip.MustParseAddr("192.0.2.1")
+	s := &station{ether: e, name: "n0", host: mac{2}, kernel: make(map[netip.Addr]time.Time), refuses: 2}
+	s.restart([]netip.Addr{addr})
+	e.stations = []*station{s}
+	for end := e.now.Add(3 * time.Second); e.now.Before(end); {
+		e.step(t, []netip.Addr{addr})
+	}
+	if !s.has(addr) {
+		t.Errorf("after 3 s the address is not on the node, which is %v", s.election.entries[addr].state)
+	}
+}
+
 // TestRenewalsThatFailAreTriedAgain has a kernel take no renewal for a while: the node goes on with the
 // address as long as its kernel does, and gives it up if that lasts.
 func TestRenewalsThatFailAreTriedAgain(t *testing.T) {

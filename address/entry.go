@@ -11,6 +11,9 @@ const (
 	// missed all of them is noticed later by what it sends.
 	probeCount    = 4
 	probeInterval = 50 * time.Millisecond
+	// takeTries is how often the kernel is asked to take an address that nobody else has, as long
+	// after each other as probes: others may keep it busy for a moment.
+	takeTries = 3
 	// Announcements: a burst after an address was taken, then for caches that missed it.
 	announceBurst    = 3
 	announceQuick    = 300 * time.Millisecond
@@ -52,6 +55,7 @@ type entry struct {
 	renewed time.Time
 
 	probes    int
+	tries     int       // to take it
 	next      time.Time // of the next probe or announcement
 	announced int
 	defended  time.Time
@@ -73,7 +77,7 @@ func (e *election) decide(addr netip.Addr, entry *entry, now time.Time) {
 			mine = e.winner(addr) == e.name
 		}
 		if entry.state == waiting && mine && holder == "" && e.heardAll(now) && !now.Before(entry.retry) {
-			entry.state, entry.probes, entry.next = probing, 0, now
+			entry.state, entry.probes, entry.tries, entry.next = probing, 0, 0, now
 			e.decide(addr, entry, now)
 		}
 	case probing:
@@ -104,6 +108,10 @@ func (e *election) heardAll(now time.Time) bool {
 
 func (e *election) take(addr netip.Addr, entry *entry, now time.Time) {
 	if err := e.medium.take(addr); err != nil {
+		if entry.tries++; entry.tries < takeTries {
+			entry.next = now.Add(probeInterval)
+			return
+		}
 		e.refuse(addr, entry, err, now)
 		return
 	}
