@@ -184,6 +184,22 @@ func TestQUICStalls(t *testing.T) {
 	})
 }
 
+// One server of the edge that does not answer says nothing of QUIC, by which the others do.
+func TestQUICStallsAtOneServer(t *testing.T) {
+	t.Parallel()
+	s := connected(t, siteOptions{protocol: tunnel.Auto})
+	frozen := s.serverOf()[0]
+	s.edge.Freeze(frozen)
+	s.eventually("a connection is tried in vain", func() bool { return s.status().Failed > 0 })
+	s.edge.Thaw(frozen)
+	s.eventually("four connections", func() bool { return len(s.status().Connections) == 4 })
+	for _, c := range s.status().Connections {
+		if c.Protocol != tunnel.QUIC {
+			t.Errorf("connection %d speaks %s", c.Index, c.Protocol)
+		}
+	}
+}
+
 func TestQUICWithoutFallback(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, siteOptions{protocol: tunnel.QUIC, before: func(e *edge.Edge) { e.BlockQUIC() }})

@@ -80,13 +80,19 @@ func (s *session) protocol() Protocol {
 }
 
 // fallBack notes that QUIC did not get through, and reports whether there is another
-// protocol to be tried.
+// protocol to be tried. While other connections speak QUIC it does get through: then it is this
+// attempt alone that failed.
 func (s *session) fallBack() bool {
 	if s.config.Protocol != Auto {
 		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for i := range s.slots {
+		if c := s.slots[i].connection; c != nil && c.Protocol == QUIC {
+			return false
+		}
+	}
 	s.fellBack = time.Now()
 	return true
 }
