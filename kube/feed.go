@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -29,7 +30,14 @@ type feed struct {
 	announced atomic.Bool
 	// forbidden: the API server refuses; the informer keeps trying.
 	forbidden atomic.Bool
+	// missed: it has refused for so long that nobody waits for the kind.
+	missed atomic.Bool
 }
+
+// missedAfter is how long the API server must refuse a kind for the others to be served without: one
+// that just started refuses everything until it has read its roles, and what we do without some
+// objects, such as deleting DNS records, does harm. The informer tries twice or more until then.
+const missedAfter = 5 * time.Second
 
 // newFeed returns a feed that reports to s. It never writes to the API server.
 func newFeed(s *Store, k *kind, from source) (*feed, error) {
@@ -92,7 +100,12 @@ func (s *Store) failed(f *feed, err error) {
 	case apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err):
 		if f.forbidden.CompareAndSwap(false, true) {
 			s.log.Warn("kind not readable: grant get, list and watch", "kind", f.name, "namespace", f.namespace, "err", err)
-			s.settle()
+			time.AfterFunc(missedAfter, func() {
+				if f.forbidden.Load() {
+					f.missed.Store(true)
+					s.settle()
+				}
+			})
 		}
 	case apierrors.IsNotFound(err) && !f.resource.Empty():
 		s.lookAgain()

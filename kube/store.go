@@ -172,7 +172,7 @@ func (s *Store) settle() {
 	defer s.mu.RUnlock()
 	for _, opened := range s.open {
 		for _, f := range opened.feeds {
-			if !f.announced.Load() && !f.forbidden.Load() {
+			if !f.announced.Load() && !f.missed.Load() {
 				return
 			}
 		}

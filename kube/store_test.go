@@ -4,9 +4,11 @@ import (
 	"context"
 	"io"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -257,6 +259,40 @@ func TestStoreServesWithoutForbiddenKinds(t *testing.T) {
 	f.waitUntil(s, "the Secret", func(got *gateway.Snapshot) bool { return len(names(f.namespace, got.Secrets)) == 1 })
 	if log.count("kind not readable", "Secret") != 1 || log.count("readable again", "Secret") != 1 {
 		t.Errorf("want one line when Secrets were refused and one when not any more, got:\n%s", log)
+	}
+}
+
+// refusing refuses the first requests for HTTPRoutes, as an API server does that just started.
+type refusing struct {
+	http.RoundTripper
+	left *atomic.Int32 // to be refused
+}
+
+func (r refusing) RoundTrip(request *http.Request) (*http.Response, error) {
+	if !strings.HasSuffix(request.URL.Path, "/httproutes") || r.left.Add(-1) < 0 {
+		return r.RoundTripper.RoundTrip(request)
+	}
+	return &http.Response{
+		StatusCode: http.StatusForbidden, Header: http.Header{"Content-Type": {"application/json"}}, Request: request,
+		Body: io.NopCloser(strings.NewReader(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403,"message":"RBAC: not yet"}`)),
+	}, nil
+}
+
+// What is refused for a moment is waited for: without it everything would be as if nobody had it.
+func TestStoreWaitsForAKindThatIsRefusedAtFirst(t *testing.T) {
+	f := newFixture(t)
+	must(f.clients.gateway.HTTPRoutes(f.namespace).Create(t.Context(), httpRoute("a"), metav1.CreateOptions{}))(f)
+	config := rest.CopyConfig(f.plane.Config)
+	var left atomic.Int32
+	left.Store(2) // a list by a watch, and another one
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return refusing{next, &left} })
+	s, log := f.runStore(StoreOptions{Config: config})
+	f.wait(s)
+	if got := names(f.namespace, s.Snapshot().HTTPRoutes); len(got) != 1 {
+		t.Errorf("HTTPRoutes = %q, want one", got)
+	}
+	if log.count("kind not readable", "HTTPRoute") != 1 {
+		t.Errorf("nothing was refused:\n%s", log)
 	}
 }
 
