@@ -2,11 +2,13 @@ package proxy
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -153,7 +155,8 @@ func TestWebSocketBackPressureOverH2(t *testing.T) {
 	})
 }
 
-// A tunnel ends when either side breaks off, and when the drain is over; the log says so then.
+// A tunnel ends when either side breaks off, which the other side sees (RFC 8441 §5), and when the
+// drain is over; the log says so then.
 func TestWebSocketEndsOverH2(t *testing.T) {
 	for name, test := range map[string]struct {
 		end   func(g *gateway, r *rawH2, upstream net.Conn)
@@ -169,17 +172,24 @@ func TestWebSocketEndsOverH2(t *testing.T) {
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {
 			run(t, rawH2Modes, Settings{DrainTimeout: 100 * time.Millisecond}, func(t *testing.T, g *gateway) {
-				opened, over := make(chan net.Conn, 1), make(chan struct{})
+				opened, over := make(chan net.Conn, 1), make(chan error, 1)
 				g.route("/", socketBackend(t, func(conn net.Conn, in *bufio.Reader) {
 					opened <- conn
-					_, _ = io.Copy(io.Discard, in)
-					close(over)
+					_, err := io.Copy(io.Discard, in)
+					over <- err
 				}))
 				g.apply()
 				r := g.dialH2()
 				r.openSocket(1)
 				test.end(g, r, <-opened)
-				<-over
+				if err := <-over; strings.HasPrefix(name, "the client") && !errors.Is(err, syscall.ECONNRESET) {
+					t.Errorf("the upstream got %v", err)
+				}
+				if name == "the upstream resets" {
+					if f, ok := r.next().(*http2.RSTStreamFrame); !ok || f.ErrCode != http2.ErrCodeCancel {
+						t.Errorf("the client got %v", f)
+					}
+				}
 				if x := g.observed(1); x.Status != 101 || x.Cause != test.cause {
 					t.Errorf("%d, %q", x.Status, x.Cause)
 				}

@@ -98,6 +98,9 @@ func (c *h3Connection) bodyFault(err error) error {
 // agree accepts an extended CONNECT (RFC 9220), and returns the stream that carries it from
 // then on.
 func (c *h3Connection) agree(d *servedDownstream, res *h1.Response) (net.Conn, error) {
+	if !strings.EqualFold(res.Upgrade, d.offer) || d.socket.Key != "" && d.socket.Agreed(res) != nil {
+		return nil, exchange.ErrNotAgreed
+	}
 	for _, field := range d.flight.SwitchFields(res) {
 		if !strings.EqualFold(field.Name, "Sec-WebSocket-Accept") { // which is about our key
 			d.add(&field)

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,11 +12,13 @@ import (
 	"net/textproto"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
+	"github.com/quic-go/quic-go/quicvarint"
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/router"
@@ -207,16 +210,17 @@ func portOf(address string) string {
 
 func TestHTTP3WebSocket(t *testing.T) {
 	run(t, []mode{h3Mode}, Settings{}, func(t *testing.T, g *gateway) {
-		rule := g.route("/", rawBackend(t, chat))
+		rule := g.route("/", socketBackend(t, func(conn net.Conn, in *bufio.Reader) {
+			_, _ = io.WriteString(conn, "hello")
+			_, _ = io.Copy(conn, in)
+			_, _ = io.WriteString(conn, "bye")
+		}))
 		rule.Action.RequestTimeout = 500 * time.Millisecond
 		g.route("/no", rawBackend(t, answering("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")))
+		g.route("/another", rawBackend(t, answering(switching)))
 		g.apply()
-		connect := func(path string) []byte {
-			return headers(":method", "CONNECT", ":protocol", "websocket", ":scheme", "https", ":authority", "app.test", ":path", path,
-				"sec-websocket-version", "13")
-		}
 		raw := g.dialH3()
-		stream := raw.open(connect("/chat"), frame(frameData, []byte("early")))
+		stream := raw.open(connectH3("/chat"), frame(frameData, []byte("early")))
 		raw.write(stream, frame(frameData, []byte("one")))
 		_ = stream.Close()
 		answer := answerOn(stream)
@@ -226,15 +230,64 @@ func TestHTTP3WebSocket(t *testing.T) {
 		if x := g.observed(1); x.Received != int64(len("earlyone")) || x.Sent != int64(len("helloearlyonebye")) {
 			t.Errorf("%d in, %d out", x.Received, x.Sent)
 		}
-		if answer := raw.request(connect("/no")); answer.status != "403" || answer.body != "no" {
+		if answer := raw.request(connectH3("/no")); answer.status != "403" || answer.body != "no" {
 			t.Errorf("%+v", answer)
 		}
-		// A client that vanishes ends the upstream's side.
-		stream = raw.open(connect("/chat"))
-		eventually(t, "it is relayed", func() bool { return g.server.Stats().Upgraded.Load() == 1 })
-		stream.CancelRead(quic.StreamErrorCode(http3.ErrCodeRequestCanceled))
-		stream.CancelWrite(quic.StreamErrorCode(http3.ErrCodeRequestCanceled))
-		eventually(t, "nothing is relayed", func() bool { return g.server.Stats().Upgraded.Load() == 0 })
+		// What the upstream agrees to is not what it was asked for.
+		if answer := raw.request(connectH3("/another")); answer.status != "502" {
+			t.Errorf("%+v", answer)
+		}
+		if x := g.observed(3); x.Status != 502 || x.Cause != exchange.CauseUpstreamInvalid {
+			t.Errorf("%d, %q", x.Status, x.Cause)
+		}
+	})
+}
+
+// connectH3 asks for a WebSocket.
+func connectH3(path string) []byte {
+	return headers(":method", "CONNECT", ":protocol", "websocket", ":scheme", "https", ":authority", "app.test", ":path", path,
+		"sec-websocket-version", "13")
+}
+
+// Who breaks off a WebSocket, or leaves, is seen to have done so on the other side (RFC 9220 §3).
+func TestHTTP3WebSocketBrokenOff(t *testing.T) {
+	run(t, []mode{h3Mode}, Settings{}, func(t *testing.T, g *gateway) {
+		ended := make(chan error, 1)
+		g.route("/", socketBackend(t, func(_ net.Conn, in *bufio.Reader) {
+			_, err := io.Copy(io.Discard, in)
+			ended <- err
+		}))
+		g.route("/resets", socketBackend(t, func(conn net.Conn, in *bufio.Reader) {
+			_, _ = in.ReadByte()
+			leave(conn, "resets")
+		}))
+		g.apply()
+		raw := g.dialH3()
+		resets := raw.open(connectH3("/resets"))
+		end := &h3End{Stream: resets, in: quicvarint.NewReader(resets)}
+		if status, err := end.status(); status != 200 {
+			t.Fatalf("%d, %v", status, err)
+		}
+		_, _ = io.WriteString(end, "r")
+		if _, err := end.Read(make([]byte, 1)); codeOf(err) != http3.ErrCodeRequestCanceled {
+			t.Errorf("the client got %v for the upstream's reset", err)
+		}
+		for name, leave := range map[string]func(*quic.Stream){
+			"reset": func(stream *quic.Stream) {
+				stream.CancelRead(quic.StreamErrorCode(http3.ErrCodeRequestCanceled))
+				stream.CancelWrite(quic.StreamErrorCode(http3.ErrCodeRequestCanceled))
+			},
+			"leaving": func(*quic.Stream) { _ = raw.conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "") },
+		} {
+			raw = g.dialH3()
+			stream := raw.open(connectH3("/chat"))
+			eventually(t, "it is relayed", func() bool { return g.server.Stats().Upgraded.Load() == 1 })
+			leave(stream)
+			if err := <-ended; !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("the upstream got %v for the client's %s", err, name)
+			}
+			eventually(t, "nothing is relayed", func() bool { return g.server.Stats().Upgraded.Load() == 0 })
+		}
 	})
 }
 

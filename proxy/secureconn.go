@@ -124,6 +124,9 @@ func (c *secureConn) CloseWrite() error {
 	return err
 }
 
+// NetConn is what lies below TLS.
+func (c *secureConn) NetConn() net.Conn { return c.Conn }
+
 // release gives the Session away, and what was read: first what is plain, and then what is
 // still sealed. Nobody reads or writes any more, and Close says no goodbye.
 func (c *secureConn) release() (session *tls13.Session, plain, sealed []byte) {

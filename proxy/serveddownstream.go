@@ -23,8 +23,9 @@ type servedDownstream struct {
 	conn    *h3Connection
 	w       http.ResponseWriter
 	control *http.ResponseController
-	sent    *http.Request // as the library has read it
-	offer   string        // the protocol that the client wants to go on with, or ""
+	sent    *http.Request      // as the library has read it
+	offer   string             // the protocol that the client wants to go on with, or ""
+	socket  exchange.WebSocket // that this is
 	ctx     context.Context
 	client  exchange.Client
 	flight  flight

@@ -127,13 +127,13 @@ func (d *servedDownstream) appendHead(dst []byte, framing h1.Framing) []byte {
 const keyField = "Sec-Websocket-Key"
 
 // appendOffer appends the fields by which HTTP/1.1 asks for what the client asks for. The
-// key of a WebSocket is ours if the client has none.
+// key of a WebSocket is ours.
 func (d *servedDownstream) appendOffer(dst []byte) []byte {
 	dst = h1.AppendField(dst, "Connection", "Upgrade")
 	dst = h1.AppendField(dst, "Upgrade", d.offer)
-	if strings.EqualFold(d.offer, exchange.WebSocketProtocol) && d.sent.Header[keyField] == nil {
-		ours := exchange.NewWebSocket()
-		dst = h1.AppendField(dst, "Sec-WebSocket-Key", ours.Key)
+	if strings.EqualFold(d.offer, exchange.WebSocketProtocol) {
+		d.socket = exchange.NewWebSocket()
+		dst = h1.AppendField(dst, "Sec-WebSocket-Key", d.socket.Key)
 	}
 	return dst
 }

@@ -23,7 +23,6 @@ func (t *stream) relay(upstream net.Conn) exchange.Cause {
 	going := t.server.relayPair(t.conn, upstream, loop.Pair{
 		Pending:    pending,
 		WriteLimit: s.BodyTimeout, HalfClosedLimit: s.StreamIdleTimeout, IdleLimit: s.StreamIdleTimeout,
-		Resets: true,
 	})
 	if going != nil {
 		t.hold(closer(going.Cut))
@@ -163,9 +162,9 @@ func (r *streamRelay) end(cause exchange.Cause) {
 		r.cause = cause
 		switch cause {
 		case exchange.CauseClientGone:
-			resetOnClose(r.upstream)
+			breakOff(r.upstream)
 		case exchange.CauseUpstreamReset:
-			resetOnClose(r.client)
+			breakOff(r.client)
 		}
 		r.client.Close()
 		r.upstream.Close()
@@ -190,13 +189,23 @@ func resetOnClose(conn net.Conn) {
 	}
 }
 
+// breakOff closes a connection so that its peer sees an error, over TLS too: there it hears no
+// goodbye.
+func breakOff(conn net.Conn) {
+	resetOnClose(conn)
+	below(conn).Close()
+}
+
 // below is what lies below the TLS of a connection, or the connection.
 func below(conn net.Conn) net.Conn {
-	if secure, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		conn = secure.NetConn()
+	for {
+		switch c := conn.(type) {
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		case *behind:
+			conn = c.Conn
+		default:
+			return conn
+		}
 	}
-	if replayed, ok := conn.(*behind); ok {
-		conn = replayed.Conn
-	}
-	return conn
 }

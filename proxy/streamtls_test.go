@@ -283,3 +283,34 @@ func TestHTTP3YieldsToDatagrams(t *testing.T) {
 		t.Error("datagrams were dropped")
 	}
 }
+
+// A reset comes out as a reset where TLS ends here, whatever its version.
+func TestTLSStreamReset(t *testing.T) {
+	runStreams(t, router.SocketTLS, Settings{}, func(t *testing.T, g *streamed) {
+		ended := make(chan error, 1)
+		g.stream("end.test", rawBackend(t, func(conn net.Conn, in *bufio.Reader) {
+			if order, _ := in.ReadByte(); order == 'r' {
+				leave(conn, "resets")
+				return
+			}
+			_, err := io.ReadAll(in)
+			ended <- err
+		})).Terminate = true
+		g.listener.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return makeCertificate() }
+		g.apply()
+		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			conn := g.connectTLS(&tls.Config{ServerName: "end.test", MaxVersion: version})
+			_, _ = io.WriteString(conn, "r")
+			if _, err := io.ReadAll(conn); !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("the client got %v for the endpoint's reset", err)
+			}
+			conn = g.connectTLS(&tls.Config{ServerName: "end.test", MaxVersion: version})
+			_, _ = io.WriteString(conn, "w")
+			time.Sleep(20 * time.Millisecond) // as in TestTCPStreamReset
+			leave(conn, "resets")
+			if err := <-ended; !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("the endpoint got %v for the client's reset", err)
+			}
+		}
+	})
+}

@@ -28,6 +28,7 @@ func (f *flight) upgrade() exchange.Cause {
 	f.attemptBy = f.deadline
 	f.down.bound(f.deadline)
 
+	f.use(relaying{f.up, f})
 	client, pending, err := f.down.upgrade(&f.response)
 	if errors.Is(err, exchange.ErrNotAgreed) {
 		f.answered, f.Report.Status = false, 0 // nothing of it was sent
@@ -65,7 +66,8 @@ func (f *flight) relay(r *relay, pending, early []byte) {
 	r.limit, r.buffers = f.Settings.BodyTimeout, f.server.heads
 	toUpstream, toClient := writeDeadline(r.upstream), writeDeadline(r.client)
 	sent := direction{to: r.upstream, from: r.client, writeBy: &toUpstream}
-	received := direction{to: r.client, from: r.upstream, writeBy: &toClient}
+	received := direction{to: r.client, from: r.upstream, writeBy: &toClient, back: &sent}
+	sent.back = &received
 	var upward sync.WaitGroup
 	upward.Go(func() { r.copy(&sent, pending) })
 	r.copy(&received, early)
@@ -81,6 +83,8 @@ type relay struct {
 	limit    time.Duration // of one write
 	buffers  *buffers
 	half     atomic.Bool // one direction has ended
+	answered atomic.Bool // ... that of the upstream's words
+	ending   sync.Once
 }
 
 // direction is one way of a relay. Its goroutine owns it.
@@ -88,48 +92,112 @@ type direction struct {
 	to, from net.Conn
 	writeBy  *deadline // of to
 	moved    int64     // bytes
+	deaf     bool      // to is closed: nothing more goes there
+	back     *direction
+
+	writing sync.Mutex // held during a write, and guards lost
+	lost    bool       // a write has got the error of a reset, and a read gets an end in place of it
 }
 
-// write passes p on.
+// wasReset reports whether the end that was read from d.to is a reset, see [h1Upstream.wasReset].
+func (d *direction) wasReset() bool {
+	if !d.writing.TryLock() {
+		if !broken(below(d.to)) {
+			return false // that write goes on, and may for long
+		}
+		d.writing.Lock()
+	}
+	defer d.writing.Unlock()
+	return d.lost
+}
+
+// relaying is an upstream whose connection is relayed. A client that is gone resets it.
+type relaying struct {
+	upstream
+	flight *flight
+}
+
+// cancel implements upstream.
+func (r relaying) cancel() {
+	if up, ok := r.upstream.(*h1Upstream); ok && r.flight.canceled == exchange.CauseClientGone {
+		resetOnClose(up.wire)
+	}
+	r.upstream.cancel()
+}
+
+// write passes p on. An upstream may have closed all of its connection after its last words,
+// which are still to be read: EPIPE says that its end had come.
 func (r *relay) write(d *direction, p []byte) error {
-	if len(p) == 0 {
+	if len(p) == 0 || d.deaf {
 		return nil
 	}
 	d.writeBy.extend(time.Now(), r.limit)
+	d.writing.Lock()
 	n, err := d.to.Write(p)
+	d.lost = d.lost || errors.Is(err, syscall.ECONNRESET)
+	d.writing.Unlock()
 	d.moved += int64(n)
+	if d.to == r.upstream && errors.Is(err, syscall.EPIPE) {
+		d.deaf, err = true, nil
+	}
 	return err
 }
 
-// copy moves pending and then bytes until d.from ends, and passes the end on. When
-// d.to cannot be written, or the other direction has ended and nothing comes for
-// exchange.HalfClosedTimeout, it closes both.
+// copy moves pending and then bytes until d.from ends, and passes the end on. When d.to cannot
+// be written, or the other direction has ended and nothing comes for
+// exchange.HalfClosedTimeout, it ends both.
 func (r *relay) copy(d *direction, pending []byte) {
 	buf := r.buffers.get()
 	defer r.buffers.put(buf)
-	deaf := false // d.to is closed: nothing more goes there
-	for err := r.write(d, pending); err == nil; {
+	err := r.write(d, pending)
+	for err == nil {
 		if r.half.Load() {
 			_ = d.from.SetReadDeadline(time.Now().Add(exchange.HalfClosedTimeout))
 		}
 		n, readErr := d.from.Read(*buf)
-		if !deaf {
-			err = r.write(d, (*buf)[:n])
+		err = r.write(d, (*buf)[:n])
+		if err == nil && readErr != nil {
+			r.ends(d, readErr)
+			return
 		}
-		if err != nil && d.to == r.upstream && errors.Is(err, syscall.EPIPE) {
-			deaf, err = true, nil // its last words are still to be read
-		}
-		if err != nil || readErr == nil {
-			continue
-		}
-		finished := deaf && readErr == io.EOF || finish(d.to, readErr)
-		if r.half.Swap(true) || !finished {
-			break
-		}
-		// The other direction may go on, but not in silence exchange.Forever.
-		_ = d.to.SetReadDeadline(time.Now().Add(exchange.HalfClosedTimeout))
+	}
+	r.end(d.to, err)
+}
+
+// ends is called when nothing more comes from d.from.
+func (r *relay) ends(d *direction, err error) {
+	if err != io.EOF || d.back.wasReset() {
+		r.end(d.from, err)
 		return
 	}
-	r.client.Close()
-	r.upstream.Close()
+	if d.from == r.upstream {
+		r.answered.Store(true)
+	}
+	finished := d.deaf || finish(d.to, io.EOF)
+	switch {
+	case r.half.Swap(true):
+		r.end(nil, nil)
+	case !finished:
+		r.end(d.to, io.ErrClosedPipe)
+	default:
+		// The other direction may go on, but not in silence exchange.Forever.
+		_ = d.to.SetReadDeadline(time.Now().Add(exchange.HalfClosedTimeout))
+	}
+}
+
+// end closes both sides, once; broken is the one because of which, or nil. Who talks to a side
+// that was reset is reset too, and does not hear over TLS that this was all. An upstream that has
+// finished may do that.
+func (r *relay) end(broken net.Conn, err error) {
+	r.ending.Do(func() {
+		reset := broken != nil && !isTimeout(err) && !errors.Is(err, net.ErrClosed)
+		switch {
+		case reset && broken == r.client:
+			breakOff(r.upstream)
+		case reset && !r.answered.Load():
+			breakOff(r.client)
+		}
+		r.client.Close()
+		r.upstream.Close()
+	})
 }

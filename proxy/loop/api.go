@@ -155,7 +155,4 @@ type Pair struct {
 	WriteLimit, HalfClosedLimit time.Duration
 	// IdleLimit bounds the silence of both sides; 0 means no limit.
 	IdleLimit time.Duration
-	// Resets makes the relay reset one side when the other was reset. Otherwise that is
-	// closed, which looks like the end of what was sent.
-	Resets bool
 }

@@ -119,6 +119,9 @@ func (c *call) deafen() {
 	c.waiting = c.waiting[:0]
 }
 
+// reset implements server: close does so over HTTP/2.
+func (c *call) reset() {}
+
 func (c *call) closeWrite() {
 	if !c.shut {
 		c.write(nil, closing)

@@ -117,7 +117,7 @@ func (f *flight) expire() {
 	case stageExpiry:
 		f.uploaded()
 	case tunnelExpiry:
-		f.closeTunnel()
+		f.closeTunnel(exchange.CauseTimeout)
 	}
 }
 

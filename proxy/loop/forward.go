@@ -175,7 +175,7 @@ func (f *flight) attempt() {
 // attemptFails ends an attempt, and makes another if the request may be repeated.
 func (f *flight) attemptFails(cause exchange.Cause) {
 	if f.stage == tunnelling {
-		f.closeTunnel()
+		f.closeTunnel(cause)
 		return
 	}
 	f.body.halt()

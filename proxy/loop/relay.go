@@ -333,7 +333,7 @@ func (r *Relay) expire() {
 	r.arm()
 }
 
-// end closes both sockets, once.
+// end closes both sockets, once. Who talks to a side that was reset is reset too.
 func (r *Relay) end(cause exchange.Cause) {
 	if r.over {
 		return
@@ -342,9 +342,6 @@ func (r *Relay) end(cause exchange.Cause) {
 	r.loop.wheel.stop(&r.timer)
 	r.client.push()
 	r.upstream.push()
-	if r.pair.Resets {
-		r.spread(cause)
-	}
 	for _, s := range [...]*side{&r.client, &r.upstream} {
 		if !s.failed { // else what waited is lost
 			s.left = s.waits()
@@ -352,19 +349,12 @@ func (r *Relay) end(cause exchange.Cause) {
 		if s.loop != nil {
 			s.dropPipe()
 		}
+		if s.fd >= 0 && (cause == exchange.CauseClientGone && s == &r.upstream || cause == exchange.CauseUpstreamReset && s == &r.client) {
+			s.reset()
+		}
 		s.close()
 	}
 	close(r.done)
-}
-
-// spread resets the side whose other one was reset.
-func (r *Relay) spread(cause exchange.Cause) {
-	switch {
-	case cause == exchange.CauseClientGone && r.upstream.fd >= 0:
-		resetOnClose(r.upstream.fd)
-	case cause == exchange.CauseUpstreamReset && r.client.fd >= 0:
-		resetOnClose(r.client.fd)
-	}
 }
 
 // cutRelays ends all relays of the loop.

@@ -173,7 +173,7 @@ func TestRelayHoldsNoBuffers(t *testing.T) {
 // when that has made the kernel refuse what the client still sends.
 func TestRelayDeliversLastWords(t *testing.T) {
 	r := newRig(t, func(net.Conn, *bufio.Reader) {})
-	p := Pair{Pending: []byte("too late"), WriteLimit: time.Minute, HalfClosedLimit: time.Minute, Resets: true}
+	p := Pair{Pending: []byte("too late"), WriteLimit: time.Minute, HalfClosedLimit: time.Minute}
 	client, toClient := connected(t)
 	upstream, toUpstream := connected(t)
 	p.Client, p.Upstream = toClient, toUpstream

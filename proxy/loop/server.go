@@ -37,6 +37,8 @@ type server interface {
 	deafen()
 	// closeWrite tells the upstream of a tunnel that the client has ended.
 	closeWrite()
+	// reset makes it see an error when it is closed.
+	reset()
 
 	// receive reads what there is of the response, and passes it on.
 	receive()

@@ -52,7 +52,7 @@ func (f *flight) passEnds() {
 		up.closeWrite() // it may have closed
 	}
 	if f.payload.Done() && f.down.pending() == 0 {
-		f.closeTunnel()
+		f.closeTunnel(exchange.CauseNone)
 	}
 }
 
@@ -72,11 +72,14 @@ func (f *flight) tunnelDue() int64 {
 }
 
 // closeTunnel ends the tunnel. A client that was not told of the upstream's end sees that it
-// was cut.
-func (f *flight) closeTunnel() {
+// was cut, and so does an upstream whose client is gone.
+func (f *flight) closeTunnel(cause exchange.Cause) {
 	f.loop.config.Stats.Upgraded.Add(-1)
 	f.done = f.payload.Done() && f.down.pending() == 0
 	f.body.halt()
+	if cause == exchange.CauseClientGone {
+		f.up.reset()
+	}
 	f.drop()
 	f.finish()
 }
@@ -86,5 +89,7 @@ func (f *flight) leaveTunnel(cause exchange.Cause) {
 	f.loop.config.Stats.Upgraded.Add(-1)
 	if cause == exchange.CauseDrained {
 		f.Report.Cause = cause
+	} else {
+		f.up.reset()
 	}
 }
