@@ -99,7 +99,8 @@ func (a *h2Attempt) sendPending(fin h2.Fin) error {
 	if len(p) == 0 && fin == h2.More || a.endsSoon {
 		return nil
 	}
-	return a.send(p, fin)
+	_, err := a.send(p, fin)
+	return err
 }
 
 func (a *h2Attempt) end(trailers []h1.Field) error {

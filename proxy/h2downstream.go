@@ -240,6 +240,9 @@ func (h *h2Downstream) cancel(cause exchange.Cause) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, s := range h.streams {
+		if cause == exchange.CauseClientGone && s.ended && s.told {
+			continue // the client wants no more of it: what it has said in a tunnel still goes upstream
+		}
 		s.over(errStreamOver)
 		s.flight.cancel(cause)
 	}

@@ -30,6 +30,7 @@ type h2Flow struct {
 	ended   bool  // the peer has sent all
 	err     error // the stream is over: reset, or the connection gone
 	blocked bool  // it is in link.blocked
+	told    bool  // the codec has all that the peer gets of a response or a tunnel
 
 	// Of whoever reads.
 	readable signal
@@ -68,7 +69,7 @@ func (f *h2Flow) reset(l *h2Link) {
 	f.arrived, f.handed, f.trailer = arrived, handed, trailer
 	clear(f.heads)
 	f.heads, f.pending = f.heads[:0], nil
-	f.ended, f.err, f.blocked = false, nil, false
+	f.ended, f.err, f.blocked, f.told = false, nil, false, false
 	f.latest = time.Time{}
 	f.rate, f.pace = 0, exchange.Pace{}
 	f.given, f.started, f.touched = false, false, false
@@ -193,28 +194,29 @@ func (f *h2Flow) interrupt() {
 
 // The methods of whoever writes.
 
-// send gives payload to the codec, and waits for room where the peer leaves none. mu is
-// held, but not while it waits.
-func (f *h2Flow) send(p []byte, fin h2.Fin) error {
+// send gives payload to the codec, and waits for room where the peer leaves none. It returns how
+// much the codec took. mu is held, but not while it waits.
+func (f *h2Flow) send(p []byte, fin h2.Fin) (taken int, err error) {
 	l := f.link
 	until := f.patience()
 	var since time.Time // when the wait for room began; zero while there is none
 	for {
 		if err := f.failure(); err != nil {
-			return err
+			return taken, err
 		}
 		n, err := l.codec.WriteData(f.id, p, fin)
 		if err != nil {
-			return errStreamOver
+			return taken, errStreamOver
 		}
+		taken += n
 		if n > 0 && !since.IsZero() {
 			if f.pace.Waited(time.Since(since), n, f.rate) {
-				return os.ErrDeadlineExceeded
+				return taken, os.ErrDeadlineExceeded
 			}
 			since = time.Time{}
 		}
 		if p = p[n:]; len(p) == 0 {
-			return nil
+			return taken, nil
 		}
 		if n > 0 {
 			until = f.patience()
@@ -234,7 +236,7 @@ func (f *h2Flow) send(p []byte, fin h2.Fin) error {
 		woken := f.writable.wait(time.Until(until))
 		l.mu.Lock()
 		if !woken {
-			return os.ErrDeadlineExceeded
+			return taken, os.ErrDeadlineExceeded
 		}
 	}
 }

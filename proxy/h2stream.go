@@ -71,6 +71,13 @@ func (s *h2Stream) next() ([]byte, error) {
 
 func (s *h2Stream) complete() bool { return s.socket.Key != "" || s.h2Flow.complete() }
 
+func (s *h2Stream) trailers() []h1.Field {
+	if s.socket.Key != "" {
+		return nil
+	}
+	return s.h2Flow.trailers()
+}
+
 func (s *h2Stream) await(limit time.Duration) error { return s.waitFor(time.Now().Add(limit)) }
 func (s *h2Stream) bound(latest time.Time)          { s.latest = latest }
 func (s *h2Stream) draining() bool                  { return false } // GOAWAY has told it
@@ -126,12 +133,20 @@ func (s *h2Stream) sendPending(fin h2.Fin) error {
 	if len(p) == 0 && fin == h2.More {
 		return nil
 	}
-	return s.send(p, fin)
+	_, err := s.send(p, fin)
+	return err
 }
 
 func (s *h2Stream) end(trailers []h1.Field) error {
 	s.link.mu.Lock()
 	defer s.link.mu.Unlock()
+	err := s.sendEnd(trailers)
+	s.told = err == nil
+	return err
+}
+
+// sendEnd gives what was held back and the end to the codec. mu is held.
+func (s *h2Stream) sendEnd(trailers []h1.Field) error {
 	if len(trailers) == 0 {
 		return s.sendPending(h2.Last)
 	}
@@ -141,15 +156,19 @@ func (s *h2Stream) end(trailers []h1.Field) error {
 	return s.codec().WriteTrailers(s.id, trailers)
 }
 
+// flush implements downstream. A client that has got all may leave at once.
 func (s *h2Stream) flush() error {
 	s.link.mu.Lock()
 	defer s.link.mu.Unlock()
 	err := s.sendPending(h2.More)
 	s.link.flush()
-	if err == nil {
-		err = s.failure()
+	switch {
+	case err != nil:
+		return err
+	case s.told:
+		return s.link.err
 	}
-	return err
+	return s.failure()
 }
 
 func (s *h2Stream) answer(a exchange.Answer, now time.Time) error {

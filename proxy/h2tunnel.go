@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/lintel-dev/lintel/proxy/h2"
@@ -66,11 +67,15 @@ func (t *h2Tunnel) Write(p []byte) (int, error) {
 	f.link.mu.Lock()
 	defer f.link.mu.Unlock()
 	f.latest = t.writeBy
-	if err := f.send(p, h2.More); err != nil {
-		return 0, err
+	n, err := f.send(p, h2.More)
+	if err == nil {
+		f.link.flush()
+		err = f.failure()
 	}
-	f.link.flush()
-	return len(p), f.failure()
+	if err != nil && f.ended && !isTimeout(err) {
+		err = syscall.EPIPE // the end of what the peer has sent had come before
+	}
+	return n, err
 }
 
 // CloseWrite ends the direction that is written.
@@ -79,6 +84,7 @@ func (t *h2Tunnel) CloseWrite() error {
 	f.link.mu.Lock()
 	defer f.link.mu.Unlock()
 	_, err := f.link.codec.WriteData(f.id, nil, h2.Last)
+	f.told = err == nil
 	f.link.flush()
 	return err
 }

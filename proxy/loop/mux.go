@@ -27,6 +27,7 @@ type mux struct {
 	served  bool // a stream was opened
 	drained bool // the client was told
 	ending  bool // nothing is read any more: the codec has ended the connection
+	lost    bool // the connection is over, and stays for tunnels that have yet to pass on something
 	relaxed int64
 }
 
@@ -45,8 +46,12 @@ func newMux(d *downstream) *mux {
 // ready goes on when the connection can.
 func (m *mux) ready() {
 	d := m.d
-	if d.failed || d.broken {
-		d.close()
+	switch {
+	case m.lost:
+		m.goOn()
+		return
+	case (d.failed || d.broken) && !m.parting():
+		m.lose()
 		return
 	}
 	if m.ending {
@@ -64,7 +69,7 @@ func (m *mux) ready() {
 		case dry:
 			return
 		case end, breach:
-			d.close()
+			m.lose()
 			return
 		}
 		m.take(data)
@@ -156,12 +161,17 @@ func (m *mux) soil() {
 func (m *mux) flush() {
 	m.dirty = false
 	d := m.d
-	if d.fd < 0 || d.pending() > 0 {
+	if d.fd < 0 || d.pending() > 0 || m.lost {
 		return
 	}
 	if out := m.codec.Output(); len(out) > 0 {
-		if !d.send(out) {
-			d.close()
+		switch {
+		case d.send(out):
+		case m.parting():
+			d.loop.resume(&d.conn)
+			return
+		default:
+			m.lose()
 			return
 		}
 		m.codec.Sent(len(out))
@@ -185,6 +195,34 @@ func (m *mux) end() {
 		m.abandon(exchange.CauseClientGone)
 		m.d.linger()
 	}
+}
+
+// lose closes the connection, as the client has, but not before everything went upstream that it
+// has said in tunnels which have ended both ways.
+func (m *mux) lose() {
+	m.lost = true
+	m.d.loop.wheel.set(&m.d.timer, never)
+	for id, s := range m.streams {
+		if !s.parted() {
+			delete(m.streams, id)
+			s.flight.leave(exchange.CauseClientGone)
+			s.release()
+		}
+	}
+	if len(m.streams) == 0 {
+		m.d.close()
+	}
+}
+
+// parting reports whether there is a tunnel that only waits for what its client has still to say,
+// which is read although the connection was reset after it.
+func (m *mux) parting() bool {
+	for _, s := range m.streams {
+		if s.parts() {
+			return true
+		}
+	}
+	return false
 }
 
 // abandon ends all flights, as there is nobody to wait for them.
@@ -246,7 +284,11 @@ func (m *mux) close(s *stream) {
 		m.free = append(m.free, s)
 	}
 	m.soil()
-	if len(m.streams) == 0 {
+	switch {
+	case len(m.streams) > 0:
+	case m.lost:
+		m.d.close()
+	default:
 		m.arm()
 	}
 }

@@ -115,6 +115,12 @@ func (s *stream) release() {
 	s.m.d.loop.giveBack(f)
 }
 
+// parted reports whether this is a tunnel in which neither side has more to say to the other.
+func (s *stream) parted() bool { return s.parts() && s.ended }
+
+// parts reports whether only the client has more to say.
+func (s *stream) parts() bool { return s.tunnel && s.flight.payload.Done() && s.pending() == 0 }
+
 // The request's body.
 
 // receive takes payload, and maybe the end.
