@@ -192,12 +192,13 @@ func TestUpgradeStalls(t *testing.T) {
 // client's TLS is none that a loop goes on with.
 func TestUpgradeReset(t *testing.T) {
 	run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
-		ended := make(chan error, 1)
+		came, ended := make(chan bool, 1), make(chan error, 1)
 		g.route("/", rawBackend(t, switched(func(conn net.Conn, in *bufio.Reader) {
 			if b, _ := in.ReadByte(); b == 'r' {
 				leave(conn, "resets")
 				return
 			}
+			came <- true
 			_, err := io.Copy(io.Discard, in)
 			ended <- err
 		})))
@@ -222,6 +223,7 @@ func TestUpgradeReset(t *testing.T) {
 			}
 			c = talk()
 			c.send("x")
+			<-came
 			leave(c.conn, "resets")
 			if err := <-ended; !errors.Is(err, syscall.ECONNRESET) {
 				t.Errorf("the upstream got %v for the client's reset", err)

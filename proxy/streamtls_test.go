@@ -287,12 +287,13 @@ func TestHTTP3YieldsToDatagrams(t *testing.T) {
 // A reset comes out as a reset where TLS ends here, whatever its version.
 func TestTLSStreamReset(t *testing.T) {
 	runStreams(t, router.SocketTLS, Settings{}, func(t *testing.T, g *streamed) {
-		ended := make(chan error, 1)
+		came, ended := make(chan bool, 1), make(chan error, 1)
 		g.stream("end.test", rawBackend(t, func(conn net.Conn, in *bufio.Reader) {
 			if order, _ := in.ReadByte(); order == 'r' {
 				leave(conn, "resets")
 				return
 			}
+			came <- true
 			_, err := io.ReadAll(in)
 			ended <- err
 		})).Terminate = true
@@ -306,7 +307,7 @@ func TestTLSStreamReset(t *testing.T) {
 			}
 			conn = g.connectTLS(&tls.Config{ServerName: "end.test", MaxVersion: version})
 			_, _ = io.WriteString(conn, "w")
-			time.Sleep(20 * time.Millisecond) // as in TestTCPStreamReset
+			<-came
 			leave(conn, "resets")
 			if err := <-ended; !errors.Is(err, syscall.ECONNRESET) {
 				t.Errorf("the endpoint got %v for the client's reset", err)
