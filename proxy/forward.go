@@ -218,7 +218,11 @@ func (f *flight) conclude(cause exchange.Cause) exchange.Cause {
 	up := f.up
 	f.use(nil)
 	up.to().Release()
-	up.release(f.progress)
+	if f.wasCanceled() { // and up with it: it is closed
+		up.drop()
+	} else {
+		up.release(f.progress)
+	}
 	return exchange.CauseNone
 }
 

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -166,4 +167,10 @@ func (r *rawH2) payload(stream uint32, n int) string {
 		all = append(all, data.Data()...)
 	}
 	return string(all)
+}
+
+// rawFrame is a frame that nobody has looked at.
+func rawFrame(kind http2.FrameType, flags http2.Flags, stream uint32, payload string) string {
+	header := binary.BigEndian.AppendUint32(nil, uint32(len(payload))<<8|uint32(kind))
+	return string(binary.BigEndian.AppendUint32(append(header, byte(flags)), stream)) + payload
 }

@@ -156,19 +156,17 @@ func (s *h2Stream) sendEnd(trailers []h1.Field) error {
 	return s.codec().WriteTrailers(s.id, trailers)
 }
 
-// flush implements downstream. A client that has got all may leave at once.
+// flush implements downstream. What fails behind the end of the response is no failure of that:
+// a client that has got all may leave before we are back from sending it.
 func (s *h2Stream) flush() error {
 	s.link.mu.Lock()
 	defer s.link.mu.Unlock()
 	err := s.sendPending(h2.More)
 	s.link.flush()
-	switch {
-	case err != nil:
-		return err
-	case s.told:
-		return s.link.err
+	if err == nil && !s.told {
+		err = s.failure()
 	}
-	return s.failure()
+	return err
 }
 
 func (s *h2Stream) answer(a exchange.Answer, now time.Time) error {
