@@ -173,7 +173,7 @@ func (s *faultyStream) end() {
 		c.conn.Close()
 		c.dies()
 	case "breaks":
-		breaches[p.h2.fault%len(breaches)](s)
+		_, _ = c.conn.Write([]byte(breaches[p.h2.fault%len(breaches)](s.id)))
 		c.dies() // and waits until the other side closes
 	}
 	for p.ends == "stalls" && s.alive() {
@@ -235,45 +235,4 @@ func (s *faultyStream) malform() {
 		return
 	}
 	s.data("early", false) // before the head
-}
-
-// breaches end a connection.
-var breaches = []func(*faultyStream){
-	func(s *faultyStream) {
-		_, _ = s.c.conn.Write([]byte("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"))
-	},
-	func(s *faultyStream) { s.raw(http2.FrameData, 0, 0, "on the connection") },
-	func(s *faultyStream) { s.raw(http2.FrameData, 0, s.id+2000, "on an idle stream") },
-	func(s *faultyStream) { s.raw(http2.FrameData, http2.FlagDataPadded, s.id, "\xff of padding") },
-	func(s *faultyStream) { s.raw(http2.FrameHeaders, http2.FlagHeadersEndHeaders, 2, "\x88") },
-	func(s *faultyStream) {
-		s.raw(http2.FrameHeaders, http2.FlagHeadersEndHeaders, s.id, "\xff\xff\xff\xff\xff\xff")
-	},
-	func(s *faultyStream) {
-		s.raw(http2.FrameHeaders, 0, s.id, "\x88")
-		s.raw(http2.FrameData, 0, s.id, "amid a head")
-	},
-	func(s *faultyStream) { s.raw(http2.FrameContinuation, http2.FlagContinuationEndHeaders, s.id, "\x88") },
-	func(s *faultyStream) {
-		s.raw(http2.FramePushPromise, http2.FlagPushPromiseEndHeaders, s.id, "\x00\x00\x00\x02\x88")
-	},
-	func(s *faultyStream) { s.raw(http2.FrameRSTStream, 0, s.id+2000, "\x00\x00\x00\x00") },
-	func(s *faultyStream) { s.raw(http2.FrameRSTStream, 0, s.id, "\x00") },
-	func(s *faultyStream) { s.raw(http2.FrameWindowUpdate, 0, 0, "\x00\x00\x00\x00") },
-	func(s *faultyStream) {
-		for range 2 {
-			s.raw(http2.FrameWindowUpdate, 0, 0, "\x7f\xff\xff\xff")
-		}
-	},
-	func(s *faultyStream) { s.raw(http2.FrameSettings, 0, 0, "\x00\x04\x7f\xff\xff") },
-	func(s *faultyStream) { s.raw(http2.FrameSettings, 0, 0, "\x00\x04\xff\xff\xff\xff") },
-	func(s *faultyStream) { s.raw(http2.FrameSettings, 0, s.id, "") },
-	func(s *faultyStream) { s.raw(http2.FramePing, 0, 0, "seven..") },
-	func(s *faultyStream) { s.raw(http2.FrameGoAway, 0, 0, "\x00") },
-	func(s *faultyStream) { s.raw(0xbe, 0, s.id, strings.Repeat("large", 4000)) },
-}
-
-// raw sends a frame without looking at it.
-func (s *faultyStream) raw(kind http2.FrameType, flags http2.Flags, stream uint32, payload string) {
-	_ = s.c.frames.WriteRawFrame(kind, flags, stream, []byte(payload))
 }

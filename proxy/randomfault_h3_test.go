@@ -227,22 +227,36 @@ func (b *countedBody) Read(p []byte) (int, error) {
 
 // serve is the upstream's part on one connection.
 func (r *h3PlannedRun) serve(conn net.Conn, in *bufio.Reader) {
+	serveCounted(conn, in, func(number uint64) (*planned, func(*http.Request, int)) {
+		p := planH3(number)
+		return p.planned, func(_ *http.Request, n int) {
+			if n != p.posts {
+				r.t.Errorf("%d bytes are passed on as the whole body of %+v, %+v", n, *p, *p.planned)
+			}
+		}
+	})
+}
+
+// serveCounted is an upstream's part on one connection. plan tells of each exchange, and gets
+// to know of how many bytes a body is that came to its end.
+func serveCounted(conn net.Conn, in *bufio.Reader, plan func(number uint64) (*planned, func(*http.Request, int))) {
 	for {
 		req, err := http.ReadRequest(in)
 		if err != nil {
 			return
 		}
 		if req.URL.Path == "/settled" {
+			_, _ = io.Copy(io.Discard, req.Body)
 			_, _ = io.WriteString(conn, whole(req))
 			continue
 		}
 		number, _ := strconv.ParseUint(req.Header.Get("X-Id"), 36, 64)
-		p := planH3(number)
+		p, came := plan(number)
 		body := &countedBody{ReadCloser: req.Body}
 		req.Body = body
 		goesOn := p.serve(conn, req)
-		if body.ended && body.n != p.posts {
-			r.t.Errorf("%d bytes are passed on as the whole body of %+v, %+v", body.n, *p, *p.planned)
+		if body.ended {
+			came(req, body.n)
 		}
 		if !goesOn {
 			return
