@@ -2,13 +2,11 @@ package proxy
 
 import (
 	"bytes"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"strconv"
 	"sync"
-	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -46,14 +44,10 @@ type h2End struct {
 }
 
 func (g *gateway) dialH2Client() (*h2Client, error) {
-	conn, err := net.Dial("tcp", g.address())
+	conn, err := g.dialForH2()
 	if err != nil {
 		return nil, err
 	}
-	if g.mode.tls {
-		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, ServerName: "app.test", NextProtos: []string{"h2"}})
-	}
-	_ = conn.SetDeadline(time.Now().Add(ample))
 	c := &h2Client{conn: conn, streams: map[uint32]*h2End{}}
 	c.changed.L = &c.mu
 	c.frames, c.hpack = http2.NewFramer(&c.out, conn), hpack.NewEncoder(&c.block)

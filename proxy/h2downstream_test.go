@@ -6,8 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -18,7 +16,6 @@ import (
 
 	"github.com/lintel-dev/lintel/proxy/exchange"
 	"github.com/lintel-dev/lintel/proxy/h1"
-	"github.com/lintel-dev/lintel/router"
 )
 
 // What HTTP/1.1 would read as something else than it is never gets there (RFC 9113
@@ -143,80 +140,6 @@ func TestLengthMismatchFromH2(t *testing.T) {
 			})
 		})
 	}
-}
-
-// A socket that goes lets streams end, and takes those that were on their way.
-func TestDrainOfH2(t *testing.T) {
-	runAtOnce(t, rawH2Modes, Settings{DrainTimeout: 10 * time.Second}, func(t *testing.T, g *gateway) {
-		arrived, release := make(chan struct{}), make(chan struct{})
-		g.route("/", httpBackend(t, func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/slow" {
-				arrived <- struct{}{}
-				<-release
-			}
-			_, _ = io.WriteString(w, "ok")
-		}))
-		g.apply()
-		r := g.dialH2()
-		r.get(1, "/slow")
-		<-arrived
-		g.stop()
-		first, ok := r.next().(*http2.GoAwayFrame)
-		if !ok || first.LastStreamID != 1<<31-1 || first.ErrCode != http2.ErrCodeNo {
-			t.Fatalf("%v", first)
-		}
-		second, ok := r.next().(*http2.GoAwayFrame) // next has answered the PING between
-		if !ok || second.LastStreamID != 1 {
-			t.Fatalf("%v", second)
-		}
-		close(release)
-		if s, body := r.status(1), r.body(1); s != "200" || body != "ok" {
-			t.Errorf("%s %q", s, body)
-		}
-		if f := r.next(); f != nil {
-			t.Errorf("%v", f)
-		}
-		<-g.ended
-	})
-}
-
-// A client that has connected and not asked yet still can when the socket goes: who is told of the
-// end before has to take the connection for one that can't be made.
-func TestDrainOfH2BeforeTheFirstRequest(t *testing.T) {
-	runAtOnce(t, rawH2Modes, Settings{DrainTimeout: 10 * time.Second}, func(t *testing.T, g *gateway) {
-		g.route("/", httpBackend(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }))
-		g.apply()
-		r := g.dialH2()
-		address := g.address()
-		g.stop()
-		eventually(t, "nobody else can connect", func() bool {
-			conn, err := net.Dial("tcp", address)
-			if err == nil {
-				conn.Close()
-			}
-			return err != nil
-		})
-		for range 20 {
-			r.ping()
-		}
-		r.get(1, "/")
-		var aways []uint32
-		var status, body string
-		for f := r.next(); f != nil; f = r.next() {
-			switch f := f.(type) {
-			case *http2.GoAwayFrame:
-				aways = append(aways, f.LastStreamID)
-			case *http2.MetaHeadersFrame:
-				status = f.PseudoValue("status")
-			case *http2.DataFrame:
-				body += string(f.Data())
-			}
-		}
-		if !slices.Equal(aways, []uint32{1<<31 - 1, 1}) || status != "200" || body != "ok" {
-			t.Errorf("last streams %d; %s %q", aways, status, body)
-		}
-		<-g.ended
-	})
 }
 
 // A client that does not read holds up its own stream, and makes us hold no more than
@@ -360,105 +283,6 @@ func TestRapidResetOverH2(t *testing.T) {
 	})
 }
 
-// A WebSocket goes through as extended CONNECT or as an upgrade, whatever each side
-// speaks (RFC 8441).
-func TestWebSocketOverH2(t *testing.T) {
-	backend := func(t *testing.T) *router.Backend {
-		return rawBackend(t, func(conn net.Conn, in *bufio.Reader) {
-			req, err := http.ReadRequest(in)
-			if err != nil {
-				return
-			}
-			socket := exchange.WebSocket{Key: req.Header.Get("Sec-WebSocket-Key")}
-			if req.Header.Get("Upgrade") != "websocket" || req.Method != http.MethodGet || len(socket.Key) != 24 {
-				t.Errorf("%s %v", req.Method, req.Header)
-			}
-			fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"+
-				"Sec-WebSocket-Accept: %s\r\nSec-WebSocket-Protocol: chat\r\n\r\n", socket.Accept())
-			_, _ = io.Copy(conn, in)
-		})
-	}
-	// through another gateway, which speaks HTTP/2 with extended CONNECT
-	another := func(t *testing.T) *router.Backend {
-		inner := newGateway(t, h2cMode, Settings{Lane: exchange.LaneFull})
-		inner.route("/", backend(t))
-		inner.apply()
-		return h2cBackendAt(inner.socket(socketName).listener.Addr())
-	}
-	for name, make := range map[string]func(*testing.T) *router.Backend{"to h1": backend, "to h2": another} {
-		t.Run(name, func(t *testing.T) {
-			run(t, rawH2Modes, Settings{}, func(t *testing.T, g *gateway) {
-				g.route("/", make(t))
-				g.apply()
-				r := g.dialH2()
-				r.head(1, 0, ":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":authority", "app.test", ":path", "/chat",
-					"sec-websocket-version", "13", "sec-websocket-protocol", "chat")
-				head, ok := r.next().(*http2.MetaHeadersFrame)
-				if !ok || head.PseudoValue("status") != "200" {
-					t.Fatalf("%v", head)
-				}
-				for _, f := range head.RegularFields() {
-					if f.Name == "sec-websocket-accept" || f.Name == "upgrade" || f.Name == "connection" {
-						t.Errorf("%v", f)
-					}
-				}
-				for _, word := range []string{"hello", "world"} {
-					r.must(r.frames.WriteData(1, false, []byte(word)))
-					if got := r.payload(1, len(word)); got != word {
-						t.Errorf("%q", got)
-					}
-				}
-				r.must(r.frames.WriteData(1, true, nil))
-				if rest := r.body(1); rest != "" {
-					t.Errorf("%q", rest)
-				}
-				if x := g.observed(1); x.Status != http.StatusSwitchingProtocols || x.Received != 10 || x.Sent != 10 {
-					t.Errorf("%d, %d bytes there, %d back", x.Status, x.Received, x.Sent)
-				}
-			})
-			run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
-				g.route("/", make(t))
-				g.apply()
-				socket := exchange.NewWebSocket()
-				c := g.dial()
-				c.send("GET / HTTP/1.1\r\nHost: app.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: " + socket.Key + "\r\n\r\n")
-				res := c.responseHead(http.MethodGet)
-				if res.StatusCode != 101 || res.Header.Get("Sec-WebSocket-Accept") != socket.Accept() {
-					t.Fatalf("%d %v", res.StatusCode, res.Header)
-				}
-				c.send("hello")
-				got := [5]byte{}
-				if _, err := io.ReadFull(c.in, got[:]); err != nil || string(got[:]) != "hello" {
-					t.Errorf("%q, %v", got, err)
-				}
-				c.conn.Close()
-			})
-		})
-	}
-}
-
-// An upstream that does not switch, or to something else, is no WebSocket.
-func TestWebSocketRefusedOverH2(t *testing.T) {
-	for response, want := range map[string]string{
-		"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n":                                                                 "403",
-		"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n":                                                                        "502",
-		"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: none\r\n\r\n": "502",
-	} {
-		run(t, rawH2Modes, Settings{}, func(t *testing.T, g *gateway) {
-			g.route("/", rawBackend(t, answering(response)))
-			g.apply()
-			r := g.dialH2()
-			r.head(1, 0, ":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":authority", "app.test", ":path", "/")
-			if f, ok := r.next().(*http2.MetaHeadersFrame); !ok || f.PseudoValue("status") != want {
-				t.Errorf("%v, want %s", f, want)
-			}
-			if x := g.observed(1); strconv.Itoa(x.Status) != want || want == "502" && x.Cause != exchange.CauseUpstreamInvalid {
-				t.Errorf("observed %d, %q; want %s", x.Status, x.Cause, want)
-			}
-		})
-	}
-}
-
 // Interim responses reach the client, and the 100 that it waits for.
 func TestInterimOverH2(t *testing.T) {
 	run(t, rawH2Modes, Settings{}, func(t *testing.T, g *gateway) {
@@ -538,23 +362,4 @@ func BenchmarkProxyH2(b *testing.B) {
 			})
 		}
 	}
-}
-
-// A client that has got all of a response may leave at once: nothing is wrong with the exchange.
-func TestLeavingBehindResponseOverH2(t *testing.T) {
-	run(t, rawH2Modes, Settings{}, func(t *testing.T, g *gateway) {
-		g.route("/", rawBackend(t, answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")))
-		g.apply()
-		for n := range 60 {
-			r := g.dialH2()
-			r.get(1, "/")
-			if status, body := r.status(1), r.body(1); status != "200" || body != "ok" {
-				t.Fatalf("%s %q", status, body)
-			}
-			r.conn.Close()
-			if x := g.observed(n + 1); x.Status != 200 || x.Cause != exchange.CauseNone {
-				t.Errorf("%d, %q", x.Status, x.Cause)
-			}
-		}
-	})
 }

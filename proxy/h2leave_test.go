@@ -47,3 +47,22 @@ func TestClientThatGoesWithItsResponse(t *testing.T) {
 		}
 	})
 }
+
+// A client that has got all of a response may leave at once: nothing is wrong with the exchange.
+func TestLeavingBehindResponseOverH2(t *testing.T) {
+	run(t, rawH2Modes, Settings{}, func(t *testing.T, g *gateway) {
+		g.route("/", rawBackend(t, answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")))
+		g.apply()
+		for n := range 60 {
+			r := g.dialH2()
+			r.get(1, "/")
+			if status, body := r.status(1), r.body(1); status != "200" || body != "ok" {
+				t.Fatalf("%s %q", status, body)
+			}
+			r.conn.Close()
+			if x := g.observed(n + 1); x.Status != 200 || x.Cause != exchange.CauseNone {
+				t.Errorf("%d, %q", x.Status, x.Cause)
+			}
+		}
+	})
+}

@@ -25,17 +25,26 @@ type rawH2 struct {
 
 var rawH2Modes = []mode{h2cMode, h2Mode}
 
-// dialH2 connects, and sends the preface and settings.
-func (g *gateway) dialH2(settings ...http2.Setting) *rawH2 {
-	g.t.Helper()
+// dialForH2 connects, and sends nothing.
+func (g *gateway) dialForH2() (net.Conn, error) {
 	conn, err := net.Dial("tcp", g.address())
 	if err != nil {
-		g.t.Fatal(err)
+		return nil, err
 	}
 	if g.mode.tls {
 		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, ServerName: "app.test", NextProtos: []string{"h2"}})
 	}
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(ample))
+	return conn, nil
+}
+
+// dialH2 connects, and sends the preface and settings.
+func (g *gateway) dialH2(settings ...http2.Setting) *rawH2 {
+	g.t.Helper()
+	conn, err := g.dialForH2()
+	if err != nil {
+		g.t.Fatal(err)
+	}
 	g.t.Cleanup(func() { conn.Close() })
 	r := &rawH2{t: g.t, conn: conn, frames: http2.NewFramer(conn, conn)}
 	r.frames.ReadMetaHeaders = hpack.NewDecoder(4096, nil)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -195,6 +196,105 @@ func TestWebSocketEndsOverH2(t *testing.T) {
 				}
 				eventually(t, "nothing is relayed", func() bool { return g.server.Stats().Upgraded.Load() == 0 })
 			})
+		})
+	}
+}
+
+// A WebSocket goes through as extended CONNECT or as an upgrade, whatever each side
+// speaks (RFC 8441).
+func TestWebSocketOverH2(t *testing.T) {
+	backend := func(t *testing.T) *router.Backend {
+		return rawBackend(t, func(conn net.Conn, in *bufio.Reader) {
+			req, err := http.ReadRequest(in)
+			if err != nil {
+				return
+			}
+			socket := exchange.WebSocket{Key: req.Header.Get("Sec-WebSocket-Key")}
+			if req.Header.Get("Upgrade") != "websocket" || req.Method != http.MethodGet || len(socket.Key) != 24 {
+				t.Errorf("%s %v", req.Method, req.Header)
+			}
+			fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"+
+				"Sec-WebSocket-Accept: %s\r\nSec-WebSocket-Protocol: chat\r\n\r\n", socket.Accept())
+			_, _ = io.Copy(conn, in)
+		})
+	}
+	// through another gateway, which speaks HTTP/2 with extended CONNECT
+	another := func(t *testing.T) *router.Backend {
+		inner := newGateway(t, h2cMode, Settings{Lane: exchange.LaneFull})
+		inner.route("/", backend(t))
+		inner.apply()
+		return h2cBackendAt(inner.socket(socketName).listener.Addr())
+	}
+	for name, make := range map[string]func(*testing.T) *router.Backend{"to h1": backend, "to h2": another} {
+		t.Run(name, func(t *testing.T) {
+			run(t, rawH2Modes, Settings{}, func(t *testing.T, g *gateway) {
+				g.route("/", make(t))
+				g.apply()
+				r := g.dialH2()
+				r.head(1, 0, ":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":authority", "app.test", ":path", "/chat",
+					"sec-websocket-version", "13", "sec-websocket-protocol", "chat")
+				head, ok := r.next().(*http2.MetaHeadersFrame)
+				if !ok || head.PseudoValue("status") != "200" {
+					t.Fatalf("%v", head)
+				}
+				for _, f := range head.RegularFields() {
+					if f.Name == "sec-websocket-accept" || f.Name == "upgrade" || f.Name == "connection" {
+						t.Errorf("%v", f)
+					}
+				}
+				for _, word := range []string{"hello", "world"} {
+					r.must(r.frames.WriteData(1, false, []byte(word)))
+					if got := r.payload(1, len(word)); got != word {
+						t.Errorf("%q", got)
+					}
+				}
+				r.must(r.frames.WriteData(1, true, nil))
+				if rest := r.body(1); rest != "" {
+					t.Errorf("%q", rest)
+				}
+				if x := g.observed(1); x.Status != http.StatusSwitchingProtocols || x.Received != 10 || x.Sent != 10 {
+					t.Errorf("%d, %d bytes there, %d back", x.Status, x.Received, x.Sent)
+				}
+			})
+			run(t, allModes, Settings{}, func(t *testing.T, g *gateway) {
+				g.route("/", make(t))
+				g.apply()
+				socket := exchange.NewWebSocket()
+				c := g.dial()
+				c.send("GET / HTTP/1.1\r\nHost: app.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: " + socket.Key + "\r\n\r\n")
+				res := c.responseHead(http.MethodGet)
+				if res.StatusCode != 101 || res.Header.Get("Sec-WebSocket-Accept") != socket.Accept() {
+					t.Fatalf("%d %v", res.StatusCode, res.Header)
+				}
+				c.send("hello")
+				got := [5]byte{}
+				if _, err := io.ReadFull(c.in, got[:]); err != nil || string(got[:]) != "hello" {
+					t.Errorf("%q, %v", got, err)
+				}
+				c.conn.Close()
+			})
+		})
+	}
+}
+
+// An upstream that does not switch, or to something else, is no WebSocket.
+func TestWebSocketRefusedOverH2(t *testing.T) {
+	for response, want := range map[string]string{
+		"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n":                                                                 "403",
+		"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n":                                                                        "502",
+		"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: none\r\n\r\n": "502",
+	} {
+		run(t, rawH2Modes, Settings{}, func(t *testing.T, g *gateway) {
+			g.route("/", rawBackend(t, answering(response)))
+			g.apply()
+			r := g.dialH2()
+			r.head(1, 0, ":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":authority", "app.test", ":path", "/")
+			if f, ok := r.next().(*http2.MetaHeadersFrame); !ok || f.PseudoValue("status") != want {
+				t.Errorf("%v, want %s", f, want)
+			}
+			if x := g.observed(1); strconv.Itoa(x.Status) != want || want == "502" && x.Cause != exchange.CauseUpstreamInvalid {
+				t.Errorf("observed %d, %q; want %s", x.Status, x.Cause, want)
+			}
 		})
 	}
 }

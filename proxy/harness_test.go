@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bufio"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -9,14 +8,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"errors"
 	"flag"
 	"io"
 	"math/big"
 	"net"
 	"net/http"
-	"net/http/httptest"
-	"net/netip"
 	"os"
 	"runtime"
 	"slices"
@@ -329,159 +325,6 @@ func (g *gateway) do(req *http.Request) (*http.Response, string) {
 		g.t.Fatalf("%s %s: read body: %v", req.Method, req.URL, err)
 	}
 	return res, string(body)
-}
-
-// raw is a client that sends bytes of the test's choice.
-type raw struct {
-	t    testing.TB
-	conn net.Conn
-	in   *bufio.Reader
-}
-
-func (g *gateway) dial() *raw {
-	g.t.Helper()
-	if g.mode.h2 || g.mode.h3 {
-		g.t.Fatal("a raw client speaks HTTP/1.1")
-	}
-	conn, err := net.Dial("tcp", g.address())
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	return g.over(conn)
-}
-
-// over is a client on a connection.
-func (g *gateway) over(conn net.Conn) *raw {
-	if g.mode.tls {
-		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, ServerName: "app.test"})
-	}
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
-	g.t.Cleanup(func() { conn.Close() })
-	return &raw{t: g.t, conn: conn, in: bufio.NewReader(conn)}
-}
-
-func (r *raw) send(s string) {
-	r.t.Helper()
-	if _, err := io.WriteString(r.conn, s); err != nil {
-		r.t.Fatalf("send: %v", err)
-	}
-}
-
-// response reads one, body and all.
-func (r *raw) response(method string) (*http.Response, string) {
-	r.t.Helper()
-	res := r.responseHead(method)
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		r.t.Fatalf("read body: %v", err)
-	}
-	return res, string(body)
-}
-
-func (r *raw) responseHead(method string) *http.Response {
-	r.t.Helper()
-	res, err := http.ReadResponse(r.in, &http.Request{Method: method})
-	if err != nil {
-		r.t.Fatalf("read response: %v", err)
-	}
-	return res
-}
-
-// expectEnd checks that the proxy closes the connection without sending more.
-func (r *raw) expectEnd() {
-	r.t.Helper()
-	if rest, err := io.ReadAll(r.in); len(rest) > 0 || err != nil && !errors.Is(err, net.ErrClosed) && isTimeout(err) {
-		r.t.Fatalf("connection goes on: %q, %v", rest, err)
-	}
-}
-
-// httpBackend serves a handler with net/http.
-func httpBackend(t testing.TB, handler http.HandlerFunc) *router.Backend {
-	t.Helper()
-	server := httptest.NewServer(handler)
-	t.Cleanup(server.Close)
-	return backendAt(server.Listener.Addr())
-}
-
-// rawBackend runs serve for each connection, and closes it afterwards.
-func rawBackend(t testing.TB, serve func(net.Conn, *bufio.Reader)) *router.Backend {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var served sync.WaitGroup
-	var mu sync.Mutex
-	open := map[net.Conn]bool{}
-	served.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			open[conn] = true
-			mu.Unlock()
-			served.Go(func() {
-				defer conn.Close()
-				serve(conn, bufio.NewReader(conn))
-			})
-		}
-	})
-	t.Cleanup(func() {
-		listener.Close()
-		mu.Lock()
-		for conn := range open {
-			conn.Close()
-		}
-		mu.Unlock()
-		served.Wait()
-	})
-	return backendAt(listener.Addr())
-}
-
-// answering serves every request on a connection with the same bytes.
-func answering(bytes string) func(net.Conn, *bufio.Reader) {
-	return func(conn net.Conn, in *bufio.Reader) {
-		for {
-			req, err := http.ReadRequest(in)
-			if err != nil {
-				return
-			}
-			_, _ = io.Copy(io.Discard, req.Body)
-			if _, err := io.WriteString(conn, bytes); err != nil {
-				return
-			}
-		}
-	}
-}
-
-func backendAt(addrs ...net.Addr) *router.Backend {
-	b := router.NewBackend("default/app:80")
-	var endpoints []netip.AddrPort
-	for _, a := range addrs {
-		endpoints = append(endpoints, netip.MustParseAddrPort(a.String()))
-	}
-	b.SetEndpoints(endpoints)
-	return b
-}
-
-// h2cBackendAt has one endpoint, which speaks HTTP/2 in the clear.
-func h2cBackendAt(address net.Addr) *router.Backend {
-	b := router.NewBackendWith("default/app:80", router.BackendSettings{Protocol: router.H2C})
-	b.SetEndpoints([]netip.AddrPort{netip.MustParseAddrPort(address.String())})
-	return b
-}
-
-// deadAddress is one where nothing listens.
-func deadAddress(t testing.TB) net.Addr {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr()
 }
 
 // eventually waits until something holds that happens on another goroutine.

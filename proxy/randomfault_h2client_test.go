@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"bytes"
-	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -10,14 +9,13 @@ import (
 	"net"
 	"sync"
 	"syscall"
-	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 )
 
 const (
-	// backlog is how much waits in an framingClient before its streams wait: so they take turns.
+	// backlog is how much waits in a framingClient before its streams wait: so they take turns.
 	backlog = 20_000
 	// What the gateway lets clients send, see h2.DefaultSettings.
 	h2StreamWindow, h2ConnWindow = 256 << 10, 1 << 20
@@ -61,13 +59,10 @@ type framingClient struct {
 
 // dialH2Planned connects.
 func (r *h2ClientRun) dialH2Planned(random *rand.Rand) *framingClient {
-	conn, err := net.Dial("tcp", r.g.address())
+	conn, err := r.g.dialForH2()
 	if err != nil {
 		r.t.Error(err)
 		return nil
-	}
-	if r.g.mode.tls {
-		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, ServerName: "app.test", NextProtos: []string{"h2"}})
 	}
 	c := &framingClient{
 		r: r, conn: conn, frugal: random.IntN(3) == 0, random: random, streams: map[uint32]*h2Exchange{},
@@ -87,7 +82,6 @@ func (r *h2ClientRun) dialH2Planned(random *rand.Rand) *framingClient {
 		http2.Setting{ID: http2.SettingMaxFrameSize, Val: size},
 		http2.Setting{ID: http2.SettingHeaderTableSize, Val: pick[uint32](random, 0, 100, 4096)})
 	c.unacked = 1
-	_ = conn.SetDeadline(time.Now().Add(ample))
 	c.running.Go(c.read)
 	c.running.Go(c.write)
 	return c
