@@ -60,6 +60,20 @@ func joinChunks(stream string, methods *[]string) string {
 
 var contentLength = regexp.MustCompile(`\r\nContent-Length: \d+`)
 
+// How a chunked body that has no end is written.
+const (
+	noChunk    = ", and no chunk:)"
+	incomplete = ", incomplete)"
+)
+
+// begun is what a peer got up to where a body ends too early, in chunks or over HTTP/2.
+func begun(got string) string {
+	for _, end := range []string{noChunk, incomplete, h2BodyEnd} {
+		got = strings.TrimSuffix(got, end)
+	}
+	return got
+}
+
 // dechunk returns a chunked body as one chunk, and what follows it.
 func dechunk(stream string) (joined, rest string) {
 	var payload strings.Builder
@@ -68,7 +82,7 @@ func dechunk(stream string) (joined, rest string) {
 		size, err := strconv.ParseUint(cmp.Or(line, "-"), 16, 31)
 		switch {
 		case !found || err != nil:
-			return fmt.Sprintf("(chunks: %s, and no chunk:)", payload.String()), stream
+			return fmt.Sprintf("(chunks: %s%s", payload.String(), noChunk), stream
 		case size == 0:
 			trailers, rest, _ := strings.Cut("\r\n"+after, "\r\n\r\n")
 			return fmt.Sprintf("(chunks: %s, end)%s(end)", payload.String(), trailers), rest
@@ -76,7 +90,7 @@ func dechunk(stream string) (joined, rest string) {
 		n := min(int(size), len(after))
 		payload.WriteString(after[:n])
 		if n < int(size) {
-			return fmt.Sprintf("(chunks: %s, incomplete)", payload.String()), ""
+			return fmt.Sprintf("(chunks: %s%s", payload.String(), incomplete), ""
 		}
 		stream = strings.TrimPrefix(after[n:], "\r\n")
 	}

@@ -48,6 +48,9 @@ func (s *h2Played) String() string {
 	return fmt.Sprintf("%sbody %q\n", &s.head, &s.body)
 }
 
+// h2BodyEnd is how that ends.
+const h2BodyEnd = "\"\n"
+
 // serveH2 serves a connection.
 func (c *played) serveH2() {
 	defer c.conn.Close()

@@ -192,7 +192,7 @@ func (p *passage) like(other *passage) bool {
 
 // upstreamLike reports whether an upstream connection brought the same, in both lanes.
 func (p *passage) upstreamLike(one, other string) bool {
-	return one == other || p.partial && (strings.HasPrefix(one, other) || strings.HasPrefix(other, one))
+	return one == other || p.partial && (strings.HasPrefix(one, begun(other)) || strings.HasPrefix(other, begun(one)))
 }
 
 // endsLike reports whether the client got the same, in time.
