@@ -107,6 +107,8 @@ func TestServersOfTheEdgeRestart(t *testing.T) {
 		s := connected(t, siteOptions{protocol: p})
 		s.serve("/", hello)
 		for i := range 2 {
+			// One of which only the edge knows yet would not be lost, but have failed.
+			s.eventually("both sides have all connections", func() bool { return len(s.status().Connections) == 4 })
 			s.edge.Stop(i)
 			s.wait(3)
 			if err := s.visit(); err != nil {
