@@ -44,6 +44,7 @@ func mayImport() map[string][]string {
 		"examples":            {},
 		"internal/cloudflare": {"internal/retryafter"},
 		"internal/edgewire":   {},
+		"internal/filelimit":  {},
 		"internal/latest":     {},
 		"internal/nearest":    {},
 		"internal/retryafter": {},
@@ -112,7 +113,7 @@ func TestImportsGoDownOnly(t *testing.T) {
 		}
 		allowed := rules[floor(path)]
 		checkImports(t, path, p.Imports, allowed)
-		tests := slices.Concat(allowed, testRules[floor(path)], []string{path})
+		tests := slices.Concat(allowed, testRules[floor(path)], []string{path, "internal/filelimit"})
 		checkImports(t, path+" (tests)", slices.Concat(p.TestImports, p.XTestImports), tests)
 	}
 }

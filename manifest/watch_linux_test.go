@@ -8,7 +8,8 @@ import (
 	"testing"
 
 	"github.com/fsnotify/fsnotify"
-	"golang.org/x/sys/unix"
+
+	"github.com/lintel-dev/lintel/internal/filelimit"
 )
 
 // A change that comes while the process has too many files open is taken up when it has fewer,
@@ -21,7 +22,7 @@ func TestRunReadsLaterWhatItCouldNotRead(t *testing.T) {
 			f.write("a.yaml.tmp", configMap("a", "two"))
 			w := watchPath(t, filepath.Join(f.path, path))
 			w.until("a=one")
-			closeFiles := openTooManyFiles(t)
+			belowLimit := filelimit.Reach(t)
 			if err := os.Rename(filepath.Join(f.path, "a.yaml.tmp"), filepath.Join(f.path, "a.yaml")); err != nil {
 				t.Fatal(err)
 			}
@@ -29,7 +30,7 @@ func TestRunReadsLaterWhatItCouldNotRead(t *testing.T) {
 			if got := values(w.Source); got != "a=one" {
 				t.Errorf("while it can't be read, %q serves", got)
 			}
-			closeFiles()
+			belowLimit()
 			w.until("a=two")
 			w.untilTrue("no problem", func() bool { return len(w.Problems()) == 0 })
 		})
@@ -74,22 +75,4 @@ func TestRunOutlivesErrorsOfItsWatch(t *testing.T) {
 	following.until("a=two")
 	f.write("a.yaml", configMap("a", "three"))
 	following.until("a=three")
-}
-
-// openTooManyFiles makes every attempt to open one more fail (EMFILE) until closeFiles.
-func openTooManyFiles(t *testing.T) (closeFiles func()) {
-	t.Helper()
-	var before unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
-		t.Fatal(err)
-	}
-	limit := func(to unix.Rlimit) {
-		t.Helper()
-		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &to); err != nil {
-			t.Fatal(err)
-		}
-	}
-	limit(unix.Rlimit{Cur: 0, Max: before.Max})
-	t.Cleanup(func() { limit(before) })
-	return func() { limit(before) }
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lintel-dev/lintel/internal/filelimit"
 )
 
 // Connections have the options that package net would give them, though they were set for
@@ -86,15 +88,7 @@ func TestAcceptWithoutDescriptors(t *testing.T) {
 		}
 		client := os.NewFile(uintptr(fd), "")
 		defer client.Close()
-		var limit unix.Rlimit
-		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-			t.Fatal(err)
-		}
-		none := limit
-		none.Cur = 0
-		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &none); err != nil {
-			t.Fatal(err)
-		}
+		belowLimit := filelimit.Reach(t)
 		address := netip.MustParseAddrPort(g.address())
 		err = unix.Connect(fd, &unix.SockaddrInet4{Addr: address.Addr().As4(), Port: int(address.Port())})
 		select {
@@ -102,8 +96,8 @@ func TestAcceptWithoutDescriptors(t *testing.T) {
 		case <-time.After(10 * time.Second):
 			t.Error("nothing was said")
 		}
-		if again := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || again != nil {
-			t.Fatal(err, again)
+		if belowLimit(); err != nil {
+			t.Fatal(err)
 		}
 		conn, err := net.FileConn(client)
 		if err != nil {

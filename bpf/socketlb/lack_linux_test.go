@@ -8,9 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/lintel-dev/lintel/bpf/bpftest"
+	"github.com/lintel-dev/lintel/internal/filelimit"
 )
 
 // faults hands on what is logged as an error.
@@ -45,7 +44,7 @@ func TestTooManyOpenFilesPass(t *testing.T) {
 			}
 			logged := faults{slog.NewTextHandler(io.Discard, nil), make(chan string, 10)}
 			o.Log = slog.New(logged)
-			closeFiles := openTooManyFiles(t)
+			belowLimit := filelimit.Reach(t)
 			ctx, cancel := context.WithCancel(context.Background())
 			p := &process{New(o), t, cancel, make(chan error, 1)}
 			p.Apply(Services{"n/a": {{Protocol: TCP, Addresses: addresses("10.96.0.1:80"), Endpoints: []netip.AddrPort{netip.MustParseAddrPort(endpoint)}}}})
@@ -56,7 +55,7 @@ func TestTooManyOpenFilesPass(t *testing.T) {
 			case <-time.After(20 * time.Second):
 				t.Fatal("nothing is said to be wrong")
 			}
-			closeFiles()
+			belowLimit()
 			w.serve(TCP, endpoint, "a")
 			for deadline := time.Now().Add(20 * time.Second); p.Applied() == 0; time.Sleep(time.Millisecond) {
 				if time.Now().After(deadline) {
@@ -82,22 +81,4 @@ func TestPinsThatWereRemovedAreOwned(t *testing.T) {
 		t.Fatalf("owned %v, %v", owned, err)
 	}
 	owned.Close()
-}
-
-// openTooManyFiles makes every attempt to open one more fail (EMFILE) until closeFiles.
-func openTooManyFiles(t *testing.T) (closeFiles func()) {
-	t.Helper()
-	var before unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
-		t.Fatal(err)
-	}
-	limit := func(to unix.Rlimit) {
-		t.Helper()
-		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &to); err != nil {
-			t.Fatal(err)
-		}
-	}
-	limit(unix.Rlimit{Cur: 0, Max: before.Max})
-	t.Cleanup(func() { limit(before) })
-	return func() { limit(before) }
 }
