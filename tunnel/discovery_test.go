@@ -44,9 +44,14 @@ func (z *zone) ServeDNS(w dns.ResponseWriter, query *dns.Msg) {
 		switch {
 		case question.Qtype == dns.TypeSRV && question.Name == "_"+z.service+"._tcp.argotunnel.com.":
 			answer.Answer = append(answer.Answer, &dns.SRV{Hdr: header, Priority: uint16(i + 1), Weight: 1, Port: z.port, Target: target})
-		case question.Qtype == dns.TypeA && question.Name == target:
+		case question.Name == target:
 			for _, address := range z.regions[i] {
-				answer.Answer = append(answer.Answer, &dns.A{Hdr: header, A: address.AsSlice()})
+				switch {
+				case question.Qtype == dns.TypeA && address.Is4():
+					answer.Answer = append(answer.Answer, &dns.A{Hdr: header, A: address.AsSlice()})
+				case question.Qtype == dns.TypeAAAA && address.Is6():
+					answer.Answer = append(answer.Answer, &dns.AAAA{Hdr: header, AAAA: address.AsSlice()})
+				}
 			}
 		}
 	}

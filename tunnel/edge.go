@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"syscall"
 	"time"
 )
 
@@ -108,14 +110,16 @@ func lookUp(ctx context.Context, resolver *net.Resolver, service string) ([regio
 		return found, fmt.Errorf("no addresses for the records of _%s._tcp.%s", service, edgeDomain)
 	}
 	for i := range found {
-		found[i] = routable(found[i])
+		if found[i], err = routable(found[i]); err != nil {
+			return found, err
+		}
 	}
 	return found, nil
 }
 
 // routable are the addresses of one family, IPv4 if this machine has a route there: many
 // have an IPv6 address that leads nowhere.
-func routable(all []netip.AddrPort) []netip.AddrPort {
+func routable(all []netip.AddrPort) ([]netip.AddrPort, error) {
 	var v4, v6 []netip.AddrPort
 	for _, address := range all {
 		if address.Addr().Is4() {
@@ -124,18 +128,26 @@ func routable(all []netip.AddrPort) []netip.AddrPort {
 			v6 = append(v6, address)
 		}
 	}
-	if len(v4) == 0 || len(v6) > 0 && !hasRoute(v4[0]) {
-		return v6
+	if len(v4) == 0 || len(v6) == 0 {
+		return slices.Concat(v4, v6), nil
 	}
-	return v4
+	if routed, err := hasRoute(v4[0]); !routed {
+		return v6, err
+	}
+	return v4, nil
 }
 
-// hasRoute reports whether the machine would know where to send to. It sends nothing.
-func hasRoute(address netip.AddrPort) bool {
+// hasRoute reports whether the machine would know where to send to. It sends nothing. The error is
+// that it cannot be asked just now.
+func hasRoute(address netip.AddrPort) (bool, error) {
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(address))
-	if err != nil {
-		return false
+	if err == nil {
+		return true, conn.Close()
 	}
-	_ = conn.Close()
-	return true
+	for _, lack := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EAGAIN} {
+		if errors.Is(err, lack) {
+			return false, fmt.Errorf("look for a route to %s: %w", address, err)
+		}
+	}
+	return false, nil
 }
