@@ -122,13 +122,17 @@ func (w *InfrastructureWriter) Run(ctx context.Context) error {
 			pause = retryFirst
 		case <-retry.C:
 		}
-		next := driftInterval
 		if w.reconcileAll(ctx) {
-			next, pause = pause, min(2*pause, retryLast)
-		} else if w.early() {
-			next = rewriteInterval
+			retry.Reset(pause)
+			pause = min(2*pause, retryLast)
+			continue
 		}
-		retry.Reset(next)
+		pause = retryFirst
+		if w.early() {
+			retry.Reset(rewriteInterval)
+		} else {
+			retry.Reset(driftInterval)
+		}
 	}
 }
 

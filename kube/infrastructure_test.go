@@ -1,15 +1,21 @@
 package kube
 
 import (
+	"context"
 	"log/slog"
+	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/retry"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -193,4 +199,57 @@ func TestServiceThatIsChangedBack(t *testing.T) {
 	if w.reconcileAll(t.Context()) || f.service("web-lintel").ResourceVersion != version {
 		t.Error("it was written again at once")
 	}
+}
+
+// remote answers as an API server.
+type remote func(*http.Request) *http.Response
+
+// RoundTrip implements http.RoundTripper.
+func (r remote) RoundTrip(request *http.Request) (*http.Response, error) { return r(request), nil }
+
+// A write that fails when an API server has been back for a while is tried again as soon as one that
+// fails at first, however long the outage before was.
+func TestServiceIsTriedAgainSoonAfterASuccess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		back := time.Now().Add(5 * time.Minute)
+		var tried, triedSince []time.Time // to write the Service
+		ctx, cancel := context.WithCancel(t.Context())
+		api := remote(func(r *http.Request) *http.Response {
+			answer := &http.Response{StatusCode: http.StatusServiceUnavailable, Body: http.NoBody, Request: r}
+			if time.Now().Before(back) {
+				tried = append(tried, time.Now())
+				return answer
+			}
+			switch triedSince = append(triedSince, time.Now()); len(triedSince) {
+			case 2: // the Store never has the Service, so it is written again
+				return answer
+			case 3:
+				cancel()
+			}
+			answer.StatusCode, answer.Header, answer.Body = http.StatusCreated, http.Header{"Content-Type": r.Header["Content-Type"]}, r.Body
+			return answer
+		})
+		config := &rest.Config{Host: "http://api.test", Transport: api}
+		store, err := NewStore(StoreOptions{Config: config}) // does not run
+		if err != nil {
+			t.Fatal(err)
+		}
+		services := store.kinds[slices.IndexFunc(store.kinds, func(k *kind) bool { return k.name == "Service" })]
+		watched, err := newFeed(store, services, source{version: services.versions[0]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		store.open["Service"] = openKind{feeds: []*feed{watched}}
+		w, err := NewInfrastructureWriter(InfrastructureWriterOptions{Config: config, Store: store})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Apply(infrastructure(&gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "web", UID: "1"}}, nil))
+		if err := w.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if first, later := tried[1].Sub(tried[0]), triedSince[2].Sub(triedSince[1]); later != first {
+			t.Errorf("the next attempt was %v after the first failure, %v after a later one", first, later)
+		}
+	})
 }
