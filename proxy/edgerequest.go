@@ -47,10 +47,8 @@ type edgeRequest struct {
 
 func newEdgeRequest(s *Server) *edgeRequest {
 	r := new(edgeRequest)
-	r.server = s
+	r.init(s, r.bodyEnded, func(at time.Time) error { return r.stream.SetReadDeadline(at) })
 	r.hangUp = func() { r.flight.cancel(exchange.CauseClientGone) }
-	r.ended = r.bodyEnded
-	r.readBy = deadline{set: func(at time.Time) error { return r.stream.SetReadDeadline(at) }}
 	r.writeBy = deadline{set: func(at time.Time) error { return r.stream.SetWriteDeadline(at) }}
 	return r
 }
@@ -148,7 +146,7 @@ func (r *edgeRequest) heedless() {
 func (r *edgeRequest) cut() {
 	r.flight.cancel(exchange.CauseDrained)
 	r.interrupt()
-	_ = r.stream.SetWriteDeadline(past)
+	_ = r.stream.SetDeadline(past)
 }
 
 // readHead fills r.request. The head was written as one of HTTP/1.1 and is parsed by the codec

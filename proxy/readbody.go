@@ -28,17 +28,40 @@ type readBody struct {
 	lost    bool  // what was handed out cannot be handed out again
 	failed  error // what next says after buf[:n]
 	last    []h1.Field
+
 	stopped atomic.Bool
+	stop    signal      // wakes await when stopped is set
+	reading bool        // a read goes on that await has started
+	got     chan piece  // what it brings
+	long    atomic.Bool // too much came for any of it to be sent again
+}
+
+// piece is what one read brings.
+type piece struct {
+	n   int
+	err error
+}
+
+// init readies b for its first body.
+func (b *readBody) init(s *Server, ended func(error) error, setReadDeadline func(time.Time) error) {
+	b.server, b.ended, b.readBy.set = s, ended, setReadDeadline
+	b.stop, b.got = newSignal(), make(chan piece, 1)
 }
 
 // forget readies b for the next body.
 func (b *readBody) forget() {
+	if b.reading {
+		_ = b.readBy.set(past)
+		<-b.got
+		b.reading = false
+	}
 	if b.bufFrom != nil {
 		b.server.bodies.put(b.bufFrom)
 	}
 	b.buf, b.bufFrom = nil, nil
 	b.r, b.n, b.total, b.lost, b.failed, b.last = 0, 0, 0, false, nil, b.last[:0]
-	b.stopped.Store(false)
+	b.resume()
+	b.long.Store(false)
 	b.readBy.forget()
 }
 
@@ -52,18 +75,64 @@ func (b *readBody) next() ([]byte, error) {
 	return nil, b.failed
 }
 
-// await implements downstream.
+// await implements downstream. As long as the body may be sent again, a read goes on when it is
+// interrupted, for the next await to take what it brings: http3 does not remember where in the
+// head of a frame a deadline has ended a read.
 func (b *readBody) await(limit time.Duration) error {
 	b.readBy.extend(time.Now(), limit)
-	if b.stopped.Load() {
+	b.long.Store(b.total > maxReplay)
+	switch {
+	case b.stopped.Load():
+		return errInterrupted
+	case b.failed != nil:
+		return nil
+	case b.reading:
+	case b.long.Load():
+		return b.read()
+	default:
+		b.reading = true
+		room := b.room()
+		go func() { b.got <- b.fetch(room) }()
+	}
+	select {
+	case got := <-b.got:
+		b.reading = false
+		return b.take(got)
+	case <-b.stop.c:
 		return errInterrupted
 	}
-	return b.read()
 }
 
 // read reads more of the body, and returns when there is some, or an error for which
 // isTimeout holds. Others are for next.
-func (b *readBody) read() error {
+func (b *readBody) read() error { return b.take(b.fetch(b.room())) }
+
+// fetch reads what comes next.
+func (b *readBody) fetch(room []byte) (got piece) {
+	for got.n == 0 && got.err == nil {
+		got.n, got.err = b.from.Read(room)
+	}
+	return got
+}
+
+// take adds a piece that is in room.
+func (b *readBody) take(got piece) error {
+	b.n += got.n
+	b.total += int64(got.n)
+	switch {
+	case isTimeout(got.err):
+		b.failed = got.err
+		return got.err
+	case got.err != nil:
+		b.failed = b.ended(got.err)
+	case b.total == b.length:
+		b.failed = io.EOF // without waiting for the end of the stream
+	}
+	return nil
+}
+
+// room is where to read to: not beyond the end of the body. There is always some.
+func (b *readBody) room() []byte {
 	if b.bufFrom == nil {
 		b.bufFrom = b.server.bodies.get()
 		b.buf = *b.bufFrom
@@ -71,30 +140,6 @@ func (b *readBody) read() error {
 	if b.n == len(b.buf) {
 		b.r, b.n, b.lost = 0, 0, true
 	}
-	for b.failed == nil {
-		n, err := b.from.Read(b.room())
-		b.n += n
-		b.total += int64(n)
-		switch {
-		case isTimeout(err):
-			// It may have stopped inside a frame's head, of which it remembers nothing.
-			b.lost, b.failed = true, err
-			return err
-		case err != nil:
-			b.failed = b.ended(err)
-		}
-		if b.failed == nil && b.total == b.length {
-			b.failed = io.EOF // without waiting for the end of the stream
-		}
-		if n > 0 {
-			return nil
-		}
-	}
-	return nil
-}
-
-// room is where to read to: not beyond the end of the body.
-func (b *readBody) room() []byte {
 	room := b.buf[b.n:]
 	if left := b.length - b.total; b.length >= 0 && left < int64(len(room)) {
 		room = room[:left]
@@ -111,9 +156,10 @@ func (b *readBody) rewind() {
 	b.resume()
 }
 
-// resume implements downstream. A read that was interrupted is lost, see read.
+// resume implements downstream. A read that a deadline has ended is lost, see await.
 func (b *readBody) resume() bool {
 	if b.stopped.Swap(false) {
+		b.stop.clear()
 		b.readBy.forget()
 	}
 	return !isTimeout(b.failed)
@@ -121,5 +167,8 @@ func (b *readBody) resume() bool {
 
 func (b *readBody) interrupt() {
 	b.stopped.Store(true)
-	_ = b.readBy.set(past) // it fails on a stream that is gone
+	b.stop.notify()
+	if b.long.Load() {
+		_ = b.readBy.set(past) // it fails on a stream that is gone
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -199,6 +200,55 @@ func TestRepeatsIdempotentOnly(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A request whose endpoint leaves before any of the body has come is repeated with the body.
+func TestRepeatsBeforeBody(t *testing.T) {
+	run(t, clientModes, Settings{}, func(t *testing.T, g *gateway) {
+		if transport, ok := g.client.Transport.(*http.Transport); ok {
+			transport.WriteBufferSize = 1 // the head must not wait for the body
+		}
+		repeatsBeforeBody(t, g)
+	})
+	t.Run("tunnel", func(t *testing.T) {
+		g := newGateway(t, plainMode, Settings{})
+		var entry *Entry
+		entry, g.client = entrance(t, g)
+		entry.Lead(Ways{Secure: socketName})
+		repeatsBeforeBody(t, g)
+	})
+}
+
+func repeatsBeforeBody(t *testing.T, g *gateway) {
+	var requests atomic.Int32
+	again := make(chan struct{})
+	serve := func(conn net.Conn, in *bufio.Reader) {
+		req, err := http.ReadRequest(in)
+		if err != nil || requests.Add(1) == 1 {
+			return
+		}
+		close(again)
+		body, _ := io.ReadAll(req.Body)
+		fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	}
+	backend, other := rawBackend(t, serve), rawBackend(t, serve)
+	backend.SetEndpoints([]netip.AddrPort{backend.Endpoints()[0].Addr, other.Endpoints()[0].Addr})
+	g.route("/", backend)
+	g.apply()
+	reader, writer := io.Pipe()
+	go func() {
+		select {
+		case <-again:
+		case <-t.Context().Done():
+		}
+		_, _ = io.WriteString(writer, "abc")
+		writer.Close()
+	}()
+	req, _ := http.NewRequest("PUT", g.url("/"), reader)
+	req.ContentLength = 3
+	if res, body := g.do(req); res.StatusCode != 200 || body != "abc" {
+		t.Errorf("%d %q", res.StatusCode, body)
+	}
 }
 
 // An upstream that closes its connections as soon as they are idle costs no

@@ -42,8 +42,8 @@ type servedDownstream struct {
 
 func newServedDownstream(c *h3Connection, w http.ResponseWriter, r *http.Request) *servedDownstream {
 	d := &servedDownstream{conn: c, w: w, control: http.NewResponseController(w), sent: r, ctx: r.Context(), client: c.client()}
-	d.server, d.from, d.length, d.ended = c.server, r.Body, r.ContentLength, d.bodyEnded
-	d.readBy = deadline{set: d.control.SetReadDeadline}
+	d.init(c.server, d.bodyEnded, d.control.SetReadDeadline)
+	d.from, d.length = r.Body, r.ContentLength
 	d.writeBy = deadline{set: d.control.SetWriteDeadline}
 	d.flight.init(c.server, d, &d.client)
 	d.flight.Request = &d.request
