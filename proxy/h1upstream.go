@@ -253,6 +253,11 @@ func (u *h1Upstream) tunnel() (conn net.Conn, early []byte) {
 
 func (u *h1Upstream) cancel() { u.wire.Close() }
 
+func (u *h1Upstream) breakOff() {
+	resetOnClose(u.wire)
+	u.cancel()
+}
+
 func (u *h1Upstream) drop() {
 	u.giveBack()
 	u.close()

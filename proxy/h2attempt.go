@@ -173,7 +173,8 @@ func (a *h2Attempt) cancel() {
 	a.over(errStreamOver)
 }
 
-func (a *h2Attempt) drop() { a.close() }
+func (a *h2Attempt) breakOff() { a.cancel() } // which resets the stream
+func (a *h2Attempt) drop()     { a.close() }
 
 func (a *h2Attempt) release(time.Time) { a.close() }
 

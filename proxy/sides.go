@@ -157,6 +157,8 @@ type upstream interface {
 	// cancel ends the attempt at once: all that waits returns. It may be called at any
 	// time by any goroutine, and more than once. drop or release still follows.
 	cancel()
+	// breakOff is cancel that the endpoint cannot take for the end of what it was sent.
+	breakOff()
 	// drop ends the attempt, and the connection if it carries nothing else.
 	drop()
 	// release ends an attempt whose request and response are complete. The connection

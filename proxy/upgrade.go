@@ -119,10 +119,11 @@ type relaying struct {
 
 // cancel implements upstream.
 func (r relaying) cancel() {
-	if up, ok := r.upstream.(*h1Upstream); ok && r.flight.canceled == exchange.CauseClientGone {
-		resetOnClose(up.wire)
+	if r.flight.canceled == exchange.CauseClientGone {
+		r.breakOff()
+	} else {
+		r.upstream.cancel()
 	}
-	r.upstream.cancel()
 }
 
 // write passes p on. An upstream may have closed all of its connection after its last words,
