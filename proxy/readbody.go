@@ -59,8 +59,8 @@ func (b *readBody) forget() {
 		b.server.bodies.put(b.bufFrom)
 	}
 	b.buf, b.bufFrom = nil, nil
-	b.r, b.n, b.total, b.lost, b.failed, b.last = 0, 0, 0, false, nil, b.last[:0]
-	b.resume()
+	b.n, b.total, b.lost, b.failed, b.last = 0, 0, false, nil, b.last[:0]
+	b.rewind()
 	b.long.Store(false)
 	b.readBy.forget()
 }
