@@ -57,12 +57,12 @@ func TestTakerEndsWhatItTook(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taker.kill()
+	begun := time.Now() // the other side may begin before Dial returns
 	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", ports[0]))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	begun := time.Now()
 	_ = conn.SetDeadline(begun.Add(10 * time.Second))
 	if _, err := io.WriteString(conn, "G"); err != nil {
 		t.Fatal(err)

@@ -240,7 +240,7 @@ func TestAfterEachFaultItConverges(t *testing.T) {
 		says     string
 		calls    int // of batches in the round that fails, at most
 	}{
-		{"too many requests", reads, fake.Refuse(fake.Failure{Code: 971, Message: "slower"}, http.StatusTooManyRequests, time.Second), "slower (971)", 0},
+		{"too many requests", reads, fake.Refuse(fake.Failure{Code: 971, Message: "slower"}, http.StatusTooManyRequests, time.Minute), "slower (971)", 0},
 		{"an error of the server before a batch", batches, fake.Break, "502", 2},
 		{"an error of the server in the middle", batches, fake.Times(1, func(w http.ResponseWriter, r *http.Request, next http.Handler) { fake.LoseAnswer(w, r, next) }), "Internal server error (10001)", 1},
 		{"an invalid token", reads, fake.Refuse(fake.Failure{Code: 9109, Message: "Invalid access token"}, http.StatusForbidden, 0), "Zone Read and DNS Edit", 0},
