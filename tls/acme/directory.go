@@ -67,25 +67,27 @@ func (d *Directory) Load(_ context.Context, name Name) (*Stored, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The directory behind the link may be replaced while it is read: once more then.
+	// The directory behind the link may be replaced while it is looked for or read: once more then.
 	for {
-		folder, err := filepath.EvalSymlinks(place)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		stored, err := readStored(folder)
-		if again, _ := filepath.EvalSymlinks(place); again == folder || !errors.Is(err, fs.ErrNotExist) {
+		link, _ := os.Readlink(place) // "" is none
+		stored, err := readStored(place)
+		whole := err == nil && stored != nil && stored.Owned
+		if now, _ := os.Readlink(place); now == link || whole {
 			return stored, err
 		}
 	}
 }
 
-func readStored(folder string) (*Stored, error) {
+// readStored returns nil if there is nothing.
+func readStored(place string) (*Stored, error) {
+	folder, err := filepath.EvalSymlinks(place) // all files are of one
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
 	stored := &Stored{}
-	var err error
 	if stored.CertPEM, err = os.ReadFile(filepath.Join(folder, certificateFile)); err != nil {
 		return nil, err
 	}
