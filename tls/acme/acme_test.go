@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,6 +43,7 @@ type world struct {
 	dns     *cloudflare.Server
 	answers *answers
 	roots   *x509.CertPool // that certificates chain to
+	zones   atomic.Int64   // that were named
 }
 
 // shared is the world of this test run.
@@ -171,10 +173,17 @@ func (a *answers) follow() func([]acme.Challenge) {
 	}
 }
 
+// zoneName names a zone that no other test has, nor the same one when it is run again: orders are
+// counted by it.
+func (w *world) zoneName(t *testing.T) string {
+	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
+	return fmt.Sprintf("%.50s-%d.test", name, w.zones.Add(1)) // a label has 63 bytes at most
+}
+
 // zone makes a zone for one test, whose names all lead to answers.
 func (w *world) zone(t *testing.T) string {
 	t.Helper()
-	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name())) + ".test"
+	name := w.zoneName(t)
 	w.dns.AddZone(name)
 	for _, host := range []string{name, "*." + name} {
 		if _, err := w.dns.Put(name, cloudflare.Record{Type: "A", Name: host, Content: "127.0.0.1"}); err != nil {

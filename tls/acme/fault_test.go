@@ -96,7 +96,7 @@ func TestRootsThatAreNotThere(t *testing.T) {
 // A zone that is not in the DNS, or not in the account that the token is for.
 func TestZoneNotFound(t *testing.T) {
 	t.Parallel()
-	const zone = "testzonenotfound.test"
+	zone := shared.zoneName(t)
 	const token = "token-for-another-zone-0000000000000000"
 	shared.dns.SetToken(token, cloudflare.Grant{Zones: []string{"other.test"}, Write: true})
 	issuer := shared.issuer("main")
