@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -24,6 +25,7 @@ import (
 	gatewayx "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 	"sigs.k8s.io/gateway-api/pkg/consts"
 
+	"github.com/lintel-dev/lintel/conformance/process"
 	"github.com/lintel-dev/lintel/gateway"
 )
 
@@ -381,7 +383,8 @@ type cuttable struct {
 }
 
 func newCuttable(f *fixture, to string) *cuttable {
-	c := &cuttable{fixture: f, to: to, address: "127.0.0.1:0"}
+	port := must(process.FreePorts(f.Context(), 1))(f)[0] // which no client gets while it is cut
+	c := &cuttable{fixture: f, to: to, address: fmt.Sprintf("127.0.0.1:%d", port)}
 	c.mend()
 	f.Cleanup(c.cut)
 	return c
@@ -392,7 +395,7 @@ func (c *cuttable) mend() {
 	l := must(net.Listen("tcp4", c.address))(c.fixture)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.listener, c.address = l, l.Addr().String()
+	c.listener = l
 	go func() {
 		for {
 			down, err := l.Accept()

@@ -29,6 +29,8 @@ import (
 
 	"github.com/cloudflare/cloudflared/tunnelrpc/pogs"
 	"github.com/google/uuid"
+
+	"github.com/lintel-dev/lintel/conformance/process"
 )
 
 // Account is the account that all tunnels belong to.
@@ -109,18 +111,21 @@ func Start(o Options) (*Edge, error) {
 	return e, nil
 }
 
-// open opens all servers, on one port of different addresses.
+// open opens all servers, on one port of different addresses. It is none that a client may get while
+// a server is stopped.
 func (e *Edge) open() error {
 	var err error
 	for range 20 {
-		var port uint16
+		var ports []uint16
+		if ports, err = process.FreePorts(context.Background(), 1); err != nil {
+			return err
+		}
 		for i := range e.options.Servers {
-			address := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 1, byte(10 + i)}), port)
+			address := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 1, byte(10 + i)}), ports[0])
 			s := &server{edge: e, index: i, address: address}
 			if err = s.open(); err != nil {
 				break
 			}
-			port = s.address.Port()
 			e.servers = append(e.servers, s)
 		}
 		if err == nil {

@@ -30,19 +30,14 @@ type server struct {
 	conns     map[net.Conn]struct{}
 }
 
-// open listens on the address, or picks a port for it.
+// open listens on the address.
 func (s *server) open() error {
 	var config net.ListenConfig
 	listener, err := config.Listen(context.Background(), "tcp", s.address.String())
 	if err != nil {
 		return err
 	}
-	tcp, ok := listener.Addr().(*net.TCPAddr)
-	if !ok {
-		return errors.Join(errors.New("listener is not one of TCP"), listener.Close())
-	}
-	address := tcp.AddrPort()
-	udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(address))
+	udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(s.address))
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -56,7 +51,6 @@ func (s *server) open() error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.address = address
 	s.listener, s.udp, s.transport, s.quic, s.conns = listener, udp, transport, quicListener, map[net.Conn]struct{}{}
 	s.serving.Go(func() { s.acceptTCP(listener) })
 	s.serving.Go(func() { s.acceptQUIC(quicListener) })
