@@ -110,7 +110,7 @@ func (w *acmeWorld) startLintel(args ...string) (p *process, stop func()) {
 
 // handshake returns the certificate that is served for a name, which must verify.
 func (w *acmeWorld) handshake(port uint16, name string) (*x509.Certificate, error) {
-	ctx, cancel := context.WithTimeout(w.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(w.Context(), 30*time.Second)
 	defer cancel()
 	dialer := &tls.Dialer{Config: &tls.Config{ServerName: name, RootCAs: w.roots}}
 	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", fmt.Sprint(port)))

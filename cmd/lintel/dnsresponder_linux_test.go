@@ -86,7 +86,7 @@ func TestClientsOfTheLocalNetworkGoStraightToTheGateway(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"www.example.test", "x.apps.example.test"} {
-		if got := client.run("curl", "--silent", "--show-error", "--max-time", "5", "--write-out", " %{http_code} %{remote_ip}", "-4", "http://"+name+"/"); got != "hello 200 192.168.1.2" {
+		if got := client.run("curl", "--silent", "--show-error", "--max-time", "30", "--write-out", " %{http_code} %{remote_ip}", "-4", "http://"+name+"/"); got != "hello 200 192.168.1.2" {
 			t.Errorf("curl %s: %s", name, got)
 		}
 	}
@@ -218,7 +218,7 @@ func (c *lanClient) run(program string, args ...string) string {
 // dig returns "" if the answer section is what is wanted.
 func (c *lanClient) dig(server, want, question string) string {
 	c.Helper()
-	out := c.run("dig", append([]string{"@" + server, "+noall", "+answer", "+nocookie", "+tries=1", "+time=3"}, strings.Fields(question)...)...)
+	out := c.run("dig", append([]string{"@" + server, "+noall", "+answer", "+nocookie", "+tries=1", "+time=30"}, strings.Fields(question)...)...)
 	if got := strings.Join(strings.Fields(out), " "); got != want {
 		return fmt.Sprintf("dig @%s %s: %q, want %q", server, question, got, want)
 	}

@@ -143,6 +143,22 @@ func (w *toldWorld) awaitEvent(kind, name, reason, message string) {
 	})
 }
 
+// awaitEventsOfRoutes awaits as many Events with a reason: they are written one after the other.
+func (w *toldWorld) awaitEventsOfRoutes(reason string, count int) {
+	w.Helper()
+	w.await(reason, func(ctx context.Context) string {
+		all, err := w.core.CoreV1().Events("default").List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.kind=HTTPRoute,reason=" + reason})
+		if err != nil {
+			return err.Error()
+		}
+		if n := len(all.Items); n < count {
+			rest(ctx, 100*time.Millisecond) // there are others that need the processor
+			return fmt.Sprintf("%d of %d", n, count)
+		}
+		return ""
+	})
+}
+
 // TestHowRecordsFareIsToldInStatusAndEvents counts what that costs the API server: one write
 // for each Route, and none while nothing changes for it, not even when the provider is out of
 // order, or Lintel starts again.
@@ -162,6 +178,7 @@ func TestHowRecordsFareIsToldInStatusAndEvents(t *testing.T) {
 	w.awaitEvent("HTTPRoute", "r001", "DNSRecordCreated", "r001.example.test A 192.0.2.7")
 	w.awaitEvent("Service", "db", "DNSRecordCreated", "db.example.test A 10.")
 	w.awaitEvent("Gateway", "web", "DNSAnnotationIgnored", "external-dns.kubernetes.io/ttl")
+	w.awaitEventsOfRoutes("DNSRecordCreated", toldRoutes-1)
 	events := w.writes("events")
 	t.Logf("%d writes of Routes, %d of Events", w.writes("httproutes")-before, events)
 

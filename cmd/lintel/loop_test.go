@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"github.com/lintel-dev/lintel/conformance/instance"
 	"github.com/lintel-dev/lintel/gateway"
 )
 
@@ -99,7 +100,7 @@ func await(t *testing.T, states <-chan string, want string) {
 // A socket that opens only after the one before it was closed is Programmed in the
 // end, though nothing in the objects changes any more.
 func TestLoopMovesASocketToEveryAddress(t *testing.T) {
-	_, port, _ := net.SplitHostPort(freeAddress(t))
+	_, port, _ := net.SplitHostPort(instance.FreeAddress(t))
 	number, _ := strconv.Atoi(port)
 	o := &objects{changed: make(chan struct{}, 1)}
 	states := startLoop(t, o)
@@ -113,7 +114,7 @@ func TestLoopMovesASocketToEveryAddress(t *testing.T) {
 
 // A port that another process holds is tried again until it is free.
 func TestLoopTriesAPortAgain(t *testing.T) {
-	other, err := net.Listen("tcp", "127.0.0.1:0")
+	other, err := net.Listen("tcp", instance.FreeAddress(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,17 +128,6 @@ func TestLoopTriesAPortAgain(t *testing.T) {
 	await(t, states, "Invalid, open socket: listen tcp "+address+": bind: address already in use")
 	other.Close()
 	await(t, states, "Programmed, serving on "+address)
-}
-
-// freeAddress returns an address of a port that nobody holds right now.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // lateChange is a source that has a change when the time to wait is over.

@@ -137,7 +137,19 @@ func TestTunnelIsKeptInASecret(t *testing.T) {
 	w := newTunnelWorld(t)
 	w.createPermissions("../../deploy/rbac-tunnels.yaml")
 	w.cf = cloudflare.ForTest(t, cloudflare.Options{Zones: []string{"example.com"}})
-	w.cf.Intercept(listTunnels, cloudflare.Times(1, cloudflare.Refuse(cloudflare.Failure{Code: 971, Message: "Please wait"}, http.StatusTooManyRequests, 2*time.Second)))
+	wait := cloudflare.Refuse(cloudflare.Failure{Code: 971, Message: "Please wait"}, http.StatusTooManyRequests, 2*time.Second)
+	broken := cloudflare.Refuse(cloudflare.Failure{Code: 10001, Message: "Internal server error"}, http.StatusInternalServerError, 0)
+	seen := make(chan struct{}) // what the first attempt met
+	w.cf.Intercept(listTunnels, func(out http.ResponseWriter, r *http.Request, next http.Handler) {
+		w.cf.Intercept(listTunnels, func(out http.ResponseWriter, r *http.Request, next http.Handler) {
+			select {
+			case <-seen:
+			case <-r.Context().Done():
+			}
+			broken(out, r, next)
+		})
+		wait(out, r, next)
+	})
 	w.cf.Intercept(createTunnel, w.allowCreated)
 	secrets := w.core.CoreV1().Secrets("default")
 	_, err := secrets.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "cloudflare"}, StringData: map[string]string{"token": cloudflare.Token}}, metav1.CreateOptions{})
@@ -150,7 +162,7 @@ func TestTunnelIsKeptInASecret(t *testing.T) {
 	began := time.Now()
 	w.start()
 	w.awaitNotCreated("Please wait (971)")
-	w.cf.Intercept(listTunnels, cloudflare.Refuse(cloudflare.Failure{Code: 10001, Message: "Internal server error"}, http.StatusInternalServerError, 0))
+	close(seen)
 	w.awaitNotCreated("Internal server error (10001)")
 	if waited := time.Since(began); waited < 2*time.Second {
 		t.Errorf("the API was asked again after %v", waited)
