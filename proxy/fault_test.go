@@ -143,6 +143,33 @@ func TestUpstreamFailsAfterTheClientFinished(t *testing.T) {
 	})
 }
 
+// A client that has finished sending waits for each answer as long as for the first, however
+// long its connection, and that to the endpoint, has been in use.
+func TestAnswersAfterTheClientFinished(t *testing.T) {
+	runAtOnce(t, []mode{plainMode}, Settings{}, func(t *testing.T, g *gateway) {
+		const requests, latency = 10, exchange.ProbeInterval / 8
+		g.route("/", rawBackend(t, func(conn net.Conn, in *bufio.Reader) {
+			for {
+				if _, err := http.ReadRequest(in); err != nil {
+					return
+				}
+				time.Sleep(latency) // the endpoint's own
+				_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+			}
+		}))
+		g.apply()
+		c := g.dial()
+		c.send(strings.Repeat("GET / HTTP/1.1\r\nHost: a\r\n\r\n", requests))
+		_ = c.conn.(*net.TCPConn).CloseWrite()
+		for range requests {
+			if res, body := c.response("GET"); res.StatusCode != 200 || body != "ok" {
+				t.Fatalf("%d %q", res.StatusCode, body)
+			}
+		}
+		c.expectEnd()
+	})
+}
+
 // A body that lasts until the upstream closes has not ended when the upstream
 // resets the connection.
 func TestResetIsNoEnd(t *testing.T) {

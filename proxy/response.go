@@ -63,7 +63,7 @@ func (f *flight) receiveHead() exchange.Cause {
 func (f *flight) fill(limit time.Duration) exchange.Cause {
 	now := f.progress // which is just now, or else silence sets it right
 	for {
-		err := f.up.await(now, earlier(f.attemptBy, f.progress.Add(limit)))
+		err := f.up.await(now, f.awaitBy(limit, now))
 		if err == nil {
 			return exchange.CauseNone
 		}
@@ -75,6 +75,15 @@ func (f *flight) fill(limit time.Duration) exchange.Cause {
 			return cause
 		}
 	}
+}
+
+// awaitBy is when a wait for more of the response has to end, for silence to look.
+func (f *flight) awaitBy(limit time.Duration, now time.Time) time.Time {
+	latest := earlier(f.attemptBy, f.progress.Add(limit))
+	if probe := f.progress.Add(exchange.ProbeInterval); now.Before(probe) {
+		return earlier(latest, probe)
+	}
+	return latest
 }
 
 // receiveCause says why the response could not be read.
@@ -92,7 +101,9 @@ func (f *flight) silence(limit time.Duration, now time.Time) exchange.Cause {
 	if !now.Before(f.attemptBy) {
 		return exchange.CauseTimeout
 	}
-	if f.gone() {
+	// A client that has finished sending may wait, as long as in the express lane. Waits end
+	// earlier than that, where a deadline was left from an exchange before.
+	if now.Sub(f.progress) >= min(limit, exchange.ProbeInterval) && f.gone() {
 		return exchange.CauseClientGone
 	}
 	if f.body.running && !f.body.ended.Load() {

@@ -49,7 +49,7 @@ func (f *flight) splice(down *h1Downstream, up *h1Upstream) exchange.Cause {
 	for f.Report.Sent < f.response.Length {
 		now := time.Now()
 		down.c.writeBy.within(now, spliceTimeouts*limit, f.deadline)
-		up.readBy.wake(now, earlier(f.attemptBy, f.progress.Add(limit)))
+		up.readBy.wake(now, f.awaitBy(limit, now))
 		piece := min(f.response.Length-f.Report.Sent, splicePiece)
 		down.limited = io.LimitedReader{R: up.conn, N: piece}
 		n, err := client.ReadFrom(&down.limited)
