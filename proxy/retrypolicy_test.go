@@ -194,7 +194,8 @@ func TestRetryTimeouts(t *testing.T) {
 func TestRetryConnect(t *testing.T) {
 	run(t, []mode{plainMode, h2Mode}, Settings{}, func(t *testing.T, g *gateway) {
 		dead := deadAddress(t)
-		rule := g.route("/", backendAt(dead))
+		restarting := backendAt(dead)
+		rule := g.route("/", restarting)
 		rule.Action.Retry = &router.Retry{Attempts: 50, Backoff: 5 * time.Millisecond}
 		none := g.route("/none", backendAt(dead, deadAddress(t)))
 		none.Action.Retry = &router.Retry{}
@@ -205,7 +206,8 @@ func TestRetryConnect(t *testing.T) {
 		var served sync.WaitGroup
 		defer served.Wait()
 		served.Go(func() {
-			time.Sleep(20 * time.Millisecond) // a restart
+			token := restarting.Token(restarting.Endpoints()[0])
+			eventually(t, "a connection is refused", func() bool { return restarting.WithToken(token) == nil })
 			listener, err := net.Listen("tcp", dead.String())
 			if err != nil {
 				t.Errorf("listen: %v", err)
