@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patienceOfTests is far more than any change takes; it only ends a test that
 // would hang.
-const patienceOfTests = 10 * time.Second
+const patienceOfTests = time.Minute
 
 // watched is a running Source.
 type watched struct {
@@ -241,13 +241,23 @@ func TestRunDoubtsEmptyFiles(t *testing.T) {
 	f := newFolder(t)
 	f.write("a.yaml", configMap("a", "one"))
 	w := watchPath(t, f.path)
+	emptied := time.Now()
 	f.write("a.yaml", "")
 	f.write("b.yaml", configMap("b", "two")) // shows that the change was seen
-	w.until("a=one b=two")
+	var got string
+	w.untilTrue("b", func() bool {
+		got = values(w.Source)
+		return strings.HasSuffix(got, "b=two")
+	})
+	if got != "a=one b=two" && time.Since(emptied) < patience {
+		t.Errorf("while a file is empty, %q serves", got)
+	}
 	f.write("a.yaml", configMap("a", "three"))
 	w.until("a=three b=two")
+	emptied = time.Now()
 	f.write("a.yaml", "")
-	if took := w.until("b=two"); took < patience/2 {
+	w.until("b=two")
+	if took := time.Since(emptied); took < patience/2 {
 		t.Errorf("an empty file was believed after %v", took)
 	}
 }
@@ -277,9 +287,14 @@ func TestRunIsPrompt(t *testing.T) {
 		took := w.untilTrue(path, func() bool {
 			return *w.Snapshot().HTTPRoutes[0].Spec.Rules[0].Matches[0].Path.Value == path
 		})
-		t.Logf("edit %d took effect after %v", i+1, took.Round(time.Millisecond))
-		if took > 2*time.Second {
-			t.Errorf("an edit took effect after %v", took)
+		begin := time.Now()
+		if err := New(f.path).Load(); err != nil {
+			t.Fatal(err)
+		}
+		work := time.Since(begin) // that a machine has which may be slow, or busy
+		t.Logf("edit %d took effect after %v, of %v of work", i+1, took.Round(time.Millisecond), work.Round(time.Millisecond))
+		if took > 2*time.Second+work {
+			t.Errorf("an edit took effect after %v, of %v of work", took, work)
 		}
 	}
 }
