@@ -155,9 +155,19 @@ func troubles() []trouble {
 			_, _ = io.WriteString(conn, whole(req))
 			return false // with the payload unread: this resets
 		}},
-		{name: "answers early and reads on", size: uploadSize, statuses: ok, serve: func(conn net.Conn, req *http.Request) bool {
+		// The client may need longer for the rest of its upload than it is waited for.
+		{name: "answers early and reads on", size: uploadSize, statuses: ok, last: true, serve: func(conn net.Conn, req *http.Request) bool {
 			_, _ = io.WriteString(conn, whole(req))
 			return readPayload(req)
+		}},
+		{name: "begins to answer early", size: uploadSize, statuses: ok, serve: func(conn net.Conn, req *http.Request) bool {
+			begun, all := half(req), whole(req)
+			_, _ = io.WriteString(conn, begun)
+			if !readPayload(req) {
+				return false
+			}
+			_, err := io.WriteString(conn, all[len(begun):])
+			return err == nil
 		}},
 		{name: "answers twice", statuses: ok, serve: says(func(req *http.Request) string { return whole(req) + whole(req) })},
 		{name: "hints early", statuses: ok, serve: says(func(req *http.Request) string {
