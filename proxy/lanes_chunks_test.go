@@ -68,7 +68,7 @@ const (
 
 // begun is what a peer got up to where a body ends too early, in chunks or over HTTP/2.
 func begun(got string) string {
-	for _, end := range []string{noChunk, incomplete, h2BodyEnd} {
+	for _, end := range []string{noChunk, incomplete, unended, h2BodyEnd} {
 		got = strings.TrimSuffix(got, end)
 	}
 	return got

@@ -40,16 +40,24 @@ type h2Played struct {
 	ended  bool // the request is complete
 	reset  bool
 
-	head strings.Builder // of the request, in words
-	body strings.Builder
+	head     strings.Builder // of the request, in words
+	body     strings.Builder
+	trailers strings.Builder
 }
 
 func (s *h2Played) String() string {
-	return fmt.Sprintf("%sbody %q\n", &s.head, &s.body)
+	all := fmt.Sprintf("%sbody %q\n%s", &s.head, &s.body, &s.trailers)
+	if !s.ended {
+		all += unended
+	}
+	return all
 }
 
-// h2BodyEnd is how that ends.
-const h2BodyEnd = "\"\n"
+// How that ends.
+const (
+	h2BodyEnd = "\"\n"
+	unended   = ", without an end"
+)
 
 // serveH2 serves a connection.
 func (c *played) serveH2() {
@@ -114,7 +122,8 @@ func (p *h2Player) pump() bool {
 // heads takes a request, or its trailers.
 func (p *h2Player) heads(f *http2.MetaHeadersFrame) {
 	s := p.streams[f.StreamID]
-	if s == nil {
+	first := s == nil
+	if first {
 		s = &h2Played{id: f.StreamID, answer: p.play.next()}
 		p.streams[s.id] = s
 		p.room.open(s.id)
@@ -126,8 +135,12 @@ func (p *h2Player) heads(f *http2.MetaHeadersFrame) {
 	}
 	p.play.mu.Lock() // what was there before is not read before the end
 	defer p.play.mu.Unlock()
+	words := &s.trailers
+	if first {
+		words = &s.head
+	}
 	for _, field := range f.Fields {
-		fmt.Fprintf(&s.head, "%s: %s\n", field.Name, field.Value)
+		fmt.Fprintf(words, "%s: %s\n", field.Name, field.Value)
 	}
 	s.ended = s.ended || f.StreamEnded()
 }

@@ -94,7 +94,9 @@ func (p *passage) failsBehindHead() bool {
 
 // forget takes out what depends on timing with this script.
 func (p *passage) forget(script string, how byte) {
-	p.partial = races(script, how) // the answer may end the exchange amid the body
+	if p.partial = races(script, how); !p.partial { // else the answer may end the exchange amid the body
+		p.upstream = slices.DeleteFunc(p.upstream, func(got string) bool { return strings.HasSuffix(got, unended) })
+	}
 	ends := stale.MatchString(script)
 	if ends && how&unpooled == 0 || ends && early.MatchString(script) {
 		p.upstream = nil
