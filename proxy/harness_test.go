@@ -28,20 +28,28 @@ import (
 	"github.com/lintel-dev/lintel/router"
 )
 
-// atOnce is how many tests that wait for most of their time run at once, unless -parallel
-// was given.
-const atOnce = 8
+// How many tests that wait for most of their time run at once, unless -parallel was given, and
+// how many workers a fuzz target has: each is a process, and they find more if none comes late.
+const (
+	atOnce      = 8
+	fuzzWorkers = 3
+)
 
 func TestMain(m *testing.M) {
 	flag.Parse()
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
-	if !given {
+	fuzzing := flag.Lookup("test.fuzz").Value.String() != ""
+	switch {
+	case given:
+	case fuzzing:
+		_ = flag.Set("test.parallel", strconv.Itoa(fuzzWorkers))
+	default:
 		_ = flag.Set("test.parallel", strconv.Itoa(atOnce))
 	}
 	// As in the program, there have to be more processors of the scheduler than event loops,
 	// which keep theirs while they wait; each gateway has one, and many tests have several.
-	tests := flag.Lookup("test.fuzz").Value.String()+flag.Lookup("test.bench").Value.String() == ""
+	tests := !fuzzing && flag.Lookup("test.bench").Value.String() == ""
 	if tests && os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(max(2*atOnce, runtime.GOMAXPROCS(0)))
 	}
