@@ -254,6 +254,36 @@ func TestMalformedResponsesOverH2(t *testing.T) {
 	})
 }
 
+// A connection has served before if all that it brought was malformed, or a reset: an idempotent
+// request that meets its end goes over a new one.
+func TestEndOfConnectionThatServedIll(t *testing.T) {
+	for name, answer := range map[string]func(*rawH2Endpoint, uint32){
+		"malformed": func(e *rawH2Endpoint, stream uint32) { e.head(stream, 0, ":status", "200", "connection", "close") },
+		"reset":     func(e *rawH2Endpoint, stream uint32) { _ = e.frames.WriteRSTStream(stream, http2.ErrCodeInternal) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, clientModes, Settings{}, func(t *testing.T, g *gateway) {
+				g.route("/", rawH2Backend(t, func(e *rawH2Endpoint) {
+					if e.nth == 1 {
+						answer(e, e.request())
+						e.request()
+						return
+					}
+					for stream := e.request(); stream != 0; stream = e.request() {
+						e.head(stream, endStream, ":status", "204")
+					}
+				}))
+				g.apply()
+				for _, want := range []int{http.StatusBadGateway, http.StatusNoContent} {
+					if res, _ := g.get("/"); res.StatusCode != want {
+						t.Errorf("%d, want %d", res.StatusCode, want)
+					}
+				}
+			})
+		})
+	}
+}
+
 // Exchanges keep to the number of streams that an endpoint allows: the others go over more
 // connections, and none is lost.
 func TestEndpointWithFewStreams(t *testing.T) {

@@ -25,7 +25,7 @@ type h2Upstream struct {
 	promised int       // streams that are about to be opened
 	idle     time.Time // when the last stream ended, or the connection was opened
 	heard    time.Time // when the endpoint sent something
-	served   bool      // it has answered a request
+	served   bool      // it has answered a request, if only with a reset
 	asked    bool      // there is no answer to a PING yet
 	retired  bool      // it is too old for more streams, and not counted any more
 	settled  chan struct{}
@@ -137,6 +137,7 @@ func (u *h2Upstream) on(e *h2.Event) {
 			u.codec.Consumed(e.Stream, len(e.Data))
 		}
 	case h2.StreamReset:
+		u.served = true
 		if a != nil {
 			a.over(a.resetError(e))
 		}

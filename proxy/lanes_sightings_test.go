@@ -98,7 +98,7 @@ func (p *passage) forget(script string, how byte) {
 		p.upstream = slices.DeleteFunc(p.upstream, func(got string) bool { return strings.HasSuffix(got, unended) })
 	}
 	ends := stale.MatchString(script)
-	if ends && how&unpooled == 0 || ends && early.MatchString(script) {
+	if ends && (how&unpooled == 0 || p.shared || early.MatchString(script)) {
 		p.upstream = nil
 		for i := range p.reports {
 			p.reports[i] = attempts.ReplaceAllString(p.reports[i], "attempts")

@@ -178,6 +178,7 @@ type passage struct {
 	reset    bool   // that was a reset, and others may see none
 	upstream []string
 	partial  bool // how much of a body is in upstream is a matter of timing
+	shared   bool // upstream connections are those of HTTP/2, which are kept in any case
 	reports  []string
 
 	raw      []string // what the upstream got by connection, as it was
@@ -298,7 +299,7 @@ func (l *bothLanes) pass(t testing.TB, g *gateway, s sending) *passage {
 	g.mu.Unlock()
 	play := l.upstream.begin(s.script)
 
-	p := &passage{}
+	p := &passage{shared: l.upstream.h2}
 	c := connectSender(t, g)
 	stats := g.server.Stats()
 	quiet := func() bool { return stats.Upstream.Load() == stats.UpstreamIdle.Load() }

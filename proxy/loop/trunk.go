@@ -31,7 +31,7 @@ type trunk struct {
 	born    time.Time
 	retired bool // it is too old for more calls, and not counted any more
 	settled bool // the endpoint's settings have come
-	served  bool // it has answered
+	served  bool // it has answered a request, if only with a reset
 	dirty   bool // it is in loop.dirty
 
 	connecting bool
@@ -186,6 +186,7 @@ func (t *trunk) on(e *h2.Event) {
 		c.gotPayload(e)
 		t.activate(c)
 	case h2.StreamReset:
+		t.served = true
 		if c != nil {
 			c.over(fateOf(e))
 			t.activate(c)
