@@ -85,10 +85,10 @@ func cutAnywhere(how byte) bool {
 // of the body, may be there first.
 func races(script string, how byte) bool { return cutAnywhere(how) && early.MatchString(script) }
 
-// failsBehindHead reports whether a request was refused when the endpoint had its head.
+// failsBehindHead reports whether a request failed when the endpoint had its head.
 func (p *passage) failsBehindHead() bool {
 	return slices.ContainsFunc(p.answered, func(x Report) bool {
-		return x.Upstream.IsValid() && (x.Cause == exchange.CauseBadRequest || x.Cause == exchange.CauseBodyTooLarge)
+		return x.Upstream.IsValid() && x.Cause != exchange.CauseNone
 	})
 }
 

@@ -267,7 +267,8 @@ func (l *bothLanes) compare(t testing.TB, input, script string, how byte) string
 				p.client = "" // frames, in any order
 			}
 			seen.add(i, p)
-			// With the answer comes the upstream's end, or what is wrong comes with the body.
+			// With the answer comes the upstream's end, as one that is ill ends it, too; or what is
+			// wrong comes with the body.
 			seen.race = seen.race || races(script, how) && (stale.MatchString(script) || p.failsBehindHead())
 		}
 		if seen.agree() {
