@@ -4,6 +4,7 @@ package proxy
 
 import (
 	"fmt"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -98,7 +99,8 @@ func (p *passage) forget(script string, how byte) {
 		p.upstream = slices.DeleteFunc(p.upstream, func(got string) bool { return strings.HasSuffix(got, unended) })
 	}
 	ends := stale.MatchString(script)
-	if ends && (how&unpooled == 0 || p.shared || early.MatchString(script)) {
+	met := p.shared && p.failsBehindHead() // a request may meet the end of the connection that another has ended
+	if met || ends && (how&unpooled == 0 || p.shared || early.MatchString(script)) {
 		p.upstream = nil
 		for i := range p.reports {
 			p.reports[i] = attempts.ReplaceAllString(p.reports[i], "attempts")
@@ -108,7 +110,9 @@ func (p *passage) forget(script string, how byte) {
 		p.end, p.reset = orderlyEnd, true // as a piece came that was not read
 	}
 	for i := range p.reports {
-		if early.MatchString(script) || p.answered[i].Cause == exchange.CauseBodyTooLarge { // by as much as one read brings
+		x := &p.answered[i]
+		left := ends && cutAnywhere(how) && x.Status == http.StatusSwitchingProtocols   // by who still talked
+		if early.MatchString(script) || left || x.Cause == exchange.CauseBodyTooLarge { // by as much as one read brings
 			p.reports[i] = received.ReplaceAllString(p.reports[i], "received")
 		}
 	}
